@@ -1,0 +1,1 @@
+//! The ring of events between fast path and slow path.

@@ -1,0 +1,27 @@
+//! The fast path of Glassgate: frame → flow → name → verdict, on any [`port::Port`].
+//!
+//! ```text
+//!  port A ─rx burst─► parse ─► flow lookup ─┬─ verdict known ────────► act ─► tx burst ─► port B
+//!                                           ├─ undecided ─► inspect ─┐
+//!                                           └─ new flow ──► insert ──┤
+//!                                                                    ▼
+//!                     name + evidence ─► signature table ─► verdict matrix ─► FlowEvent ring
+//! ```
+//!
+//! Frame bytes are hostile. Nothing that they reach panics, allocates or grows; what can't be read is forwarded
+//! and counted under one [`glassgate_policy::Reason`]. The crate builds and tests without DPDK: the same code runs
+//! on capture files and on memory.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod assembler;
+pub mod defrag;
+pub mod event_ring;
+pub mod inspect;
+pub mod packet;
+pub mod parse;
+pub mod port;
+pub mod probe;

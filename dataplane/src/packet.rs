@@ -1,0 +1,150 @@
+//! What the parser says of a frame: offsets and numbers, no copies.
+//!
+//! A [`Packet`] describes the innermost IP packet that is looked at: with tunnels switched on, the inner one.
+//! All offsets count from the first byte of the frame (or of the reassembled datagram, for fragments).
+
+use glassgate_policy::L4;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address as the flow table keeps it: IPv4 is mapped into IPv6 (`::ffff:a.b.c.d`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Addr(pub [u8; 16]);
+
+impl Addr {
+    /// An IPv4 address.
+    pub const fn v4(a: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+    }
+
+    /// The address in its own family.
+    pub fn ip(self) -> IpAddr {
+        let v6 = Ipv6Addr::from(self.0);
+        v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
+    }
+}
+
+impl From<IpAddr> for Addr {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self(v6.octets()),
+        }
+    }
+}
+
+/// At most three VLAN tags, outermost first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Vlans {
+    ids: [u16; 3],
+    len: u8,
+}
+
+impl Vlans {
+    /// The VLAN ids (12 bits each), outermost first.
+    pub fn ids(&self) -> &[u16] {
+        self.ids.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Adds an inner tag; false when there are three already.
+    pub fn push(&mut self, id: u16) -> bool {
+        match self.ids.get_mut(usize::from(self.len)) {
+            Some(slot) => {
+                *slot = id & 0x0fff;
+                self.len += 1;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// TCP header fields that the inspectors need (RFC 9293 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// The flag byte: see [`flag`].
+    pub flags: u8,
+    /// Window, unscaled.
+    pub window: u16,
+    /// Urgent pointer; meaningful with [`flag::URG`].
+    pub urgent: u16,
+    /// TSval of the timestamp option (RFC 7323).
+    pub ts_val: Option<u32>,
+    /// Whether the MD5 signature option is there (RFC 2385).
+    pub md5: bool,
+}
+
+/// TCP flags.
+pub mod flag {
+    #![allow(missing_docs, reason = "the names are those of RFC 9293")]
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const PSH: u8 = 0x08;
+    pub const ACK: u8 = 0x10;
+    pub const URG: u8 = 0x20;
+}
+
+impl Tcp {
+    /// Whether all of these flags are set.
+    pub const fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+/// What a frame carries, once its headers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// VLAN tags of the outermost header.
+    pub vlans: Vlans,
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// The transport and its header.
+    pub transport: Transport,
+    /// First byte of the transport header.
+    pub l4_at: u32,
+    /// First byte of the payload.
+    pub payload_at: u32,
+    /// Bytes of payload that the IP length allows *and* the frame holds: Ethernet padding is never in it.
+    pub payload_len: u32,
+    /// Bytes of payload by the IP length. Greater than `payload_len` when the frame was cut.
+    pub payload_wire_len: u32,
+    /// Whether the packet stood in a tunnel that was looked into.
+    pub tunnelled: bool,
+}
+
+/// The transport header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp(Tcp),
+    /// UDP.
+    Udp,
+}
+
+impl Packet {
+    /// The transport protocol.
+    pub const fn l4(&self) -> L4 {
+        match self.transport {
+            Transport::Tcp(_) => L4::Tcp,
+            Transport::Udp => L4::Udp,
+        }
+    }
+
+    /// The payload, given the bytes that the offsets count in.
+    pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let at = self.payload_at as usize;
+        bytes.get(at..at.saturating_add(self.payload_len as usize)).unwrap_or_default()
+    }
+}

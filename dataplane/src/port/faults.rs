@@ -1,0 +1,1 @@
+//! A port that injects faults.

@@ -1,0 +1,2 @@
+//! The Glassgate gateway.
+fn main() {}

@@ -1,0 +1,228 @@
+//! What the fast path tells the slow path about a flow: 64 bytes of numbers and codes.
+//!
+//! There is no field that could hold payload, a path, a query or free text. The name of a flow is turned into a
+//! service id on the fast path and dropped there. The client is a slot of the identity table, and only where the
+//! verdict's level is `sealed`; at `aggregate` the slot is zero before the event leaves the lcore.
+//!
+//! ```text
+//!  0     8         16         24           32          36            40            44        48       52      54      56     60
+//!  │ seq │ mono_ns │ bytes_up │ bytes_down │ frames_up │ frames_down │ duration_ms │ service │ device │ group │ epoch │ zero │ codes
+//! ```
+
+use crate::category::Category;
+use crate::reason::Reason;
+use crate::vocab::{Action, AppProto, Evidence, GroupId, ObservationLevel, ServiceId, coded};
+
+coded! {
+    /// Why an event was sent.
+    pub enum EventKind {
+        /// The verdict of the flow became known.
+        Decided = 1 => "decided",
+        /// The flow goes on; its counts so far.
+        Progress = 2 => "progress",
+        /// The flow ended.
+        Ended = 3 => "ended",
+    }
+}
+
+/// An event of the ring between fast path and slow path. Counts are totals of the flow so far, both VLAN tags
+/// and Ethernet header included, as on the wire without preamble and FCS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowEvent {
+    /// Number of the event on its lcore, without gaps: a gap is a counted loss.
+    pub seq: u64,
+    /// Monotonic time of the event, nanoseconds since boot.
+    pub mono_ns: u64,
+    /// Bytes from client to server.
+    pub bytes_up: u64,
+    /// Bytes from server to client.
+    pub bytes_down: u64,
+    /// Frames from client to server, saturating.
+    pub frames_up: u32,
+    /// Frames from server to client, saturating.
+    pub frames_down: u32,
+    /// Milliseconds since the first frame of the flow, saturating.
+    pub duration_ms: u32,
+    /// The service that the name belongs to.
+    pub service: ServiceId,
+    /// Slot of the identity table, `0` for nobody.
+    pub device: u32,
+    /// The group, for aggregates.
+    pub group: GroupId,
+    /// Low bits of the epoch of the matrix that decided.
+    pub epoch: u16,
+    /// Why the event was sent.
+    pub kind: EventKind,
+    /// The protocol the name was found in.
+    pub app: Option<AppProto>,
+    /// How the name is known.
+    pub evidence: Evidence,
+    /// Why there is no name; `None` when there is one.
+    pub reason: Option<Reason>,
+    /// The category of the service.
+    pub category: Category,
+    /// What happens to the flow.
+    pub action: Action,
+    /// What may be written.
+    pub level: ObservationLevel,
+}
+
+/// Why bytes from the ring are no event. The consumer counts these and goes on: the producer is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {offset} of the event has code {code}, which means nothing")]
+pub struct BadEvent {
+    /// Which byte.
+    pub offset: usize,
+    /// What it held.
+    pub code: u8,
+}
+
+impl FlowEvent {
+    /// Size of an event in the ring, in bytes.
+    pub const SIZE: usize = 64;
+
+    /// The event as it stands in the ring, little endian.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut out = [0u8; Self::SIZE];
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            for (to, from) in out.iter_mut().skip(at).zip(bytes) {
+                *to = *from;
+            }
+            at += bytes.len();
+        };
+        put(&self.seq.to_le_bytes());
+        put(&self.mono_ns.to_le_bytes());
+        put(&self.bytes_up.to_le_bytes());
+        put(&self.bytes_down.to_le_bytes());
+        put(&self.frames_up.to_le_bytes());
+        put(&self.frames_down.to_le_bytes());
+        put(&self.duration_ms.to_le_bytes());
+        put(&self.service.0.to_le_bytes());
+        put(&self.device.to_le_bytes());
+        put(&self.group.0.to_le_bytes());
+        put(&self.epoch.to_le_bytes());
+        // Kind, action and level share a byte: 64 bytes are one cache line.
+        put(&[0; 4]);
+        put(&[
+            self.kind as u8 | (self.action as u8) << 2 | (self.level as u8) << 5,
+            self.app.map_or(0, |a| a as u8) | (self.evidence as u8) << 4,
+            self.reason.map_or(0, |r| r as u8),
+            self.category as u8,
+        ]);
+        out
+    }
+
+    /// Reads an event and refuses codes that mean nothing.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self, BadEvent> {
+        let u64_at = |at: usize| u64::from_le_bytes(field(bytes, at));
+        let u32_at = |at: usize| u32::from_le_bytes(field(bytes, at));
+        let u16_at = |at: usize| u16::from_le_bytes(field(bytes, at));
+        let [kal, app_evidence, reason, category] = field(bytes, 56 + 4);
+        let bad = |offset, code| BadEvent { offset, code };
+        Ok(Self {
+            seq: u64_at(0),
+            mono_ns: u64_at(8),
+            bytes_up: u64_at(16),
+            bytes_down: u64_at(24),
+            frames_up: u32_at(32),
+            frames_down: u32_at(36),
+            duration_ms: u32_at(40),
+            service: ServiceId(u32_at(44)),
+            device: u32_at(48),
+            group: GroupId(u16_at(52)),
+            epoch: u16_at(54),
+            kind: EventKind::from_code(kal & 3).ok_or(bad(60, kal))?,
+            action: Action::from_code((kal >> 2) & 7).ok_or(bad(60, kal))?,
+            level: ObservationLevel::from_code(kal >> 5).ok_or(bad(60, kal))?,
+            app: match app_evidence & 15 {
+                0 => None,
+                code => Some(AppProto::from_code(code).ok_or(bad(61, app_evidence))?),
+            },
+            evidence: Evidence::from_code(app_evidence >> 4).ok_or(bad(61, app_evidence))?,
+            reason: match reason {
+                0 => None,
+                code => Some(Reason::from_code(code).ok_or(bad(62, code))?),
+            },
+            category: Category::from_code(category).ok_or(bad(63, category))?,
+        })
+    }
+}
+
+fn field<const N: usize>(bytes: &[u8; FlowEvent::SIZE], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Adding a field to the event is a decision about privacy: this fails until somebody has taken it.
+    #[test]
+    fn has_no_room_for_payload() {
+        let FlowEvent {
+            seq: _,
+            mono_ns: _,
+            bytes_up: _,
+            bytes_down: _,
+            frames_up: _,
+            frames_down: _,
+            duration_ms: _,
+            service: _,
+            device: _,
+            group: _,
+            epoch: _,
+            kind: _,
+            app: _,
+            evidence: _,
+            reason: _,
+            category: _,
+            action: _,
+            level: _,
+        } = sample(7);
+        assert!(std::mem::size_of::<FlowEvent>() <= 72 && FlowEvent::SIZE == 64);
+        fn only_numbers<T: Copy + 'static>(_: &T) {}
+        only_numbers(&sample(1));
+    }
+
+    fn sample(seed: u64) -> FlowEvent {
+        let pick = |n: usize, k: u32| (seed.rotate_left(k) as usize) % n;
+        FlowEvent {
+            seq: seed,
+            mono_ns: seed ^ 3,
+            bytes_up: seed.rotate_left(9),
+            bytes_down: seed.rotate_left(17),
+            frames_up: seed as u32,
+            frames_down: (seed >> 7) as u32,
+            duration_ms: (seed >> 11) as u32,
+            service: ServiceId((seed >> 13) as u32),
+            device: (seed >> 5) as u32,
+            group: GroupId((seed >> 3) as u16),
+            epoch: seed as u16,
+            kind: EventKind::ALL[pick(EventKind::ALL.len(), 1)],
+            app: (seed & 1 == 0).then(|| AppProto::ALL[pick(AppProto::ALL.len(), 2)]),
+            evidence: Evidence::ALL[pick(Evidence::ALL.len(), 3)],
+            reason: (seed & 2 == 0).then(|| Reason::ALL[pick(Reason::ALL.len(), 4)]),
+            category: Category::ALL[pick(Category::ALL.len(), 5)],
+            action: Action::ALL[pick(Action::ALL.len(), 6)],
+            level: ObservationLevel::ALL[pick(ObservationLevel::ALL.len(), 7)],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(seed: u64) {
+            let event = sample(seed);
+            prop_assert_eq!(FlowEvent::from_bytes(&event.to_bytes()), Ok(event));
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused_or_read(bytes in proptest::array::uniform32(any::<u8>()), more in proptest::array::uniform32(any::<u8>())) {
+            let mut all = [0; 64];
+            all[..32].copy_from_slice(&bytes);
+            all[32..].copy_from_slice(&more);
+            let _ = FlowEvent::from_bytes(&all);
+        }
+    }
+}

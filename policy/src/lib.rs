@@ -1,0 +1,31 @@
+//! The bottom of Glassgate: the words everything else is written in, and what decides from them.
+//!
+//! Nothing here sees a frame, touches DPDK or needs `unsafe`; it builds on any machine. The dependency
+//! direction is `gateway → dataplane → policy` and a test of `xtask` holds it.
+//!
+//! ```text
+//! name + evidence ─► SignatureTable ─► (service, category) ─► VerdictMatrix[group][column] ─► Verdict
+//!                                                                                              │
+//!                              audit record ◄─ engine (rollups, levels) ◄─ FlowEvent ◄──────────┘
+//! ```
+//!
+//! Principles: what is immutable is built once and swapped whole (table, matrix); what comes from outside
+//! (sources, rules, packs, events from the ring) is hostile until validated; no record type has a field that
+//! could hold payload.
+
+pub mod category;
+pub mod flow_event;
+pub mod matrix;
+pub mod name;
+pub mod reason;
+pub mod vocab;
+
+pub use category::Category;
+pub use flow_event::FlowEvent;
+pub use matrix::VerdictMatrix;
+pub use name::Name;
+pub use reason::Reason;
+pub use vocab::{
+    Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, ServiceId,
+    Verdict,
+};

@@ -1,0 +1,275 @@
+//! The verdict matrix: what rules, charter, calendar and identity compile to.
+//!
+//! `[group][column] → Verdict`. A column is a category, or a service that some rule singles out. The matrix is
+//! immutable; the slow path compiles a new one and the fast path swaps to it by epoch and acknowledges its hash.
+//! One lookup is two loads: the column of the service, then the cell.
+
+use crate::category::Category;
+use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Verdict};
+
+const MAGIC: [u8; 8] = *b"GGMATRX1";
+const HEADER: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4;
+const DIGEST: usize = 32;
+/// The most groups and columns a matrix may have; with both full its cells take 64 MiB.
+pub const MAX_GROUPS: usize = 4096;
+/// See [`MAX_GROUPS`].
+pub const MAX_COLUMNS: usize = 16_384;
+
+/// SHA-256 of an encoded matrix: what every lcore acknowledges.
+pub type MatrixHash = [u8; 32];
+
+/// The compiled verdicts for every group and column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictMatrix {
+    epoch: u64,
+    /// Monotonic nanoseconds after which the matrix decays to [`Verdict::FAIL_OPEN`].
+    valid_until_ns: u64,
+    groups: usize,
+    columns: usize,
+    cells: Vec<u8>,
+    /// Sorted by service: services with a column of their own.
+    own_columns: Vec<(ServiceId, u16)>,
+}
+
+/// Why bytes are no matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMatrix {
+    /// Too short, or not the length its header says.
+    #[error("the matrix has {found} bytes where its header asks for {expected}")]
+    Length {
+        /// What the header asks for.
+        expected: usize,
+        /// What there is.
+        found: usize,
+    },
+    /// Another file, or another version.
+    #[error("this is no verdict matrix of version 1")]
+    Magic,
+    /// Damaged on the way.
+    #[error("the matrix does not match its checksum")]
+    Checksum,
+    /// Over [`MAX_GROUPS`] or [`MAX_COLUMNS`], or under one group.
+    #[error("a matrix of {groups} groups and {columns} columns is out of bounds")]
+    Bounds {
+        /// Groups in the header.
+        groups: usize,
+        /// Columns in the header.
+        columns: usize,
+    },
+    /// A cell holds a code that means nothing.
+    #[error("cell {0} holds a code that means nothing")]
+    Cell(usize),
+    /// The list of services is not sorted, or names a column that is not there.
+    #[error("entry {0} of the services with a column of their own is out of order or out of range")]
+    OwnColumn(usize),
+}
+
+impl VerdictMatrix {
+    /// A matrix that says `verdict` of everything, for one group.
+    pub fn uniform(epoch: u64, verdict: Verdict) -> Self {
+        Self::new(epoch, u64::MAX, 1, &[], |_, _| verdict)
+    }
+
+    /// Builds a matrix of `groups` rows. `own_columns` lists services that have a column of their own; `cell` says
+    /// the verdict for a group and either a category or such a service. At most [`MAX_GROUPS`] groups and
+    /// [`MAX_COLUMNS`] columns are kept, what is beyond them falls back to its category.
+    pub fn new(
+        epoch: u64,
+        valid_until_ns: u64,
+        groups: usize,
+        own_columns: &[ServiceId],
+        mut cell: impl FnMut(GroupId, Column) -> Verdict,
+    ) -> Self {
+        let groups = groups.clamp(1, MAX_GROUPS);
+        let mut services: Vec<ServiceId> = own_columns.to_vec();
+        services.sort_unstable();
+        services.dedup();
+        services.truncate(MAX_COLUMNS - Category::SLOTS);
+        let columns = Category::SLOTS + services.len();
+        let mut cells = vec![encode_cell(Verdict::FAIL_OPEN); groups * columns];
+        for (row, chunk) in cells.chunks_exact_mut(columns).enumerate() {
+            let group = GroupId(row as u16);
+            for (slot, out) in chunk.iter_mut().enumerate() {
+                let column = match slot.checked_sub(Category::SLOTS) {
+                    None => match Category::from_code(slot as u8) {
+                        Some(category) => Column::Category(category),
+                        None => continue,
+                    },
+                    Some(own) => match services.get(own) {
+                        Some(service) => Column::Service(*service),
+                        None => continue,
+                    },
+                };
+                *out = encode_cell(cell(group, column));
+            }
+        }
+        let own_columns =
+            services.iter().enumerate().map(|(i, s)| (*s, (Category::SLOTS + i) as u16)).collect();
+        Self { epoch, valid_until_ns, groups, columns, cells, own_columns }
+    }
+
+    /// Counts up with every matrix that the slow path compiles.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Monotonic nanoseconds after which this matrix must no longer be used.
+    pub fn valid_until_ns(&self) -> u64 {
+        self.valid_until_ns
+    }
+
+    /// The verdict for a flow. An unknown group or a matrix out of time gives [`Verdict::FAIL_OPEN`].
+    pub fn verdict(&self, group: GroupId, category: Category, service: ServiceId, now_ns: u64) -> Verdict {
+        if now_ns > self.valid_until_ns || usize::from(group.0) >= self.groups {
+            return Verdict::FAIL_OPEN;
+        }
+        let column = if self.own_columns.is_empty() {
+            category as usize
+        } else {
+            match self.own_columns.binary_search_by_key(&service, |(s, _)| *s) {
+                Ok(i) => self.own_columns.get(i).map_or(category as usize, |(_, c)| usize::from(*c)),
+                Err(_) => category as usize,
+            }
+        };
+        let cell = self.cells.get(usize::from(group.0) * self.columns + column);
+        cell.and_then(|c| decode_cell(*c)).unwrap_or(Verdict::FAIL_OPEN)
+    }
+
+    /// The matrix as it is handed to the fast path: header, services, cells, SHA-256 over all of it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER + self.own_columns.len() * 6 + self.cells.len() + DIGEST);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.valid_until_ns.to_le_bytes());
+        out.extend_from_slice(&(self.groups as u32).to_le_bytes());
+        out.extend_from_slice(&(self.columns as u32).to_le_bytes());
+        out.extend_from_slice(&(self.own_columns.len() as u32).to_le_bytes());
+        out.extend_from_slice(&0u32.to_le_bytes());
+        for (service, column) in &self.own_columns {
+            out.extend_from_slice(&service.0.to_le_bytes());
+            out.extend_from_slice(&column.to_le_bytes());
+        }
+        out.extend_from_slice(&self.cells);
+        let digest = ring::digest::digest(&ring::digest::SHA256, &out);
+        out.extend_from_slice(digest.as_ref());
+        out
+    }
+
+    /// SHA-256 of the encoded matrix, as every lcore acknowledges it.
+    pub fn hash(&self) -> MatrixHash {
+        let bytes = self.to_bytes();
+        bytes.last_chunk().copied().unwrap_or_default()
+    }
+
+    /// Reads a matrix from outside and refuses anything that could make a lookup go wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadMatrix> {
+        let short = |expected| BadMatrix::Length { expected, found: bytes.len() };
+        let (body, digest) = bytes.split_last_chunk::<DIGEST>().ok_or(short(HEADER + DIGEST))?;
+        let (header, rest) = body.split_at_checked(HEADER).ok_or(short(HEADER + DIGEST))?;
+        if !header.starts_with(&MAGIC) {
+            return Err(BadMatrix::Magic);
+        }
+        let u64_at =
+            |at: usize| header.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let u32_at =
+            |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let (groups, columns, own) = (u32_at(24) as usize, u32_at(28) as usize, u32_at(32) as usize);
+        if groups == 0
+            || groups > MAX_GROUPS
+            || columns > MAX_COLUMNS
+            || columns != Category::SLOTS.saturating_add(own)
+        {
+            return Err(BadMatrix::Bounds { groups, columns });
+        }
+        let expected = HEADER + own * 6 + groups * columns + DIGEST;
+        if expected != bytes.len() {
+            return Err(short(expected));
+        }
+        if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != digest {
+            return Err(BadMatrix::Checksum);
+        }
+        let (services, cells) = rest.split_at_checked(own * 6).ok_or(short(expected))?;
+        let mut own_columns: Vec<(ServiceId, u16)> = Vec::with_capacity(own);
+        for (i, entry) in services.chunks_exact(6).enumerate() {
+            let &[a, b, c, d, e, f] = entry else { return Err(BadMatrix::OwnColumn(i)) };
+            let (service, column) = (ServiceId(u32::from_le_bytes([a, b, c, d])), u16::from_le_bytes([e, f]));
+            if usize::from(column) >= columns || own_columns.last().is_some_and(|(last, _)| *last >= service)
+            {
+                return Err(BadMatrix::OwnColumn(i));
+            }
+            own_columns.push((service, column));
+        }
+        if let Some(bad) = cells.iter().position(|c| decode_cell(*c).is_none()) {
+            return Err(BadMatrix::Cell(bad));
+        }
+        Ok(Self {
+            epoch: u64_at(8),
+            valid_until_ns: u64_at(16),
+            groups,
+            columns,
+            cells: cells.to_vec(),
+            own_columns,
+        })
+    }
+}
+
+/// What a cell is asked for when a matrix is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// All services of a category that have no column of their own.
+    Category(Category),
+    /// A service that a rule singles out.
+    Service(ServiceId),
+}
+
+fn encode_cell(verdict: Verdict) -> u8 {
+    verdict.action as u8 | (verdict.level as u8) << 4
+}
+
+fn decode_cell(cell: u8) -> Option<Verdict> {
+    Some(Verdict { action: Action::from_code(cell & 15)?, level: ObservationLevel::from_code(cell >> 4)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop_games_and_one_service() -> VerdictMatrix {
+        VerdictMatrix::new(3, 1_000, 2, &[ServiceId(9), ServiceId(4)], |group, column| Verdict {
+            action: match column {
+                Column::Category(Category::Games) | Column::Service(ServiceId(9)) => Action::Drop,
+                _ => Action::Forward,
+            },
+            level: if group == GroupId(1) { ObservationLevel::Aggregate } else { ObservationLevel::None },
+        })
+    }
+
+    #[test]
+    fn service_beats_category() {
+        let m = drop_games_and_one_service();
+        let ask = |g, c, s| m.verdict(GroupId(g), c, ServiceId(s), 0);
+        assert_eq!(ask(0, Category::Music, 9).action, Action::Drop);
+        assert_eq!(ask(0, Category::Games, 4).action, Action::Forward);
+        assert_eq!(ask(0, Category::Games, 5).action, Action::Drop);
+        assert_eq!(ask(1, Category::Music, 0).level, ObservationLevel::Aggregate);
+    }
+
+    #[test]
+    fn out_of_time_or_range_fails_open() {
+        let m = drop_games_and_one_service();
+        assert_eq!(m.verdict(GroupId(0), Category::Games, ServiceId::NONE, 1_001), Verdict::FAIL_OPEN);
+        assert_eq!(m.verdict(GroupId(2), Category::Games, ServiceId::NONE, 0), Verdict::FAIL_OPEN);
+    }
+
+    #[test]
+    fn round_trips_and_every_flipped_byte_is_refused() {
+        let bytes = drop_games_and_one_service().to_bytes();
+        assert_eq!(VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&drop_games_and_one_service()));
+        for i in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[i] ^= 1;
+            assert!(VerdictMatrix::from_bytes(&bad).is_err(), "byte {i}");
+            assert!(VerdictMatrix::from_bytes(&bytes[..i]).is_err(), "cut at {i}");
+        }
+    }
+}
