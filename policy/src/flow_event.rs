@@ -15,31 +15,38 @@ use crate::vocab::{Action, AppProto, Evidence, GroupId, ObservationLevel, Servic
 
 coded! {
     /// Why an event was sent.
+    ///
+    /// Every flow sends exactly one `Decided`, as its first event and at the latest right before its `Ended`; so
+    /// counting `Decided` counts flows. `Progress` follows any number of times, `Ended` at most once.
     pub enum EventKind {
-        /// The verdict of the flow became known.
+        /// The verdict of the flow became known, or it ended without a name.
         Decided = 1 => "decided",
-        /// The flow goes on; its counts so far.
+        /// The flow goes on.
         Progress = 2 => "progress",
         /// The flow ended.
         Ended = 3 => "ended",
     }
 }
 
-/// An event of the ring between fast path and slow path. Counts are totals of the flow so far, both VLAN tags
-/// and Ethernet header included, as on the wire without preamble and FCS.
+/// An event of the ring between fast path and slow path.
+///
+/// Bytes and frames are what the flow carried **since its previous event** (since its first frame for `Decided`),
+/// so that adding events up is right without memory of any flow: an event has no flow identity on purpose. A lost
+/// event loses its counts, and the gap in [`FlowEvent::seq`] says so. Bytes are as on the wire without preamble
+/// and FCS, Ethernet header and VLAN tags included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowEvent {
     /// Number of the event on its lcore, without gaps: a gap is a counted loss.
     pub seq: u64,
     /// Monotonic time of the event, nanoseconds since boot.
     pub mono_ns: u64,
-    /// Bytes from client to server.
+    /// Bytes from client to server since the flow's previous event.
     pub bytes_up: u64,
-    /// Bytes from server to client.
+    /// Bytes from server to client since the flow's previous event.
     pub bytes_down: u64,
-    /// Frames from client to server, saturating.
+    /// Frames from client to server since the flow's previous event, saturating.
     pub frames_up: u32,
-    /// Frames from server to client, saturating.
+    /// Frames from server to client since the flow's previous event, saturating.
     pub frames_down: u32,
     /// Milliseconds since the first frame of the flow, saturating.
     pub duration_ms: u32,
