@@ -25,3 +25,5 @@ pub mod packet;
 pub mod parse;
 pub mod port;
 pub mod probe;
+pub mod shm;
+pub mod stats_page;
