@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod faults;
 pub mod memory;
+pub mod spec;
 
 /// Frames per burst. 32 keeps the burst's first cache lines in L1 and amortizes the calls into the driver.
 pub const BURST: usize = 32;
@@ -117,6 +118,27 @@ impl<F> Burst<F> {
         self.frames.iter_mut().skip(BURST - n).filter_map(Option::take)
     }
 
+    /// Lets a driver write frames straight into the free slots, from their front; it says how many. Claiming more
+    /// than it wrote leaves holes, which are skipped by every reader but cost room until the burst is emptied.
+    pub fn fill(&mut self, receive: impl FnOnce(&mut [Option<F>]) -> usize) -> usize {
+        let slots = self.frames.get_mut(self.len..).unwrap_or_default();
+        let n = receive(slots).min(BURST - self.len);
+        self.len += n;
+        n
+    }
+
+    /// Lets a driver take frames straight out of the slots, from their front; it says how many. What it left moves
+    /// to the front.
+    pub fn offer(&mut self, send: impl FnOnce(&mut [Option<F>]) -> usize) -> usize {
+        let filled = self.frames.get_mut(..self.len).unwrap_or_default();
+        let n = send(filled).min(self.len);
+        if n < self.len {
+            filled.rotate_left(n);
+        }
+        self.len -= n;
+        n
+    }
+
     /// Keeps the frames for which `keep` says so, in order; the others are dropped, which frees them.
     pub fn retain(&mut self, mut keep: impl FnMut(usize, &F) -> bool) {
         let mut kept = 0;
@@ -185,5 +207,22 @@ mod tests {
         burst.retain(|_, f| f % 2 == 0);
         assert_eq!(burst.drain().collect::<Vec<_>>(), (4..32).step_by(2).collect::<Vec<_>>());
         assert!(burst.is_empty() && burst.room() == BURST);
+    }
+
+    #[test]
+    fn a_driver_fills_and_empties_slots_in_place() {
+        let mut burst = Burst::default();
+        assert_eq!(burst.push(0), Ok(()));
+        let filled = burst.fill(|free| {
+            free.iter_mut().take(4).zip(1..).for_each(|(slot, f)| *slot = Some(f));
+            4
+        });
+        assert_eq!((filled, burst.len()), (4, 5));
+        let sent = burst.offer(|frames| frames.iter_mut().take(2).filter_map(Option::take).count());
+        assert_eq!((sent, burst.room()), (2, BURST - 3));
+        assert_eq!(burst.push(9), Ok(()));
+        assert_eq!(burst.drain().collect::<Vec<_>>(), [2, 3, 4, 9]);
+        assert_eq!(burst.fill(|_| 999), BURST, "a claim beyond the room is cut");
+        assert_eq!(burst.drain().count(), 0);
     }
 }

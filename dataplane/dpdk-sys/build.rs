@@ -1,0 +1,196 @@
+//! Generates the bindings to the system's libdpdk, compiles the shim and says what to link.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The long-term release that Debian 12 carries. Fields of `rte_eth_dev_info` and `rte_mbuf` move between
+/// releases: another one is a port, with its own tests, not a wider range.
+const VERSIONS: std::ops::Range<&str> = "22.11".."22.12";
+
+/// What the bindings and the shim call. Drivers are not among them: they are loaded by the EAL at start.
+const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"];
+
+/// Functions that the safe crate calls, one by one: every further match costs seconds of compile time, and each
+/// name here is one that somebody has read the contract of.
+const FUNCTIONS: &[&str] = &[
+    "rte_dev_probe",
+    "rte_dev_remove",
+    "rte_eal_has_hugepages",
+    "rte_eal_init",
+    "rte_eth_allmulticast_enable",
+    "rte_eth_dev_adjust_nb_rx_tx_desc",
+    "rte_eth_dev_close",
+    "rte_eth_dev_configure",
+    "rte_eth_dev_get_mtu",
+    "rte_eth_dev_get_port_by_name",
+    "rte_eth_dev_info_get",
+    "rte_eth_dev_set_mtu",
+    "rte_eth_dev_socket_id",
+    "rte_eth_dev_start",
+    "rte_eth_dev_stop",
+    "rte_eth_link_get_nowait",
+    "rte_eth_macaddr_get",
+    "rte_eth_promiscuous_enable",
+    "rte_eth_rx_queue_setup",
+    "rte_eth_stats_get",
+    "rte_eth_tx_queue_setup",
+    "rte_log_cur_msg_loglevel",
+    "rte_log_set_global_level",
+    "rte_mempool_avail_count",
+    "rte_openlog_stream",
+    "rte_pktmbuf_free_bulk",
+    "rte_pktmbuf_pool_create",
+    "rte_strerror",
+    "rte_thread_register",
+    "rte_thread_unregister",
+    "rte_version",
+    "shim_.*",
+];
+
+const TYPES: &[&str] =
+    &["rte_mbuf", "rte_eth_conf", "rte_eth_dev_info", "rte_eth_link", "rte_eth_stats", "rte_mempool"];
+
+const CONSTANTS: &[&str] = &[
+    "SHIM_.*",
+    "LCORE_ID_ANY",
+    "RTE_ETH_LINK_.*",
+    "RTE_ETHER_CRC_LEN",
+    "RTE_ETHER_HDR_LEN",
+    "RTE_MAX_LCORE",
+    "RTE_MBUF_DEFAULT_BUF_SIZE",
+    "RTE_MEMPOOL_CACHE_MAX_SIZE",
+    "RTE_PKTMBUF_HEADROOM",
+    "SOCKET_ID_ANY",
+];
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // Cargo shows the standard error of a build script that failed, below its own heading.
+            eprintln!("\n{message}\n");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    for file in ["build.rs", "csrc/bindings.h", "csrc/shim.h", "csrc/shim.c"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
+    let dpdk = Dpdk::find()?;
+    clang_sys::load().map_err(|reason| {
+        format!(
+            "libclang is missing, which bindgen needs to read DPDK's headers.\n\
+             Install it: apt-get install libclang-dev clang\n({reason})"
+        )
+    })?;
+    dpdk.bindings(&out.join("bindings.rs"))?;
+    dpdk.shim()?;
+    dpdk.link();
+    Ok(())
+}
+
+/// The DPDK of this system, as pkg-config describes it.
+struct Dpdk {
+    flags: Vec<String>,
+    link_paths: Vec<PathBuf>,
+}
+
+impl Dpdk {
+    fn find() -> Result<Self, String> {
+        let library = pkg_config::Config::new()
+            .range_version(VERSIONS)
+            .cargo_metadata(false)
+            .probe("libdpdk")
+            .map_err(|error| explain_missing(&error))?;
+        let mut flags: Vec<String> =
+            library.include_paths.iter().map(|path| format!("-I{}", path.display())).collect();
+        // The crate keeps -I and -D only. DPDK's headers also need `-include rte_config.h` and the instruction set
+        // that its inline functions are written in.
+        let output = pkg_config_command()
+            .args(["--cflags-only-other", "libdpdk"])
+            .output()
+            .map_err(|error| format!("pkg-config does not run: {error}"))?;
+        flags.extend(String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned));
+        Ok(Self { flags, link_paths: library.link_paths })
+    }
+
+    fn bindings(&self, to: &Path) -> Result<(), String> {
+        let mut builder = bindgen::Builder::default()
+            .header("csrc/bindings.h")
+            .clang_args(&self.flags)
+            .use_core()
+            // A Debug of a packed struct with bit fields takes references to unaligned fields: does not compile.
+            .derive_debug(false)
+            .derive_default(true)
+            .layout_tests(true)
+            .generate_comments(false)
+            .default_enum_style(bindgen::EnumVariation::ModuleConsts)
+            // The tile registers of AMX come in with the intrinsics headers; Rust has no such type.
+            .blocklist_type("__tile1024i.*|_tile1024i")
+            // C thread-locals would become plain statics, the same one for all threads. See shim_errno.
+            .blocklist_item("per_lcore_.*")
+            .parse_callbacks(Box::new(bindgen::CargoCallbacks::new().rerun_on_header_files(false)));
+        for function in FUNCTIONS {
+            builder = builder.allowlist_function(function);
+        }
+        for name in TYPES {
+            builder = builder.allowlist_type(name);
+        }
+        for name in CONSTANTS {
+            builder = builder.allowlist_var(name);
+        }
+        let bindings = builder.generate().map_err(|error| {
+            format!("bindgen can't read DPDK's headers: {error}\nInstall: apt-get install clang libdpdk-dev")
+        })?;
+        bindings.write_to_file(to).map_err(|error| format!("{}: {error}", to.display()))
+    }
+
+    fn shim(&self) -> Result<(), String> {
+        let mut build = cc::Build::new();
+        build.file("csrc/shim.c").opt_level(3).define("ALLOW_EXPERIMENTAL_API", None).warnings(false);
+        for flag in &self.flags {
+            build.flag(flag);
+        }
+        build.try_compile("glassgate_dpdk_shim").map_err(|error| {
+            format!("the C shim does not compile: {error}\nA C compiler is needed: apt-get install gcc")
+        })
+    }
+
+    fn link(&self) {
+        for path in &self.link_paths {
+            println!("cargo::rustc-link-search=native={}", path.display());
+        }
+        for library in LIBRARIES {
+            println!("cargo::rustc-link-lib=dylib={library}");
+        }
+    }
+}
+
+fn explain_missing(error: &pkg_config::Error) -> String {
+    if let pkg_config::Error::Command { .. } = error {
+        return "pkg-config is missing.\nInstall it: apt-get install pkg-config".to_owned();
+    }
+    let found = match installed_version() {
+        Some(version) => format!("version {version} is installed instead"),
+        None => "pkg-config does not know libdpdk".to_owned(),
+    };
+    format!(
+        "DPDK {} with its headers is missing: {found}.\n\
+         Install it on Debian 12: apt-get install libdpdk-dev pkg-config\n\
+         Everything but the live ports builds without it: cargo build -p glassgate --no-default-features",
+        VERSIONS.start
+    )
+}
+
+fn installed_version() -> Option<String> {
+    let output = pkg_config_command().args(["--modversion", "libdpdk"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn pkg_config_command() -> Command {
+    Command::new(env::var_os("PKG_CONFIG").unwrap_or_else(|| "pkg-config".into()))
+}
