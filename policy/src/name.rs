@@ -1,20 +1,44 @@
-//! What a flow is for: a host name in canonical form.
+//! What a flow is for: a name in canonical form.
 //!
-//! Canonical is: ASCII lower case, no trailing dot, 1–253 bytes, labels of 1–63 bytes out of letters, digits,
-//! hyphen and underscore (RFC 1123 section 2.1, RFC 2181 section 11, and underscores as they occur). A name is a small
-//! value without allocation, because the fast path makes one per flow.
+//! Canonical for a host name is: ASCII lower case, no trailing dot, 1–253 bytes, labels of 1–63 bytes out of letters,
+//! digits, hyphen and underscore (RFC 1123 section 2.1, RFC 2181 section 11, and underscores as they occur). A name is
+//! a small value without allocation, because the fast path makes one per flow.
+//!
+//! Two things that are no host names are said where a host name is expected, often enough to be reported: an IP
+//! literal (the `Host` of a request to a bare address) and a DNS question with other bytes in it, or for the root.
+//! [`Kind`] tells them apart. Neither matches a domain of the signature table, so neither says anything about anyone.
 
 use crate::reason::Reason;
 
 /// The longest name, without its trailing dot (RFC 1035 section 3.1).
 pub const MAX_LEN: usize = 253;
 
-/// A host name in canonical form.
+/// A name in canonical form.
 #[derive(Clone, Copy)]
 pub struct Name {
     len: u8,
+    kind: Kind,
     bytes: [u8; MAX_LEN],
 }
+
+/// What a [`Name`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A host name.
+    Host,
+    /// An IP literal as it was written, IPv6 in brackets.
+    Address,
+    /// A domain name of DNS that is no host name: other bytes in its labels (RFC 2181 section 11 allows any), or the
+    /// root.
+    Odd,
+}
+
+const _: () = assert!(size_of::<Name>() == 255);
+
+/// Stands for a dot inside a label of an [`Kind::Odd`] name. Canonical bytes hold no upper-case letter otherwise, so
+/// a comparison by suffix cannot take such a dot for the end of a label: `a\.example.com` is not under `example.com`.
+const DOT_IN_LABEL: u8 = b'D';
 
 /// Why bytes are no host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,17 +114,85 @@ impl Name {
         if dots == 3 && digits_only {
             return Err(NameError::IpLiteral);
         }
-        Ok(Self { len: wire.len() as u8, bytes })
+        Ok(Self { len: wire.len() as u8, kind: Kind::Host, bytes })
     }
 
-    /// The canonical bytes.
+    /// Canonicalizes the host of a URI authority (RFC 3986 section 3.2.2), without port and user: a host name, or an
+    /// IP literal, which keeps its spelling but for the case (a server name may not be one, a `Host` may).
+    pub fn from_host(wire: &[u8]) -> Result<Self, NameError> {
+        match Self::from_wire(wire) {
+            Err(NameError::IpLiteral) => {
+                let bare = wire.strip_suffix(b".").unwrap_or(wire);
+                let bracketed = bare.starts_with(b"[") && bare.ends_with(b"]");
+                if bare.contains(&b':') != bracketed {
+                    return Err(NameError::BadByte(b':'));
+                }
+                let mut name = Self { len: 0, kind: Kind::Address, bytes: [0; MAX_LEN] };
+                for byte in bare {
+                    name.push(byte.to_ascii_lowercase())?;
+                }
+                Ok(name)
+            }
+            other => other,
+        }
+    }
+
+    /// Canonicalizes a domain name of DNS, given as its labels without the empty one of the root. Any byte is allowed
+    /// in a label; the kind says whether it is a host name all the same.
+    ///
+    /// Errors: [`NameError::BadLabel`] for an empty label or one of more than 63 bytes, [`NameError::TooLong`].
+    pub fn from_labels<'a>(labels: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, NameError> {
+        let mut name = Self { len: 0, kind: Kind::Host, bytes: [0; MAX_LEN] };
+        let (mut dots, mut digits_only) = (0usize, true);
+        for (i, label) in labels.into_iter().enumerate() {
+            if label.is_empty() || label.len() > 63 {
+                return Err(NameError::BadLabel);
+            }
+            if i > 0 {
+                name.push(b'.')?;
+                dots += 1;
+            }
+            for byte in label {
+                let byte = byte.to_ascii_lowercase();
+                digits_only &= byte.is_ascii_digit();
+                if !matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_') {
+                    name.kind = Kind::Odd;
+                }
+                name.push(if byte == b'.' { DOT_IN_LABEL } else { byte })?;
+            }
+        }
+        if name.len == 0 {
+            name.kind = Kind::Odd;
+        } else if dots == 3 && digits_only {
+            name.kind = Kind::Address;
+        }
+        Ok(name)
+    }
+
+    /// What it is. Only a [`Kind::Host`] is looked up in the signature table.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn push(&mut self, byte: u8) -> Result<(), NameError> {
+        let slot = self.bytes.get_mut(usize::from(self.len)).ok_or(NameError::TooLong)?;
+        *slot = byte;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The canonical bytes: labels joined by dots. None for the root.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// The canonical text: ASCII by construction.
+    /// The canonical text of a host name or address. An odd name has none that is unambiguous and gives the empty text:
+    /// [`Display`](std::fmt::Display) writes every kind.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+        match self.kind {
+            Kind::Odd => "",
+            Kind::Host | Kind::Address => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
+        }
     }
 }
 
@@ -114,7 +206,7 @@ fn bad_or_ipv6(wire: &[u8], byte: u8) -> NameError {
 
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        self.kind == other.kind && self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -122,13 +214,29 @@ impl Eq for Name {}
 
 impl std::fmt::Debug for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Name({})", self.as_str())
+        write!(f, "Name({self})")
     }
 }
 
+/// Host names and addresses as they are; of odd names the root as `.`, and every byte that is no visible ASCII, the
+/// backslash and a dot inside a label as `\xNN` in lower case.
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        if self.kind != Kind::Odd {
+            return f.write_str(self.as_str());
+        }
+        if self.len == 0 {
+            return f.write_str(".");
+        }
+        for byte in self.as_bytes() {
+            match *byte {
+                DOT_IN_LABEL => f.write_str("\\x2e")?,
+                b'\\' => f.write_str("\\x5c")?,
+                0x21..=0x7e => std::fmt::Write::write_char(f, char::from(*byte))?,
+                _ => write!(f, "\\x{byte:02x}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -155,5 +263,47 @@ mod tests {
         assert_eq!(Name::from_wire(b"192.0.2.7"), Err(NameError::IpLiteral));
         assert_eq!(Name::from_wire(b"2001:db8::1"), Err(NameError::IpLiteral));
         assert_eq!(Name::from_wire(b"[2001:db8::1]"), Err(NameError::IpLiteral));
+    }
+
+    #[test]
+    fn hosts_of_authorities() {
+        let host = |wire: &[u8]| Name::from_host(wire).map(|n| (n.to_string(), n.kind()));
+        assert_eq!(host(b"WWW.Example.COM."), Ok(("www.example.com".into(), Kind::Host)));
+        assert_eq!(host(b"192.0.2.7"), Ok(("192.0.2.7".into(), Kind::Address)));
+        assert_eq!(
+            host(b"10.000.000.001"),
+            Ok(("10.000.000.001".into(), Kind::Address)),
+            "as it was written"
+        );
+        assert_eq!(host(b"[2001:DB8::1]"), Ok(("[2001:db8::1]".into(), Kind::Address)));
+        assert_eq!(host(b"2001:db8::1"), Err(NameError::BadByte(b':')), "its last group could be a port");
+        assert_eq!(host(b"[::1"), Err(NameError::BadByte(b':')));
+        assert_eq!(host(b"[fe80::1%25eth0]"), Err(NameError::BadByte(b'[')));
+        assert_eq!(host(b"[192.0.2.7]"), Err(NameError::BadByte(b'[')));
+        assert_eq!(host(b""), Err(NameError::Empty));
+    }
+
+    #[test]
+    fn domain_names_of_dns() {
+        let dns =
+            |labels: &[&[u8]]| Name::from_labels(labels.iter().copied()).map(|n| (n.to_string(), n.kind()));
+        assert_eq!(dns(&[b"wWw", b"eXample", b"cOm"]), Ok(("www.example.com".into(), Kind::Host)));
+        assert_eq!(dns(&[]), Ok((".".into(), Kind::Odd)));
+        assert_eq!(dns(&[b"\\"]), Ok(("\\x5c".into(), Kind::Odd)));
+        assert_eq!(dns(&[b"*", b"a b\xff", b"'"]), Ok(("*.a\\x20b\\xff.'".into(), Kind::Odd)));
+        assert_eq!(dns(&[b"1", b"2", b"3", b"4"]), Ok(("1.2.3.4".into(), Kind::Address)));
+        assert_eq!(dns(&[b"a", b"", b"b"]), Err(NameError::BadLabel));
+        assert_eq!(dns(&[&[b'a'; 64]]), Err(NameError::BadLabel));
+        assert_eq!(dns(&[&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 61]]).map(|n| n.0.len()), Ok(253));
+        assert_eq!(dns(&[&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 62]]), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn a_dot_in_a_label_ends_no_label() {
+        let odd = Name::from_labels([b"evil.example".as_slice(), b"com"]).unwrap();
+        assert_eq!(odd.to_string(), "evil\\x2eexample.com");
+        assert!(!odd.as_bytes().ends_with(b".example.com"));
+        assert_ne!(odd, Name::from_wire(b"evildexample.com").unwrap());
+        assert_eq!(odd.as_str(), "", "no text that could be taken for another name");
     }
 }
