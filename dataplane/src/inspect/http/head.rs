@@ -1,0 +1,288 @@
+//! The head of an HTTP/1 request.
+
+use super::authority::{self, Authority, trim};
+use super::{Body, HEAD_CAP, Head, Method, Upgrade};
+use crate::probe::Probe;
+use glassgate_policy::Reason;
+use memchr::memchr;
+
+/// Empty lines before the method are read over up to this many bytes (RFC 9112 section 2.2 asks for one at least).
+const EMPTY_LINES: usize = 8;
+
+/// The longest method: the longest registered one has 17 bytes.
+const METHOD_CAP: usize = 32;
+
+pub(super) fn request_head(stream: &[u8]) -> Probe<Head> {
+    let window = stream.get(..HEAD_CAP).unwrap_or(stream);
+    match scan(window) {
+        Scan::NotThis => Probe::NotThis,
+        Scan::Whole(fields, len) => Probe::Done(fields.head(len)),
+        Scan::Cut(_) if window.len() < HEAD_CAP => Probe::NeedMore(window.len() + 1),
+        Scan::Cut(Some(fields)) if fields.names_somebody() => Probe::Done(fields.head_cut_at(window.len())),
+        Scan::Cut(_) => Probe::Malformed(Reason::ReasmCap),
+    }
+}
+
+pub(super) fn unfinished(stream: &[u8]) -> Option<Head> {
+    let window = stream.get(..HEAD_CAP).unwrap_or(stream);
+    match scan(window) {
+        Scan::Cut(Some(fields)) if fields.names_somebody() => Some(fields.head_cut_at(window.len())),
+        _ => None,
+    }
+}
+
+/// Whether a head whose first `seen` bytes were not enough may have become readable: false as long as its request line
+/// was among them and no empty line has come since.
+pub(super) fn may_end_after(stream: &[u8], seen: usize) -> bool {
+    let old = stream.get(..seen).unwrap_or(stream);
+    let start = old.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(old.len());
+    if memchr(b'\n', old.get(start..).unwrap_or_default()).is_none() {
+        return true;
+    }
+    // The LF that ends the line before the empty one may be among the last two bytes seen.
+    let mut rest = stream.get(seen.saturating_sub(2)..).unwrap_or_default();
+    while let Some(at) = memchr(b'\n', rest) {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if matches!(rest, [b'\n', ..] | [b'\r', b'\n', ..]) {
+            return true;
+        }
+    }
+    false
+}
+
+enum Scan<'a> {
+    NotThis,
+    /// The head ends beyond the window; what its whole lines say, if the request line is whole.
+    Cut(Option<Fields<'a>>),
+    /// The head and its length.
+    Whole(Fields<'a>, usize),
+}
+
+fn scan(window: &[u8]) -> Scan<'_> {
+    let Some(start) = window.iter().position(|b| !matches!(b, b'\r' | b'\n')) else {
+        return if window.len() <= EMPTY_LINES { Scan::Cut(None) } else { Scan::NotThis };
+    };
+    if start > EMPTY_LINES {
+        return Scan::NotThis;
+    }
+    let text = window.get(start..).unwrap_or_default();
+    let method = match text.iter().take(METHOD_CAP + 1).position(|b| !is_token(*b)) {
+        None if text.len() <= METHOD_CAP => return Scan::Cut(None),
+        Some(at) if at > 0 && matches!(text.get(at), Some(b' ' | b'\t')) => {
+            text.get(..at).unwrap_or_default()
+        }
+        _ => return Scan::NotThis,
+    };
+    let Some(end) = memchr(b'\n', text) else {
+        return if may_be_request_line(method, text) { Scan::Cut(None) } else { Scan::NotThis };
+    };
+    let (line, mut rest) = text.split_at_checked(end).unwrap_or_default();
+    rest = rest.get(1..).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if !may_be_request_line(method, line) {
+        return Scan::NotThis;
+    }
+    let Some(target) = target_of(method, line) else {
+        return Scan::NotThis;
+    };
+    let mut fields = Fields::new(method, target);
+    let mut last = Line::Start;
+    while let Some(end) = memchr(b'\n', rest) {
+        let (line, after) = rest.split_at_checked(end).unwrap_or_default();
+        rest = after.get(1..).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return Scan::Whole(fields, window.len() - rest.len());
+        }
+        last = fields.read(line, last);
+    }
+    Scan::Cut(Some(fields))
+}
+
+/// Whether the text of a request line may be one so far. Control characters never are in one; for a method that
+/// everybody knows they are let pass, as some servers do.
+fn may_be_request_line(method: &[u8], line: &[u8]) -> bool {
+    is_well_known(method) || !line.iter().any(|b| (*b < b' ' && !matches!(b, b'\t' | b'\r')) || *b == 0x7f)
+}
+
+/// What stands between method and version, if the last word of the line is a version of HTTP.
+fn target_of<'a>(method: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
+    let line = trim(line.get(method.len()..)?);
+    let version = line.iter().rposition(|b| matches!(b, b' ' | b'\t')).map_or(0, |at| at + 1);
+    let (target, version) = line.split_at_checked(version)?;
+    matches!(version.strip_prefix(b"HTTP/")?, [b'0'..=b'9', b'.', b'0'..=b'9']).then(|| trim(target))
+}
+
+fn is_well_known(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET" | b"POST" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"CONNECT" | b"PATCH" | b"TRACE"
+    )
+}
+
+/// RFC 9110 section 5.6.2.
+const fn is_token(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// What the line before was: a folded line belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Start,
+    Host,
+    Framing,
+    Other,
+}
+
+/// A `Host` field.
+#[derive(Clone, Copy)]
+enum Host<'a> {
+    None,
+    One(&'a [u8]),
+    /// Twice, or folded.
+    Bad,
+}
+
+struct Fields<'a> {
+    connect: bool,
+    target: &'a [u8],
+    host: Host<'a>,
+    upgrade: Option<Upgrade>,
+    length: Option<u64>,
+    chunked: bool,
+    bad_framing: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn new(method: &[u8], target: &'a [u8]) -> Self {
+        Self {
+            connect: method == b"CONNECT",
+            target,
+            host: Host::None,
+            upgrade: None,
+            length: None,
+            chunked: false,
+            bad_framing: false,
+        }
+    }
+
+    /// Reads a line that is not empty.
+    fn read(&mut self, line: &'a [u8], last: Line) -> Line {
+        let Some(first) = line.first() else { return last };
+        // Most fields are told apart by their first letter alone: a head costs one look at each line.
+        match first | 0x20 {
+            b'h' | b't' | b'c' | b'u' => {}
+            _ if matches!(first, b' ' | b'\t') => return self.fold(line, last),
+            _ => return Line::Other,
+        }
+        let Some((name, value)) = field(line) else { return Line::Other };
+        if name.eq_ignore_ascii_case(b"host") {
+            self.host = match self.host {
+                Host::None => Host::One(trim(value)),
+                _ => Host::Bad,
+            };
+            Line::Host
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            match (number(trim(value)), self.length) {
+                (Some(new), Some(old)) if new != old => self.bad_framing = true,
+                (Some(new), _) => self.length = Some(new),
+                (None, _) => self.bad_framing = true,
+            }
+            Line::Framing
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let last = value.rsplit(|b| *b == b',').next().unwrap_or_default();
+            let chunked = trim(last).eq_ignore_ascii_case(b"chunked");
+            self.bad_framing |= self.chunked || !chunked;
+            self.chunked |= chunked;
+            Line::Framing
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = self.upgrade.or(Some(upgrade(trim(value))));
+            Line::Other
+        } else {
+            Line::Other
+        }
+    }
+
+    /// A line that begins with a blank goes on with the field before it, or is dropped, or is a field of its own:
+    /// servers differ (RFC 9112 sections 2.2 and 5.2). None of these readings counts where it would matter.
+    fn fold(&mut self, line: &[u8], last: Line) -> Line {
+        let hidden = field(trim(line)).map(|(name, _)| name);
+        if last == Line::Host || hidden.is_some_and(|name| name.eq_ignore_ascii_case(b"host")) {
+            self.host = Host::Bad;
+        }
+        self.bad_framing |= last == Line::Framing;
+        last
+    }
+
+    fn names_somebody(&self) -> bool {
+        self.names().0.is_ok()
+    }
+
+    /// The name with its port, and another one that contradicts it.
+    fn names(&self) -> (Result<Authority, Reason>, Option<Authority>) {
+        const BAD: Reason = Reason::MalformedHttp;
+        let target = if self.connect { Some(self.target) } else { authority::of_absolute(self.target) };
+        let target = target.map(authority::parse);
+        let host = match self.host {
+            Host::Bad => return (Err(BAD), None),
+            Host::None | Host::One(b"") => None,
+            Host::One(value) => Some(authority::parse(value)),
+        };
+        match (target, host) {
+            (Some(Some(target)), Some(Some(host))) if target.name != host.name => (Ok(target), Some(host)),
+            (Some(Some(name)), None | Some(Some(_))) | (None, Some(Some(name))) => (Ok(name), None),
+            (Some(None), _) | (_, Some(None)) | (None, None) => (Err(BAD), None),
+        }
+    }
+
+    fn head(&self, len: usize) -> Head {
+        let body = match (self.bad_framing, self.chunked, self.length) {
+            (false, false, length) => Body::Length(length.unwrap_or(0)),
+            (false, true, None) => Body::Chunked,
+            _ => Body::Unknown,
+        };
+        let (name, rival) = self.names();
+        Head {
+            name: name.map(|a| a.name),
+            rival: rival.map(|a| a.name),
+            port: name.ok().and_then(|a| a.port),
+            method: match (self.connect, self.upgrade) {
+                (true, _) => Method::Connect,
+                (false, Some(upgrade)) => Method::Upgrade(upgrade),
+                (false, None) => Method::Other,
+            },
+            body,
+            len,
+        }
+    }
+
+    fn head_cut_at(&self, len: usize) -> Head {
+        Head { body: Body::Unknown, ..self.head(len) }
+    }
+}
+
+/// Splits a field line. Blanks before the colon are let pass (RFC 9112 section 5.1 has servers refuse them).
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+    Some((trim(name), value.get(1..)?))
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, d| d.is_ascii_digit().then(|| n * 10 + u64::from(d - b'0')))
+}
+
+fn upgrade(value: &[u8]) -> Upgrade {
+    let token = value.split(|b| matches!(b, b',' | b'/')).next().map(trim).unwrap_or_default();
+    if token.eq_ignore_ascii_case(b"websocket") {
+        Upgrade::WebSocket
+    } else if token.eq_ignore_ascii_case(b"h2c") {
+        Upgrade::H2c
+    } else if token.eq_ignore_ascii_case(b"tls") {
+        Upgrade::Tls
+    } else {
+        Upgrade::Other
+    }
+}
