@@ -91,6 +91,7 @@ impl Category {
     }
 }
 
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const _: () = {
     let mut i = 0;
     while i < Category::ALL.len() {

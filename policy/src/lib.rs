@@ -13,7 +13,13 @@
 //! (sources, rules, packs, events from the ring) is hostile until validated; no record type has a field that
 //! could hold payload.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
 pub mod category;
+pub mod diagnostic;
 pub mod flow_event;
 pub mod matrix;
 pub mod name;

@@ -68,6 +68,7 @@ impl Reason {
     pub const SLOTS: usize = 32;
 }
 
+#[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const _: () = {
     let mut i = 0;
     while i < Reason::ALL.len() {
