@@ -3,7 +3,7 @@
 //! A [`Packet`] describes the innermost IP packet that is looked at: with tunnels switched on, the inner one.
 //! All offsets count from the first byte of the frame (or of the reassembled datagram, for fragments).
 
-use glassgate_policy::L4;
+use glassgate_policy::{L4, Reason};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address as the flow table keeps it: IPv4 is mapped into IPv6 (`::ffff:a.b.c.d`).
@@ -14,6 +14,11 @@ impl Addr {
     /// An IPv4 address.
     pub const fn v4(a: [u8; 4]) -> Self {
         Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+    }
+
+    /// Whether this is an IPv4 address.
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
     }
 
     /// The address in its own family.
@@ -40,6 +45,9 @@ pub struct Vlans {
 }
 
 impl Vlans {
+    /// No tag.
+    pub const NONE: Self = Self { ids: [0; 3], len: 0 };
+
     /// The VLAN ids (12 bits each), outermost first.
     pub fn ids(&self) -> &[u16] {
         self.ids.get(..usize::from(self.len)).unwrap_or_default()
@@ -112,6 +120,8 @@ pub struct Packet {
     pub ttl: u8,
     /// The transport and its header.
     pub transport: Transport,
+    /// First byte of the IP header, or [`NO_HEADER`] when the packet was put together from fragments.
+    pub l3_at: u32,
     /// First byte of the transport header.
     pub l4_at: u32,
     /// First byte of the payload.
@@ -122,6 +132,105 @@ pub struct Packet {
     pub payload_wire_len: u32,
     /// Whether the packet stood in a tunnel that was looked into.
     pub tunnelled: bool,
+    /// The tunnel that this UDP packet carries and that is not looked into: its flow ends with
+    /// [`Reason::Tunnel`].
+    pub tunnel: Option<TunnelKind>,
+    /// More IPv6 extension headers stand before the transport than endpoints are expected to use: the ports are
+    /// known, and the flow ends with [`Reason::ExthdrCap`].
+    pub exthdr_capped: bool,
+}
+
+/// Stands in [`Packet::l3_at`] where no single IP header describes the packet.
+pub const NO_HEADER: u32 = u32::MAX;
+
+/// The tunnels that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum TunnelKind {
+    /// GRE, all of its protocol types but the two below (RFC 2784, RFC 2890, RFC 1701, RFC 7637).
+    Gre,
+    /// PPTP: GRE version 1 (RFC 2637).
+    Pptp,
+    /// ERSPAN types I to III, over GRE.
+    Erspan,
+    /// IPv4 in IPv4 or IPv6 (RFC 2003, RFC 2473).
+    IpIp,
+    /// IPv6 in IPv4 or IPv6 (RFC 4213, RFC 2473).
+    SixIn4,
+    /// Ethernet in IP (RFC 3378) and in IPv6 (RFC 8986).
+    EtherIp,
+    /// MPLS in IP or UDP (RFC 4023, RFC 7510).
+    MplsInIp,
+    /// L2TP version 2 (RFC 2661).
+    L2tp,
+    /// L2TP version 3 (RFC 3931).
+    L2tpv3,
+    /// IPsec ESP (RFC 4303).
+    Esp,
+    /// VXLAN and VXLAN-GPE (RFC 7348).
+    Vxlan,
+    /// Geneve (RFC 8926).
+    Geneve,
+    /// GTP-U (3GPP TS 29.281).
+    GtpU,
+    /// CAPWAP data (RFC 5415).
+    Capwap,
+    /// Teredo (RFC 4380).
+    Teredo,
+    /// AYIYA.
+    Ayiya,
+    /// LISP data (RFC 9300).
+    Lisp,
+    /// TZSP.
+    Tzsp,
+}
+
+impl TunnelKind {
+    /// Every kind; the position is the value, so that counters can be an array.
+    pub const ALL: [Self; 18] = [
+        Self::Gre,
+        Self::Pptp,
+        Self::Erspan,
+        Self::IpIp,
+        Self::SixIn4,
+        Self::EtherIp,
+        Self::MplsInIp,
+        Self::L2tp,
+        Self::L2tpv3,
+        Self::Esp,
+        Self::Vxlan,
+        Self::Geneve,
+        Self::GtpU,
+        Self::Capwap,
+        Self::Teredo,
+        Self::Ayiya,
+        Self::Lisp,
+        Self::Tzsp,
+    ];
+
+    /// The word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gre => "gre",
+            Self::Pptp => "pptp",
+            Self::Erspan => "erspan",
+            Self::IpIp => "ipip",
+            Self::SixIn4 => "6in4",
+            Self::EtherIp => "etherip",
+            Self::MplsInIp => "mpls_in_ip",
+            Self::L2tp => "l2tp",
+            Self::L2tpv3 => "l2tpv3",
+            Self::Esp => "esp",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::GtpU => "gtp_u",
+            Self::Capwap => "capwap",
+            Self::Teredo => "teredo",
+            Self::Ayiya => "ayiya",
+            Self::Lisp => "lisp",
+            Self::Tzsp => "tzsp",
+        }
+    }
 }
 
 /// The transport header.
@@ -142,9 +251,47 @@ impl Packet {
         }
     }
 
+    /// Why the flow of this packet gets no name whatever it carries, if there is such a reason.
+    pub const fn end_reason(&self) -> Option<Reason> {
+        match (self.tunnel, self.exthdr_capped) {
+            (Some(_), _) => Some(Reason::Tunnel),
+            (None, true) => Some(Reason::ExthdrCap),
+            (None, false) => None,
+        }
+    }
+
     /// The payload, given the bytes that the offsets count in.
     pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let at = self.payload_at as usize;
         bytes.get(at..at.saturating_add(self.payload_len as usize)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnel_kinds_index_an_array() {
+        for (i, kind) in TunnelKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, i);
+        }
+    }
+
+    #[test]
+    fn a_fourth_vlan_tag_is_refused() {
+        let mut vlans = Vlans::NONE;
+        assert!((1..=3).all(|id| vlans.push(0x1000 | id)));
+        assert!(!vlans.push(4));
+        assert_eq!(vlans.ids(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn addresses_keep_their_family() {
+        for ip in ["192.0.2.1", "2001:db8::1", "::"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert_eq!(Addr::from(ip).ip(), ip);
+            assert_eq!(Addr::from(ip).is_v4(), ip.is_ipv4());
+        }
     }
 }

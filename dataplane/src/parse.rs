@@ -1,1 +1,350 @@
-//! Frame to packet.
+//! Frame to packet: every header from the link up to TCP or UDP.
+//!
+//! ```text
+//!  link ─► VLAN, PPPoE, MPLS, LLC … ─► IPv4 / IPv6 + extension headers ─┬─► TCP, UDP ──────► Packet
+//!    ▲                                                                  ├─► fragment ──────► Fragment
+//!    └────────────── tunnel, when looked into ◄──────────────────────────┴─► anything else ─► Opaque, Tunnel
+//! ```
+//!
+//! Promises: no allocation, no panic, offsets only (nothing is copied but addresses and header numbers), and
+//! bounded work: at most [`MAX_LAYERS`] headers are walked whatever the frame says. Every length is held against
+//! the enclosing header and against the bytes at hand, so that Ethernet padding is never data.
+//!
+//! What endpoints discard gives [`Parsed::Malformed`] and not a packet, because a name taken from bytes that the
+//! server never accepts would be a wrong name.
+//!
+//! The plain case (Ethernet, IPv4 without options, TCP or UDP) is read first by [`plain`], with a fixed number of
+//! branches; everything else goes through a loop over one header at a time.
+
+mod checksum;
+mod ip;
+mod link;
+mod transport;
+mod tunnel;
+mod view;
+
+use crate::packet::{Addr, Packet, TunnelKind, Vlans};
+use crate::port::Link;
+use glassgate_policy::Reason;
+
+pub use checksum::{Checksum, ipv4_header_ok, l4_checksum, l4_checksum_ok};
+
+use view::{Short, View};
+
+/// Headers walked in one frame, tunnels included. Deeper frames are [`OpaqueKind::TooDeep`].
+pub const MAX_LAYERS: u8 = 64;
+
+/// How frames are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// How many tunnels inside each other are looked into. 0, the default, looks into none.
+    pub tunnel_depth: u8,
+    /// Whether the frames come from a capture file. Then lengths are borne that endpoints discard on a wire but that
+    /// capturing and editing make of sound packets: an IP or UDP length of 0 and checksums to be finished by the
+    /// NIC (captures on the sending host), lengths beyond a frame that some tool has cut without saying so.
+    pub capture: bool,
+}
+
+impl ParseOptions {
+    /// Looks into one tunnel.
+    pub const ONE_TUNNEL: Self = Self { tunnel_depth: 1, capture: false };
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A whole TCP or UDP packet.
+    Packet(Packet),
+    /// A part of an IP datagram.
+    Fragment(Fragment),
+    /// Something without TCP or UDP: forwarded and counted by kind.
+    Opaque(Opaque),
+    /// A tunnel without ports that is not looked into.
+    Tunnel(TunnelKind),
+    /// A header that endpoints discard.
+    Malformed(Reason),
+}
+
+/// A part of an IP datagram (RFC 791, RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// VLAN tags of the outermost header.
+    pub vlans: Vlans,
+    /// Source address.
+    pub src: Addr,
+    /// Destination address.
+    pub dst: Addr,
+    /// Whether the datagram is IPv6.
+    pub v6: bool,
+    /// The protocol of the fragmented part: the IPv4 protocol, or the fragment header's next header.
+    pub proto: u8,
+    /// Identification: 16 bits in IPv4, 32 in IPv6.
+    pub id: u32,
+    /// Where this part begins in the datagram's payload, in bytes.
+    pub offset: u32,
+    /// Whether parts follow.
+    pub more: bool,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Tunnels that enclose the datagram.
+    pub depth: u8,
+    /// First byte of the IP header, or [`crate::packet::NO_HEADER`].
+    pub l3_at: u32,
+    /// First byte of this part.
+    pub payload_at: u32,
+    /// Bytes of this part that are at hand.
+    pub payload_len: u32,
+    /// Bytes of this part by the IP length. Greater than `payload_len` when the frame was cut.
+    pub payload_wire_len: u32,
+}
+
+impl Fragment {
+    /// The bytes of this part, given the bytes that the offsets count in.
+    pub fn payload<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let at = self.payload_at as usize;
+        bytes.get(at..at.saturating_add(self.payload_len as usize)).unwrap_or_default()
+    }
+}
+
+/// Something that is neither TCP nor UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    /// What it is.
+    pub kind: OpaqueKind,
+    /// VLAN tags of the outermost header.
+    pub vlans: Vlans,
+    /// First byte of what was not read: the ARP packet, the ICMP header, …
+    pub at: u32,
+    /// First byte of the IP header before it, or [`crate::packet::NO_HEADER`].
+    pub l3_at: u32,
+}
+
+macro_rules! kinds {
+    ($($(#[$meta:meta])* $kind:ident => $text:literal),+ $(,)?) => {
+        /// What carries neither TCP nor UDP, as far as it is told apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum OpaqueKind { $($(#[$meta])* $kind),+ }
+
+        impl OpaqueKind {
+            /// Every kind; the position is the value, so that counters can be an array.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The word for metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $text),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// ARP.
+    Arp => "arp",
+    /// ICMP.
+    Icmp => "icmp",
+    /// ICMPv6, neighbour discovery included.
+    Icmpv6 => "icmpv6",
+    /// Another IP protocol.
+    IpProtocol => "ip_protocol",
+    /// Another EtherType.
+    EtherType => "ethertype",
+    /// LLC without IP: spanning tree and the like.
+    Llc => "llc",
+    /// PPP that is not IP: control protocols, compressed or encrypted packets.
+    Ppp => "ppp",
+    /// IEEE 802.11 without readable data: management, control, encrypted.
+    Ieee80211 => "ieee80211",
+    /// More than three VLAN tags.
+    VlanCap => "vlan_cap",
+    /// More headers than are walked.
+    TooDeep => "too_deep",
+    /// Shorter than its link header.
+    Runt => "runt",
+    /// Cut before the transport header ended: capture files only.
+    Cut => "cut",
+    /// A link type that is not known, or a link-level record without a packet.
+    Link => "link",
+}
+
+/// Reads a frame: `bytes` of the `wire_len` that were on the wire, beginning with the header that `link` names.
+#[inline]
+pub fn parse(bytes: &[u8], wire_len: usize, link: Link, options: &ParseOptions) -> Parsed {
+    if link == Link::Ethernet
+        && let Some(packet) = plain(bytes)
+    {
+        return Parsed::Packet(packet);
+    }
+    walk(View::new(bytes, wire_len), Walk::new(options), link::first(link))
+}
+
+/// Reads the payload of a datagram that was put together from fragments. Offsets count in `payload`.
+pub fn parse_reassembled(payload: &[u8], like: &Fragment, options: &ParseOptions) -> Parsed {
+    let mut state = Walk::new(options);
+    state.vlans = like.vlans;
+    state.depth = like.depth;
+    state.ip = Ip { src: like.src, dst: like.dst, ttl: like.ttl, v6: like.v6, ..Ip::NONE };
+    walk(View::new(payload, payload.len()), state, Next::Protocol(like.proto))
+}
+
+/// The plain case: Ethernet II, IPv4 without options or fragments, TCP or UDP, whole.
+///
+/// Says `None` to everything else, including everything that may be malformed.
+#[inline]
+fn plain(bytes: &[u8]) -> Option<Packet> {
+    let h: &[u8; 42] = bytes.first_chunk()?;
+    let total = usize::from(u16::from_be_bytes([h[16], h[17]]));
+    // EtherType 0x0800, version 4 with 5 words, offset and more-fragments zero.
+    let is_plain = h[12] == 0x08 && h[13] == 0 && h[14] == 0x45 && (h[20] & 0x3f) | h[21] == 0;
+    if !is_plain || 14 + total > bytes.len() {
+        return None;
+    }
+    transport::plain(bytes, h, total)
+}
+
+/// What the next header is.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Ethernet,
+    EtherType(u16),
+    Llc,
+    Ppp,
+    Pppoe,
+    Mpls,
+    Chdlc,
+    Null,
+    Sll,
+    Sll2,
+    Ieee80211,
+    Ieee80211Header {
+        /// The two bytes of the frame control field stand in reverse.
+        swapped: bool,
+    },
+    Ppi,
+    Nflog,
+    Netlink,
+    /// IPv4 or IPv6, as the first nibble says.
+    Ip,
+    Ipv4,
+    Ipv6,
+    /// What an IP protocol number says.
+    Protocol(u8),
+    Gre,
+    /// The content of a UDP packet that is a tunnel.
+    UdpTunnel(TunnelKind),
+    /// There is nothing to read on.
+    Opaque(OpaqueKind),
+    Done(Parsed),
+}
+
+/// The IP header that encloses what is read now.
+#[derive(Clone, Copy, Debug)]
+struct Ip {
+    src: Addr,
+    dst: Addr,
+    ttl: u8,
+    v6: bool,
+    at: u32,
+    /// IPv6 extension headers so far.
+    extensions: u8,
+}
+
+impl Ip {
+    const NONE: Self = Self {
+        src: Addr([0; 16]),
+        dst: Addr([0; 16]),
+        ttl: 0,
+        v6: false,
+        at: crate::packet::NO_HEADER,
+        extensions: 0,
+    };
+}
+
+/// What is known of the frame so far.
+struct Walk<'o> {
+    options: &'o ParseOptions,
+    vlans: Vlans,
+    /// VLAN tags since the last Ethernet header.
+    tags: u8,
+    /// Tunnels entered.
+    depth: u8,
+    ip: Ip,
+    /// The innermost UDP packet whose payload is being tried as a tunnel: the answer when it turns out not to
+    /// hold a packet.
+    carrier: Option<Packet>,
+}
+
+impl<'o> Walk<'o> {
+    const fn new(options: &'o ParseOptions) -> Self {
+        Self { options, vlans: Vlans::NONE, tags: 0, depth: 0, ip: Ip::NONE, carrier: None }
+    }
+
+    /// Whether another tunnel may be entered; if so, it is.
+    fn enter(&mut self) -> bool {
+        let may = self.depth < self.options.tunnel_depth;
+        self.depth += u8::from(may);
+        may
+    }
+}
+
+fn walk(mut view: View<'_>, mut state: Walk<'_>, mut next: Next) -> Parsed {
+    for _ in 0..MAX_LAYERS {
+        let step = match next {
+            Next::Ethernet => link::ethernet(&mut view, &mut state),
+            Next::EtherType(kind) => link::ether_type(&mut view, &mut state, kind),
+            Next::Llc => link::llc(&mut view),
+            Next::Ppp => link::ppp(&mut view),
+            Next::Pppoe => link::pppoe(&mut view),
+            Next::Mpls => link::mpls(&mut view),
+            Next::Chdlc => link::chdlc(&mut view),
+            Next::Null => link::null(&mut view),
+            Next::Sll => link::sll(&mut view),
+            Next::Sll2 => link::sll2(&mut view),
+            Next::Ieee80211 => link::ieee80211(&mut view),
+            Next::Ieee80211Header { swapped } => link::ieee80211_header(&mut view, swapped),
+            Next::Ppi => link::ppi(&mut view),
+            Next::Nflog => link::nflog(&mut view),
+            Next::Netlink => link::netlink(&mut view),
+            Next::Ip => ip::either(&mut view),
+            Next::Ipv4 => ip::v4(&mut view, &mut state),
+            Next::Ipv6 => ip::v6(&mut view, &mut state),
+            Next::Protocol(number) => ip::protocol(&mut view, &mut state, number),
+            Next::Gre => tunnel::gre(&mut view, &mut state),
+            Next::UdpTunnel(kind) => tunnel::udp(&mut view, &mut state, kind),
+            Next::Opaque(kind) => Ok(Next::Done(opaque(kind, &view, &state))),
+            Next::Done(parsed) => return finish(parsed, &state),
+        };
+        next = match step {
+            Ok(next) => next,
+            Err(Short::Cut) => Next::Opaque(OpaqueKind::Cut),
+            Err(Short::Ended) => Next::Done(malformed(next, &view, &state)),
+        };
+    }
+    finish(opaque(OpaqueKind::TooDeep, &view, &state), &state)
+}
+
+/// A UDP packet whose content was tried as a tunnel in vain stays what it is: the packet of a flow.
+fn finish(parsed: Parsed, state: &Walk<'_>) -> Parsed {
+    match (parsed, state.carrier) {
+        (Parsed::Packet(_) | Parsed::Fragment(_), _) | (_, None) => parsed,
+        (_, Some(carrier)) => Parsed::Packet(carrier),
+    }
+}
+
+fn opaque(kind: OpaqueKind, view: &View<'_>, state: &Walk<'_>) -> Parsed {
+    Parsed::Opaque(Opaque { kind, vlans: state.vlans, at: view.at() as u32, l3_at: state.ip.at })
+}
+
+/// What it means that a header ends before its own minimum: bad IP and transport headers are malformed, short link
+/// headers are runts.
+fn malformed(next: Next, view: &View<'_>, state: &Walk<'_>) -> Parsed {
+    match next {
+        Next::Ip | Next::Ipv4 | Next::Ipv6 => Parsed::Malformed(Reason::MalformedL3),
+        Next::Protocol(number) if ip::is_extension(number) => Parsed::Malformed(Reason::MalformedL3),
+        Next::Protocol(_) | Next::Gre | Next::UdpTunnel(_) => Parsed::Malformed(Reason::MalformedL4),
+        _ => opaque(OpaqueKind::Runt, view, state),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -44,14 +44,65 @@ pub enum Link {
     Sll2,
     /// PPP, with or without HDLC-like framing (RFC 1661, RFC 1662).
     Ppp,
-    /// IEEE 802.11, with the length of a radiotap or other header before it read from that header.
+    /// A PPPoE header without Ethernet before it (LINKTYPE_PPP_ETHER).
+    Pppoe,
+    /// Cisco HDLC.
+    Chdlc,
+    /// IEEE 802.11, with the length of a radiotap, Prism or AVS header before it read from that header.
     Ieee80211Radiotap,
+    /// Per-packet information, which names the link type that follows it.
+    Ppi,
     /// IEEE 802.11 without any header before it.
     Ieee80211,
     /// netfilter log (LINKTYPE_NFLOG).
     Nflog,
+    /// Linux netlink messages; those of netfilter's log and queue carry packets.
+    Netlink,
     /// Anything else, by its LINKTYPE number: forwarded, never parsed.
     Other(u16),
+}
+
+impl Link {
+    /// The link with this LINKTYPE number (<https://www.tcpdump.org/linktypes.html>). The numbers that some
+    /// systems write instead of LINKTYPE_RAW are known too.
+    pub const fn from_linktype(number: u16) -> Self {
+        match number {
+            0 | 108 => Self::Null,
+            1 => Self::Ethernet,
+            9 | 50 => Self::Ppp,
+            12 | 14 | 101 | 228 | 229 => Self::RawIp,
+            51 => Self::Pppoe,
+            104 => Self::Chdlc,
+            105 => Self::Ieee80211,
+            113 => Self::Sll,
+            119 | 127 | 163 => Self::Ieee80211Radiotap,
+            192 => Self::Ppi,
+            239 => Self::Nflog,
+            253 => Self::Netlink,
+            276 => Self::Sll2,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The LINKTYPE number to write into a capture file.
+    pub const fn linktype(self) -> u16 {
+        match self {
+            Self::Null => 0,
+            Self::Ethernet => 1,
+            Self::Ppp => 9,
+            Self::RawIp => 101,
+            Self::Pppoe => 51,
+            Self::Chdlc => 104,
+            Self::Ieee80211 => 105,
+            Self::Sll => 113,
+            Self::Ieee80211Radiotap => 127,
+            Self::Ppi => 192,
+            Self::Nflog => 239,
+            Self::Netlink => 253,
+            Self::Sll2 => 276,
+            Self::Other(number) => number,
+        }
+    }
 }
 
 /// A burst of frames: at most [`BURST`], in the order of the wire.
