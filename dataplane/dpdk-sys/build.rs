@@ -16,9 +16,7 @@ const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"
 const FUNCTIONS: &[&str] = &[
     "rte_dev_probe",
     "rte_dev_remove",
-    "rte_eal_has_hugepages",
     "rte_eal_init",
-    "rte_eth_allmulticast_enable",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
@@ -31,6 +29,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_stop",
     "rte_eth_link_get_nowait",
     "rte_eth_macaddr_get",
+    "rte_eth_promiscuous_disable",
     "rte_eth_promiscuous_enable",
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
@@ -39,12 +38,9 @@ const FUNCTIONS: &[&str] = &[
     "rte_log_set_global_level",
     "rte_mempool_avail_count",
     "rte_openlog_stream",
-    "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create",
-    "rte_strerror",
     "rte_thread_register",
     "rte_thread_unregister",
-    "rte_version",
     "shim_.*",
 ];
 
@@ -55,6 +51,7 @@ const CONSTANTS: &[&str] = &[
     "SHIM_.*",
     "LCORE_ID_ANY",
     "RTE_ETH_LINK_.*",
+    "RTE_ETH_SPEED_NUM_UNKNOWN",
     "RTE_ETHER_CRC_LEN",
     "RTE_ETHER_HDR_LEN",
     "RTE_MAX_LCORE",

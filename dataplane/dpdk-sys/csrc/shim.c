@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "shim.h"
 
+#include <string.h>
+
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -21,19 +23,9 @@ struct rte_mbuf *shim_mbuf_alloc(struct rte_mempool *pool)
 	return rte_pktmbuf_alloc(pool);
 }
 
-int shim_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int count)
-{
-	return rte_pktmbuf_alloc_bulk(pool, frames, count);
-}
-
 void shim_mbuf_free(struct rte_mbuf *frame)
 {
 	rte_pktmbuf_free(frame);
-}
-
-uint16_t shim_pool_room(struct rte_mempool *pool)
-{
-	return rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM;
 }
 
 int shim_errno(void)

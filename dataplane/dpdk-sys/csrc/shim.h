@@ -19,12 +19,7 @@ uint16_t shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **frames, 
 
 /* A reset mbuf of one segment, or NULL when the pool is empty. */
 struct rte_mbuf *shim_mbuf_alloc(struct rte_mempool *pool);
-/* All of `count`, or none. 0 on success. */
-int shim_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **frames, unsigned int count);
 void shim_mbuf_free(struct rte_mbuf *frame);
-
-/* Room behind the headroom of a fresh mbuf of the pool, in bytes. */
-uint16_t shim_pool_room(struct rte_mempool *pool);
 
 /* rte_errno of the calling thread: a C thread-local, which bindgen would bind as a plain static. */
 int shim_errno(void);

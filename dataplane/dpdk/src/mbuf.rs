@@ -1,0 +1,68 @@
+//! An owned frame: a pointer to DPDK's mbuf, given back to its pool on drop.
+
+use std::ptr::NonNull;
+
+use dpdk_sys::rte_mbuf;
+use glassgate_dataplane::port::Frame;
+
+/// A frame in a mempool, alone in holding it. `Option<Mbuf>` is a pointer, null for `None`.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Mbuf(NonNull<rte_mbuf>);
+
+// A driver writes mbuf pointers into the slots of a burst, and reads them from there.
+const _: () = assert!(size_of::<Option<Mbuf>>() == size_of::<*mut rte_mbuf>());
+const _: () = assert!(align_of::<Option<Mbuf>>() == align_of::<*mut rte_mbuf>());
+
+// SAFETY: an Mbuf is the only holder of its frame, so that moving it moves the frame as a whole. It may be freed on
+// any thread: a thread with an lcore id puts it into its own cache of the pool, a thread without one onto the pool's
+// ring, which is safe for several producers. The pool is never freed.
+unsafe impl Send for Mbuf {}
+
+impl Mbuf {
+    /// Takes over a frame.
+    ///
+    /// # Safety
+    ///
+    /// `mbuf` came from a pool of this crate, is initialised as the head of a frame, and nobody else holds it.
+    #[inline]
+    pub(crate) unsafe fn from_raw(mbuf: NonNull<rte_mbuf>) -> Self {
+        Self(mbuf)
+    }
+
+    /// How many segments the frame is made of; 1 unless it is longer than a buffer.
+    pub fn segments(&self) -> usize {
+        usize::from(self.head().nb_segs)
+    }
+
+    #[inline]
+    fn head(&self) -> &rte_mbuf {
+        // SAFETY: the mbuf is valid and this is its only holder; nothing changes it while `self` is borrowed.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Frame for Mbuf {
+    /// The first segment.
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        let head = self.head();
+        let (from, length) = (usize::from(head.data_off), usize::from(head.data_len));
+        debug_assert!(from + length <= usize::from(head.buf_len), "a driver wrote beyond its buffer");
+        // SAFETY: the data of a segment lies within its buffer, of which all bytes are initialised (pools are made
+        // of zeroed memory), and which is only written through its holder.
+        unsafe { std::slice::from_raw_parts(head.buf_addr.cast::<u8>().add(from), length) }
+    }
+
+    #[inline]
+    fn wire_len(&self) -> usize {
+        self.head().pkt_len as usize
+    }
+}
+
+impl Drop for Mbuf {
+    fn drop(&mut self) {
+        // SAFETY: this is the only holder, and gives the frame back once.
+        unsafe { dpdk_sys::shim_mbuf_free(self.0.as_ptr()) };
+    }
+}

@@ -1,0 +1,300 @@
+//! Ports on devices that need neither a NIC nor an interface: null and ring. Needs root.
+//!
+//! DPDK starts once per process, so all tests of this file share one environment and use device indices of their own.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+
+use glassgate_dataplane::port::{BURST, Burst, Frame, Port};
+use glassgate_dpdk::{
+    Device, DeviceError, DeviceOptions, Distribution, DpdkPort, Eal, EalError, EalOptions, FrameError, Lcore,
+    Memory, Mempool, MempoolError, MempoolOptions,
+};
+
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn options() -> EalOptions {
+    let memory = Memory::available(256);
+    if let Memory::NoHuge { .. } = memory {
+        eprintln!("no 256 MiB of huge pages are free (sysctl -w vm.nr_hugepages=128): running without");
+    }
+    EalOptions {
+        file_prefix: "gg-test-virtual".to_owned(),
+        log: Some(Arc::new(|level, line| LOG.lock().unwrap().push(format!("{level}: {line}")))),
+        ..EalOptions::for_ports(memory, [])
+    }
+}
+
+fn eal() -> Eal {
+    static EAL: OnceLock<Eal> = OnceLock::new();
+    EAL.get_or_init(|| Eal::init(options()).unwrap_or_else(|e| panic!("{e}"))).clone()
+}
+
+/// A device index that no other test uses.
+fn index() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn pool(name: &str, frames: u32) -> Mempool {
+    let options = MempoolOptions { name: name.to_owned(), frames, cache: 32, ..MempoolOptions::default() };
+    Mempool::create(&eal(), options).unwrap()
+}
+
+fn open(spec: &str, pool: Mempool, options: &DeviceOptions) -> (Device, Vec<DpdkPort>) {
+    Device::open(&eal(), &spec.parse().unwrap(), index(), pool, options).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn one(spec: &str, pool: Mempool) -> (Device, DpdkPort) {
+    let (device, mut ports) = open(spec, pool, &DeviceOptions::default());
+    assert_eq!(ports.len(), 1);
+    (device, ports.remove(0))
+}
+
+#[test]
+fn null_to_null_moves_full_bursts_and_gives_every_frame_back() {
+    let pool = pool("null", 8191);
+    let (_, mut a) = one("null", pool);
+    let (_, mut b) = one("null", pool);
+    let mut burst = Burst::default();
+    for _ in 0..1000 {
+        assert_eq!(a.rx_burst(&mut burst), BURST);
+        assert!(burst.iter().all(|frame| frame.bytes().len() == 64 && frame.wire_len() == 64));
+        assert_eq!(b.tx_burst(&mut burst), BURST);
+        assert!(burst.is_empty());
+    }
+    let (rx, tx) = (a.counters(), b.counters());
+    assert_eq!((rx.rx_frames, rx.rx_bytes, rx.rx_missed), (32_000, 2_048_000, 0));
+    assert_eq!((tx.tx_frames, tx.tx_bytes), (32_000, 2_048_000));
+    drop((a, b));
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn a_full_burst_receives_nothing_more() {
+    let pool = pool("full", 4095);
+    let (_, mut port) = one("null", pool);
+    let mut burst = Burst::default();
+    burst.push(pool.frame(b"already here").unwrap()).unwrap();
+    assert_eq!(port.rx_burst(&mut burst), BURST - 1);
+    assert_eq!(burst.get(0).unwrap().bytes(), b"already here");
+    assert_eq!(port.rx_burst(&mut burst), 0);
+    drop(burst);
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn frames_come_through_a_ring_unchanged_and_in_order() {
+    let pool = pool("ring", 8191);
+    let (device, mut port) = one("ring", pool);
+    assert_eq!(device.info().driver, "net_ring");
+    assert!(device.link().unwrap().up);
+    // Every length a buffer can have, contents that depend on the place.
+    let frame = |i: usize| -> Vec<u8> { (0..14 + i * 7 % 1500).map(|k| (i * 31 + k * 7) as u8).collect() };
+    let (mut sent, mut received) = (0, 0);
+    while received < 5000 {
+        let mut burst = Burst::default();
+        // Bursts of all sizes.
+        for _ in 0..=sent % BURST {
+            burst.push(pool.frame(&frame(sent)).unwrap()).unwrap();
+            sent += 1;
+        }
+        let taken = port.tx_burst(&mut burst);
+        assert!(burst.is_empty(), "{taken} taken, {} left", burst.len());
+        while port.rx_burst(&mut burst) > 0 {
+            for frame_back in burst.drain() {
+                assert_eq!(frame_back.bytes(), frame(received), "frame {received}");
+                assert_eq!((frame_back.wire_len(), frame_back.segments()), (frame(received).len(), 1));
+                received += 1;
+            }
+        }
+    }
+    assert_eq!(sent, received);
+    let counters = port.counters();
+    assert_eq!((counters.rx_frames, counters.rx_bytes), (counters.tx_frames, counters.tx_bytes));
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn what_a_full_ring_refuses_stays_in_the_burst_in_order() {
+    let pool = pool("ring-full", 8191);
+    let (_, mut port) = one("ring", pool);
+    let mut burst = Burst::default();
+    let mut next = 0u32;
+    let (sent, left) = loop {
+        while burst.room() > 0 {
+            burst.push(pool.frame(&next.to_be_bytes()).unwrap()).unwrap();
+            next += 1;
+        }
+        port.tx_burst(&mut burst);
+        if !burst.is_empty() {
+            break (port.counters().tx_frames as u32, burst.len() as u32);
+        }
+    };
+    assert_eq!(sent + left, next);
+    assert_eq!(port.counters().tx_bytes, u64::from(sent) * 4, "refused frames are not counted as sent");
+    let rest: Vec<u32> = burst.drain().map(|f| u32::from_be_bytes(f.bytes().try_into().unwrap())).collect();
+    assert_eq!(rest, (sent..next).collect::<Vec<_>>());
+    let mut expected = 0u32..;
+    while port.rx_burst(&mut burst) > 0 {
+        for frame in burst.drain() {
+            assert_eq!(frame.bytes(), expected.next().unwrap().to_be_bytes());
+        }
+    }
+    assert_eq!(expected.next(), Some(sent));
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn an_empty_pool_is_an_answer_not_a_crash() {
+    let pool = pool("empty", 255);
+    let mut held: Vec<_> = std::iter::from_fn(|| pool.frame(b"x").ok()).collect();
+    assert_eq!(held.len(), 255);
+    assert_eq!(pool.frame(b"x").unwrap_err(), FrameError::Empty);
+    held.pop();
+    assert!(pool.frame(b"x").is_ok());
+    assert_eq!(pool.frame(&[0; 2049]).unwrap_err(), FrameError::TooLong { length: 2049, room: 2048 });
+    assert_eq!(pool.frame(&[7; 2048]).unwrap().bytes(), [7; 2048]);
+    drop(held);
+    assert_eq!(pool.available(), 255);
+}
+
+#[test]
+fn frames_and_ports_move_to_lcores_and_come_back_whole() {
+    let pool = pool("lcores", 8191);
+    let (device, ports) = open("ring", pool, &DeviceOptions { queues: 2, ..DeviceOptions::default() });
+    assert_eq!((device.info().queues, device.info().distribution), (2, Distribution::Unordered));
+    let eal = eal();
+    let ids: Vec<u32> = thread::scope(|scope| {
+        let lcores: Vec<_> = ports
+            .into_iter()
+            .map(|mut port| {
+                let eal = &eal;
+                scope.spawn(move || {
+                    let lcore = Lcore::enter(eal, Some(0)).unwrap();
+                    let mark = [port.queue() as u8; 60];
+                    let mut burst = Burst::default();
+                    for _ in 0..20_000 {
+                        while burst.room() > 0 {
+                            burst.push(pool.frame(&mark).unwrap()).unwrap();
+                        }
+                        port.tx_burst(&mut burst);
+                        port.rx_burst(&mut burst);
+                        assert!(burst.drain().all(|frame| frame.bytes() == mark));
+                    }
+                    while port.rx_burst(&mut burst) > 0 {
+                        burst.drain().for_each(drop);
+                    }
+                    lcore.id()
+                })
+            })
+            .collect();
+        lcores.into_iter().map(|lcore| lcore.join().unwrap()).collect()
+    });
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2, "two threads, two lcore ids");
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn frames_outlive_their_port_and_are_freed_on_any_thread() {
+    let pool = pool("outlive", 4095);
+    let (_, mut port) = one("null", pool);
+    let mut burst = Burst::default();
+    port.rx_burst(&mut burst);
+    drop(port);
+    thread::spawn(move || {
+        assert_eq!(burst.iter().map(|frame| frame.bytes().len()).sum::<usize>(), 64 * BURST);
+        drop(burst);
+    })
+    .join()
+    .unwrap();
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let pool = pool("missing", 16383);
+    for kind in ["af_packet", "af_xdp"] {
+        let spec = format!("{kind}:ggd-nope0").parse().unwrap();
+        let error = Device::open(&eal(), &spec, index(), pool, &DeviceOptions::default()).unwrap_err();
+        assert!(matches!(error, DeviceError::Missing { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("there is no interface `ggd-nope0`") && text.contains("ip -br link"), "{text}");
+    }
+    let nic = "pci:ffff:ff:1f.7".parse().unwrap();
+    let error = Device::open(&eal(), &nic, 0, pool, &DeviceOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("pci:ffff:ff:1f.7") && error.contains("lspci -D"), "{error}");
+    assert!(!LOG.lock().unwrap().is_empty(), "DPDK's complaints went to the sink");
+}
+
+#[test]
+fn a_device_is_open_once_and_can_be_opened_again_after() {
+    let (pool, index) = (pool("again", 4095), index());
+    let spec = "null".parse().unwrap();
+    for _ in 0..3 {
+        let first = Device::open(&eal(), &spec, index, pool, &DeviceOptions::default()).unwrap();
+        let second = Device::open(&eal(), &spec, index, pool, &DeviceOptions::default()).unwrap_err();
+        assert!(matches!(second, DeviceError::AlreadyOpen { .. }), "{second}");
+        drop(first);
+    }
+}
+
+#[test]
+fn a_pool_that_could_run_dry_is_refused() {
+    let pool = pool("small", 1500);
+    let with_rings =
+        |ring| DeviceOptions { rx_ring: Some(ring), tx_ring: Some(ring), ..DeviceOptions::default() };
+    let spec = "null".parse().unwrap();
+    let first = Device::open(&eal(), &spec, index(), pool, &with_rings(512)).unwrap();
+    let error = Device::open(&eal(), &spec, index(), pool, &with_rings(512)).unwrap_err();
+    assert!(matches!(error, DeviceError::PoolTooSmall { frames: 1500, needed: 2160, .. }), "{error}");
+    drop(first);
+    Device::open(&eal(), &spec, index(), pool, &with_rings(512)).expect("the promise ended with the device");
+}
+
+#[test]
+fn pools_say_what_is_wrong_with_them() {
+    let create = |options| Mempool::create(&eal(), options).unwrap_err();
+    let base = MempoolOptions { name: "twice".to_owned(), frames: 255, cache: 0, room: 2048 };
+    Mempool::create(&eal(), base.clone()).unwrap();
+    for (options, part) in [
+        (base.clone(), "`twice`"),
+        (MempoolOptions { name: "x".repeat(26), ..base.clone() }, "1 to 25 bytes"),
+        (MempoolOptions { name: "a\0b".to_owned(), ..base.clone() }, "zero byte"),
+        (MempoolOptions { cache: 171, ..base.clone() }, "at most 170"),
+        (MempoolOptions { room: 65_500, ..base.clone() }, "at most 65407"),
+    ] {
+        let error = create(options).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    let huge = MempoolOptions { name: "huge".to_owned(), frames: 100_000_000, ..base };
+    assert!(matches!(create(huge), MempoolError::Create { .. }));
+}
+
+#[test]
+fn the_environment_starts_once() {
+    let _running = eal();
+    assert!(matches!(Eal::init(options()), Err(EalError::AlreadyInitialised)));
+    let too_much = EalOptions { memory: Memory::HugePages { mib: u32::MAX }, ..options() };
+    let error = Eal::init(too_much).unwrap_err().to_string();
+    assert!(error.contains("sysctl -w vm.nr_hugepages="), "{error}");
+}
+
+#[test]
+fn the_affinity_of_the_caller_is_not_changed() {
+    let cpus = || rustix::thread::sched_getaffinity(None).unwrap();
+    thread::spawn(move || {
+        let before = cpus();
+        let eal = eal();
+        assert_eq!(cpus(), before);
+        let lcore = Lcore::enter(&eal, Some(0)).unwrap();
+        assert_eq!(cpus().count(), 1);
+        drop(lcore);
+        assert_eq!(cpus(), before);
+        assert!(Lcore::enter(&eal, Some(1023)).unwrap_err().to_string().contains("1023"));
+    })
+    .join()
+    .unwrap();
+}
