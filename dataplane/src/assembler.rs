@@ -106,6 +106,11 @@ impl<'a> Assembler<'a> {
         Self { buf: buf.get_mut(..len).unwrap_or_default(), ranges }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.ranges.clear();
+    }
+
     /// Offers `bytes` at `offset`. Empty bytes change nothing.
     pub fn insert(&mut self, offset: u64, bytes: &[u8]) -> Inserted {
         let mut out = Inserted::default();

@@ -25,7 +25,7 @@ use glassgate_policy::{Name, Reason};
 
 pub use self::ech::EchSeen;
 pub(crate) use self::hello::is_grease;
-pub use self::hello::{Alpn, AlpnId, ServerName, Versions};
+pub use self::hello::{Alpn, AlpnId, OddName, ServerName, Versions};
 pub use self::server::{ServerHello, is_hello_retry_request, server_hello};
 use crate::probe::Probe;
 
@@ -101,6 +101,25 @@ impl Default for Scratch {
 }
 
 impl ClientHello {
+    /// A hello of which nothing but the name is known.
+    pub(crate) fn bare(server_name: ServerName, framing: Framing, end: usize) -> Self {
+        Self {
+            server_name,
+            ech: EchSeen::None,
+            esni: false,
+            alpn: Alpn::default(),
+            versions: Versions::default(),
+            cipher_suites: 0,
+            extensions: 0,
+            resumes: false,
+            early_data: false,
+            framing,
+            end,
+            start: 0,
+            len: 0,
+        }
+    }
+
     /// The name that the flow is for, or the reason why it has none.
     pub fn name(&self) -> Result<Name, Reason> {
         self.server_name.name()

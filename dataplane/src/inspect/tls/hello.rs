@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use glassgate_policy::name::NameError;
+use glassgate_policy::name::{self, NameError};
 use glassgate_policy::{Name, Reason};
 
 use super::ech::{self, EchSeen};
@@ -31,8 +31,17 @@ pub enum ServerName {
     /// An address instead of a name (RFC 6066 section 3 forbids it, some clients do it): names nobody. Kept because
     /// captures show it; it is the client's claim, not the address of the flow.
     IpLiteral(IpAddr),
+    /// Printable, and no host name, such as `host:443`. Kept for captures as the client's claim; names nobody.
+    Odd(OddName),
     /// The public name of a provider whose ECH hides the real one.
     EchOuter(Name),
+}
+
+/// What stood where a host name should: printable ASCII without spaces, lower case, 1–253 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct OddName {
+    len: u8,
+    bytes: [u8; name::MAX_LEN],
 }
 
 /// The protocols that a client offers by ALPN (RFC 7301).
@@ -84,13 +93,47 @@ pub struct Versions {
 }
 
 impl ServerName {
+    /// Tells names from what stands in their place.
+    pub(crate) fn from_wire(wire: &[u8]) -> Result<Self, Reason> {
+        match Name::from_wire(wire) {
+            Ok(name) => Ok(Self::Named(name)),
+            Err(error) => match ip_literal(wire).filter(|_| error == NameError::IpLiteral) {
+                Some(address) => Ok(Self::IpLiteral(address)),
+                None => OddName::from_wire(wire).map(Self::Odd).ok_or(Reason::MalformedSni),
+            },
+        }
+    }
+
     /// The name that the flow is for, or the reason why it has none.
     pub fn name(&self) -> Result<Name, Reason> {
         match self {
             Self::Named(name) => Ok(*name),
             Self::Absent | Self::IpLiteral(_) => Err(Reason::NoSni),
             Self::EchOuter(_) => Err(Reason::EchOuter),
+            Self::Odd(_) => Err(Reason::MalformedSni),
         }
+    }
+}
+
+impl OddName {
+    fn from_wire(wire: &[u8]) -> Option<Self> {
+        let mut bytes = [0; name::MAX_LEN];
+        let fits = !wire.is_empty() && wire.len() <= name::MAX_LEN && wire.iter().all(u8::is_ascii_graphic);
+        for (to, from) in bytes.iter_mut().zip(wire) {
+            *to = from.to_ascii_lowercase();
+        }
+        fits.then_some(Self { len: wire.len() as u8, bytes })
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.bytes.get(..usize::from(self.len)).unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for OddName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OddName({})", self.as_str())
     }
 }
 
@@ -140,19 +183,9 @@ pub(super) fn parse(body: &[u8]) -> Result<ClientHello, Reason> {
     let mut b = Bytes::new(body);
     let (legacy, cipher_suites, extensions) = prelude(&mut b).ok_or(Reason::MalformedTls)?;
     let mut hello = ClientHello {
-        server_name: ServerName::Absent,
-        ech: EchSeen::None,
-        esni: false,
-        alpn: Alpn::default(),
         versions: Versions { legacy, highest: 0 },
         cipher_suites,
-        extensions: 0,
-        resumes: false,
-        early_data: false,
-        framing: Framing::Record,
-        end: 0,
-        start: 0,
-        len: 0,
+        ..ClientHello::bare(ServerName::Absent, Framing::Record, 0)
     };
     let mut names = 0;
     let mut rest = Bytes::new(extensions);
@@ -214,12 +247,7 @@ fn server_name(data: &[u8]) -> Result<ServerName, Reason> {
         let (kind, name) = (list.u8()?, list.vec16()?);
         (kind == 0 && list.is_empty() && b.is_empty()).then_some(name)
     };
-    let wire = read().ok_or(Reason::MalformedSni)?;
-    match Name::from_wire(wire) {
-        Ok(name) => Ok(ServerName::Named(name)),
-        Err(NameError::IpLiteral) => ip_literal(wire).map(ServerName::IpLiteral).ok_or(Reason::MalformedSni),
-        Err(_) => Err(Reason::MalformedSni),
-    }
+    ServerName::from_wire(read().ok_or(Reason::MalformedSni)?)
 }
 
 fn ip_literal(wire: &[u8]) -> Option<IpAddr> {

@@ -7,8 +7,8 @@
 
 use glassgate_policy::Reason;
 
-use super::hello::{Alpn, ServerName, Versions};
-use super::{ClientHello, EchSeen, Framing};
+use super::hello::{ServerName, Versions};
+use super::{ClientHello, Framing};
 use crate::inspect::bytes::Bytes;
 use crate::probe::Probe;
 
@@ -47,18 +47,9 @@ pub(super) fn client_hello(stream: &[u8]) -> Probe<ClientHello> {
         };
     }
     Probe::Done(ClientHello {
-        server_name: ServerName::Absent,
-        ech: EchSeen::None,
-        esni: false,
-        alpn: Alpn::default(),
         versions: Versions { legacy: u16::from_be_bytes([v0, v1]), highest: 0 },
         cipher_suites: (ciphers / 3) as u16,
-        extensions: 0,
         resumes: session_id > 0,
-        early_data: false,
-        framing: Framing::Sslv2,
-        end: 2 + len,
-        start: 0,
-        len: 0,
+        ..ClientHello::bare(ServerName::Absent, Framing::Sslv2, 2 + len)
     })
 }
