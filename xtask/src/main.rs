@@ -1,1 +1,43 @@
-fn main() {}
+//! The command line of the developer tasks. `cargo xtask --help` lists them.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use xtask::lab::slot::{self, Kind};
+use xtask::stop::{Interrupted, Stop};
+use xtask::{demo, setup, ui};
+
+/// Developer tasks of Glassgate.
+///
+/// The two that matter: `cargo xtask demo` shows the gateway at work, `cargo xtask test` proves it. Both install
+/// what they need, after saying what that is. They need root, for network namespaces and packages.
+///
+/// Exit codes: 0 well, 1 something failed, 2 wrong usage, 130 ended by Ctrl-C.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Install packages and reserve huge pages, after saying which.
+    Setup(setup::Options),
+    /// Show the gateway between real clients and servers, until Ctrl-C.
+    Demo(demo::Options),
+    /// Take away what killed demos and tests left (each start does so too).
+    Sweep,
+}
+
+fn main() -> ExitCode {
+    let task = Task::parse();
+    let result = Stop::install().map_err(Into::into).and_then(|stop| match task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Demo(options) => demo::run(&options, Kind::Demo, &stop),
+        Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) if why.is::<Interrupted>() => ExitCode::from(130),
+        Err(why) => {
+            eprintln!("{} {why:#}", ui::red("error:"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Developer tasks: what a machine needs, a lab that real traffic crosses, and the proof that all of it works.
+//!
+//! A library so that tests and further tasks can use the lab. Nothing of it ships with the gateway.
+
+pub mod demo;
+pub mod lab;
+pub mod process;
+pub mod setup;
+pub mod stop;
+pub mod ui;
+pub mod workspace;

@@ -1,0 +1,106 @@
+//! The packages of Debian 12 that the project needs, each with its reason: the only list of them.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// What a package is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To build the gateway with DPDK.
+    Build,
+    /// To run the lab and its clients.
+    Lab,
+    /// To take a picture of the page.
+    Picture,
+}
+
+/// A package.
+pub struct Package {
+    /// Its name.
+    pub name: &'static str,
+    /// What needs it.
+    pub need: Need,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
+/// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
+pub const PACKAGES: [Package; 17] = [
+    Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
+    Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
+    Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
+    Package { name: "dpdk-dev", need: Need::Build, why: "dpdk-testpmd, the reference for speed" },
+    Package {
+        name: "libclang-dev",
+        need: Need::Build,
+        why: "bindings to DPDK are generated from its headers",
+    },
+    Package { name: "clang", need: Need::Build, why: "the compiler's own headers, for the same" },
+    Package { name: "iproute2", need: Need::Lab, why: "ip: namespaces and links" },
+    Package { name: "ethtool", need: Need::Lab, why: "switches checksum offload off on virtual links" },
+    Package { name: "util-linux", need: Need::Lab, why: "setpriv: servers end with the lab" },
+    Package { name: "tcpdump", need: Need::Lab, why: "captures both sides of the gateway" },
+    Package { name: "dnsmasq-base", need: Need::Lab, why: "name server of the lab (no service)" },
+    Package { name: "curl", need: Need::Lab, why: "client" },
+    Package { name: "openssl", need: Need::Lab, why: "client" },
+    Package { name: "bind9-dnsutils", need: Need::Lab, why: "dig, client" },
+    Package { name: "ca-certificates", need: Need::Lab, why: "curl looks for them even when given others" },
+    Package { name: "chromium", need: Need::Picture, why: "draws the page" },
+    Package { name: "fonts-dejavu-core", need: Need::Picture, why: "a font to draw it with" },
+];
+
+/// The packages for `needs` that are not installed.
+pub fn missing(needs: &[Need]) -> Result<Vec<&'static Package>> {
+    let wanted: Vec<_> = PACKAGES.iter().filter(|package| needs.contains(&package.need)).collect();
+    let mut query = Command::new("dpkg-query");
+    query
+        .args(["-W", "-f", "${Package} ${db:Status-Status}\\n"])
+        .args(wanted.iter().map(|package| package.name));
+    // dpkg-query fails when it does not know one of the names; what it says about the others is right.
+    let output = query.stderr(Stdio::null()).output();
+    let output = output.context("cannot start dpkg-query: this setup knows Debian and its relatives only")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let installed: Vec<_> = said.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    Ok(wanted.into_iter().filter(|package| !installed.contains(&package.name)).collect())
+}
+
+/// Installs packages by apt, without questions.
+pub fn install(packages: &[&Package]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+        bail!("installing packages needs root; run\n  apt-get install {}", names.join(" "));
+    }
+    // Lists may be old or absent on a fresh machine. When the update fails, an old list may still do.
+    if let Err(why) = apt(&["update"]) {
+        crate::ui::line(format_args!(
+            "  apt-get update failed, going on with the lists that are there: {why:#}"
+        ));
+    }
+    let mut args = vec!["install", "--no-install-recommends", "-y"];
+    args.extend(packages.iter().map(|package| package.name));
+    apt(&args)
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(["-q", "-o", "DPkg::Lock::Timeout=300"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    process::capture(&mut command).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_named_once_with_a_reason() {
+        let mut names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PACKAGES.len());
+        assert!(PACKAGES.iter().all(|package| !package.why.is_empty()));
+    }
+}
