@@ -19,18 +19,25 @@
 )]
 
 pub mod category;
+pub mod compile;
 pub mod diagnostic;
 pub mod flow_event;
 pub mod matrix;
 pub mod name;
 pub mod reason;
+pub mod signature;
+pub mod source;
+pub mod table;
 pub mod vocab;
 
 pub use category::Category;
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use flow_event::FlowEvent;
 pub use matrix::VerdictMatrix;
 pub use name::Name;
 pub use reason::Reason;
+pub use table::SignatureTable;
+pub use table::SignatureTable;
 pub use vocab::{
     Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, ServiceId,
     Verdict,
