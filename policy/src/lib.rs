@@ -37,7 +37,6 @@ pub use matrix::VerdictMatrix;
 pub use name::Name;
 pub use reason::Reason;
 pub use table::SignatureTable;
-pub use table::SignatureTable;
 pub use vocab::{
     Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, ServiceId,
     Verdict,
