@@ -6,6 +6,8 @@ pub mod demo;
 pub mod lab;
 pub mod process;
 pub mod setup;
+pub mod steps;
 pub mod stop;
+pub mod structure;
 pub mod ui;
 pub mod workspace;

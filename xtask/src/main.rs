@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{demo, setup, ui};
+use xtask::{demo, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -21,6 +21,10 @@ enum Task {
     Setup(setup::Options),
     /// Show the gateway between real clients and servers, until Ctrl-C.
     Demo(demo::Options),
+    /// Prove that everything works: lints, all tests, one round of the demo.
+    Test(steps::Options),
+    /// The fast part of `test`: format, structure, lints. Needs no root and installs nothing.
+    Check(steps::Options),
     /// Take away what killed demos and tests left (each start does so too).
     Sweep,
 }
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
     let result = Stop::install().map_err(Into::into).and_then(|stop| match task {
         Task::Setup(options) => setup::run(&options),
         Task::Demo(options) => demo::run(&options, Kind::Demo, &stop),
+        Task::Test(options) => steps::run(&options, false, &stop),
+        Task::Check(options) => steps::run(&options, true, &stop),
         Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
     });
     match result {
