@@ -218,8 +218,9 @@ impl std::fmt::Debug for Name {
     }
 }
 
-/// Host names and addresses as they are; of odd names the root as `.`, and every byte that is no visible ASCII, the
-/// backslash and a dot inside a label as `\xNN` in lower case.
+/// Host names and addresses as they are; of odd names the root as `.`, and every byte that is no visible ASCII and the
+/// backslash as `\xNN` in lower case. A dot inside a label shows as a dot, as in other tools: the text of an odd name
+/// is for reading, only its bytes are for comparing.
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.kind != Kind::Odd {
@@ -230,7 +231,7 @@ impl std::fmt::Display for Name {
         }
         for byte in self.as_bytes() {
             match *byte {
-                DOT_IN_LABEL => f.write_str("\\x2e")?,
+                DOT_IN_LABEL => f.write_str(".")?,
                 b'\\' => f.write_str("\\x5c")?,
                 0x21..=0x7e => std::fmt::Write::write_char(f, char::from(*byte))?,
                 _ => write!(f, "\\x{byte:02x}")?,
@@ -301,9 +302,10 @@ mod tests {
     #[test]
     fn a_dot_in_a_label_ends_no_label() {
         let odd = Name::from_labels([b"evil.example".as_slice(), b"com"]).unwrap();
-        assert_eq!(odd.to_string(), "evil\\x2eexample.com");
+        assert_eq!(odd.to_string(), "evil.example.com");
         assert!(!odd.as_bytes().ends_with(b".example.com"));
         assert_ne!(odd, Name::from_wire(b"evildexample.com").unwrap());
+        assert_ne!(odd, Name::from_wire(b"evil.example.com").unwrap());
         assert_eq!(odd.as_str(), "", "no text that could be taken for another name");
     }
 }

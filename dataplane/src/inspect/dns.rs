@@ -21,6 +21,7 @@ pub use encrypted::{Encrypted, encrypted};
 pub use records::{Addresses, Answer, Answers, Data, Service};
 
 use crate::probe::Probe;
+use glassgate_policy::name::Kind;
 use glassgate_policy::{Name, Reason};
 
 /// Compression pointers that are followed for one name. Real servers need two or three; a loop ends here.
@@ -112,20 +113,34 @@ pub struct TcpMessage<'a> {
 /// Reads a datagram.
 ///
 /// [`Reason::MalformedDns`] for a plausible header with a broken first question: a pointer loop, a name too long.
+/// Counts that the message is too short for are let pass at the port of DNS, where captures and paths cut messages off,
+/// if the first question asks for a host name, of a known type and class; then only that one is read.
 pub fn message(bytes: &[u8], place: Place) -> Probe<Message<'_>> {
     let Some(header) = Header::read(bytes) else { return Probe::NotThis };
-    if !header.is_plausible(bytes.len(), place) {
+    if !header.is_plausible(place) {
         return Probe::NotThis;
     }
-    let message = header.message(bytes);
-    if header.counts[0] > 0 && message.questions().next().is_none() {
-        // Away from its port, a question that can't be read is no sign of DNS.
-        return if place == Place::Port53 { Probe::Malformed(Reason::MalformedDns) } else { Probe::NotThis };
-    }
+    let mut message = header.message(bytes);
+    let Some(first) = records::question(bytes, HEADER) else {
+        return match (place, header.questions()) {
+            // Servers send back a bare header when they make nothing of a query.
+            (Place::Port53, 0) if header.fits(bytes.len()) => Probe::Done(message),
+            (Place::Port53, 1..) => Probe::Malformed(Reason::MalformedDns),
+            // Away from its port, a question that can't be read is no sign of DNS.
+            _ => Probe::NotThis,
+        };
+    };
     match place {
-        Place::Port53 => Probe::Done(message),
-        Place::Anywhere if is_whole(&header, &message) => Probe::Done(message),
-        Place::Anywhere => Probe::NotThis,
+        Place::Port53 if header.fits(bytes.len()) => Probe::Done(message),
+        Place::Port53
+            if header.questions() > 0 && first.0.is_known() && first.0.name.kind() == Kind::Host =>
+        {
+            (message.questions, message.answers) = (1, 0);
+            message.is_truncated = true;
+            Probe::Done(message)
+        }
+        Place::Anywhere if first.0.is_known() && header.is_whole(bytes) => Probe::Done(message),
+        _ => Probe::NotThis,
     }
 }
 
@@ -150,9 +165,11 @@ pub fn tcp_message(stream: &[u8], place: Place) -> Probe<TcpMessage<'_>> {
 }
 
 impl<'a> Message<'a> {
-    /// The questions in order, as far as they can be read.
+    /// The questions in order, as far as they can be read. None where the section holds no question but a zone: in
+    /// notifications and updates (RFC 1996, RFC 2136).
     pub fn questions(&self) -> Questions<'a> {
-        Questions { bytes: self.bytes, at: HEADER, left: self.questions.min(QUESTIONS) }
+        let left = if self.opcode == 0 { self.questions.min(QUESTIONS) } else { 0 };
+        Questions { bytes: self.bytes, at: HEADER, left }
     }
 
     /// The records of the answer section in order, as far as they can be read.
@@ -185,14 +202,7 @@ impl Iterator for Questions<'_> {
 
     fn next(&mut self) -> Option<Question> {
         self.left = self.left.checked_sub(1)?;
-        let read = || {
-            let (name, at) = labels::name(self.bytes, self.at)?;
-            let [t0, t1, c0, c1] = *self.bytes.get(at..)?.first_chunk()?;
-            let question =
-                Question { name, qtype: u16::from_be_bytes([t0, t1]), class: u16::from_be_bytes([c0, c1]) };
-            Some((question, at + 4))
-        };
-        match read() {
+        match records::question(self.bytes, self.at) {
             Some((question, at)) => {
                 self.at = at;
                 Some(question)
@@ -202,6 +212,13 @@ impl Iterator for Questions<'_> {
                 None
             }
         }
+    }
+}
+
+impl Question {
+    fn is_known(&self) -> bool {
+        matches!(self.class, 1 | 3 | 4 | 254 | 255)
+            && matches!(self.qtype, 1..=31 | 33..=110 | 128 | 249..=262 | 32768 | 32769)
     }
 }
 
@@ -226,7 +243,7 @@ impl Header {
     /// Whether bytes of a stream, so many as there are, may begin a message of `len` bytes.
     fn may_begin(bytes: &[u8], len: usize, place: Place) -> bool {
         match Self::read(bytes) {
-            Some(header) => header.is_plausible(len, place),
+            Some(header) => header.is_plausible(place) && header.fits(len),
             // Other protocols show themselves by their first letters, where the number of questions would stand.
             None => {
                 len >= HEADER
@@ -244,32 +261,40 @@ impl Header {
         (self.flags >> 11 & 15) as u8
     }
 
-    /// Whether a message of `len` bytes can have this header.
-    fn is_plausible(&self, len: usize, place: Place) -> bool {
-        let [questions, records @ ..] = self.counts;
-        // A question takes five bytes at least, another record eleven.
-        let least =
-            HEADER + 5 * usize::from(questions) + records.iter().map(|n| 11 * usize::from(*n)).sum::<usize>();
-        let rcode = self.flags & 15;
-        let common = questions <= QUESTIONS && (self.is_response() || rcode == 0);
+    const fn questions(&self) -> u16 {
+        self.counts[0]
+    }
+
+    /// Whether a message can have this header, whatever its length.
+    const fn is_plausible(&self, place: Place) -> bool {
+        const Z: u16 = 0x0040;
+        let common = self.is_response() || self.flags & 15 == 0;
         match place {
-            // Servers send back a bare header when they make nothing of a query. What is cut off keeps its counts.
-            Place::Port53 => {
-                common
-                    && (questions > 0 || self.is_response())
-                    && self.opcode() <= 6
-                    && records.iter().all(|n| *n <= 1024)
-            }
+            Place::Port53 => common && self.opcode() <= 6 && (self.is_response() || self.questions() > 0),
             Place::Anywhere => {
-                const Z: u16 = 0x0040;
                 common
-                    && questions == 1
+                    && self.questions() == 1
                     && self.opcode() == 0
                     && self.flags & Z == 0
-                    && least <= len
-                    && (self.is_response() || matches!(records, [0, 0, 0..=2]))
+                    && (self.is_response() || matches!(self.counts, [1, 0, 0, 0..=2]))
             }
         }
+    }
+
+    /// Whether so many records have room in `len` bytes: a question takes five at least, another record eleven.
+    fn fits(&self, len: usize) -> bool {
+        let [questions, records @ ..] = self.counts;
+        let records = records.iter().map(|n| usize::from(*n)).sum::<usize>();
+        questions <= QUESTIONS && HEADER + 5 * usize::from(questions) + 11 * records <= len
+    }
+
+    /// Whether every record is there and nothing after them.
+    fn is_whole(&self, bytes: &[u8]) -> bool {
+        let [questions, records @ ..] = self.counts;
+        let records = records.iter().map(|n| u32::from(*n)).sum::<u32>();
+        records::after_questions(bytes, questions)
+            .and_then(|at| records::end_of(bytes, at, records))
+            .is_some_and(|end| end == bytes.len())
     }
 
     fn message<'a>(&self, bytes: &'a [u8]) -> Message<'a> {
@@ -285,20 +310,6 @@ impl Header {
             answers,
         }
     }
-}
-
-/// Whether the message is one to its last byte: known type and class asked for, and every record there.
-fn is_whole(header: &Header, message: &Message<'_>) -> bool {
-    let known = |q: &Question| {
-        matches!(q.class, 1 | 3 | 4 | 254 | 255)
-            && matches!(q.qtype, 1..=31 | 33..=110 | 128 | 249..=262 | 32768 | 32769)
-    };
-    let [_, records @ ..] = header.counts;
-    let total = records.iter().fold(0u32, |sum, n| sum + u32::from(*n));
-    message.questions().all(|q| known(&q))
-        && records::after_questions(message.bytes, message.questions)
-            .and_then(|at| records::end_of(message.bytes, at, total))
-            .is_some_and(|end| end == message.bytes.len())
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@
 //! that is folded (RFC 9112 sections 3.2 and 5.2), give [`Reason::MalformedHttp`]. A target in absolute form that
 //! differs from `Host` gives both names, [`Head::name`] and [`Head::rival`], and the flow is ambiguous.
 //!
-//! A version other than `HTTP/` in the request line is another protocol (RTSP, SIP, ICAP), and so is a line without
-//! version, as of HTTP/0.9, which has no `Host` anyway.
+//! A version other than `HTTP/` in the request line is another protocol (RTSP, SIP, ICAP). A line without version, as of
+//! HTTP/0.9, is a request only where a field follows it.
 
 mod authority;
 mod h2;
@@ -41,6 +41,10 @@ pub struct Head {
     pub name: Result<Name, Reason>,
     /// What `Host` says when the target says something else. No name of such a flow may be enforced on.
     pub rival: Option<Name>,
+    /// Whether the name is from the target alone, as of CONNECT without `Host`.
+    pub is_from_target: bool,
+    /// The version.
+    pub version: Version,
     /// The port that follows the name.
     pub port: Option<u16>,
     /// What kind of request it is.
@@ -49,6 +53,15 @@ pub struct Head {
     pub body: Body,
     /// Bytes of the head, empty lines before it and the empty line after it included.
     pub len: usize,
+}
+
+/// The version of HTTP, as far as it makes another protocol on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Text (RFC 9112).
+    Http1,
+    /// HTTP/2 in clear (RFC 9113).
+    H2c,
 }
 
 /// What kind of request it is, as far as it changes what follows in the flow.

@@ -1,6 +1,6 @@
 //! Resource records of the answer section.
 
-use super::labels;
+use super::{Question, labels};
 use crate::packet::Addr;
 use glassgate_policy::Name;
 
@@ -203,6 +203,15 @@ impl Record {
         };
         read.unwrap_or(Data::Other)
     }
+}
+
+/// The question at `at`, and where what follows it begins.
+pub(super) fn question(bytes: &[u8], at: usize) -> Option<(Question, usize)> {
+    let (name, at) = labels::name(bytes, at)?;
+    let [t0, t1, c0, c1] = *bytes.get(at..)?.first_chunk()?;
+    let question =
+        Question { name, qtype: u16::from_be_bytes([t0, t1]), class: u16::from_be_bytes([c0, c1]) };
+    Some((question, at + 4))
 }
 
 /// Where the questions end.

@@ -84,7 +84,7 @@ fn odd_names() {
     assert_eq!(names(&Build::query("").0, Place::Port53), is(&["."]));
     assert_eq!(names(&Build::query("a b.*.\u{e4}").0, Place::Port53), is(&["a\\x20b.*.\\xc3\\xa4"]));
     let dotted = Build::new(0x0100, [1, 0, 0, 0]).bytes(b"\x03a.b\x01c\0\0\x01\0\x01");
-    assert_eq!(names(&dotted.0, Place::Port53), is(&["a\\x2eb.c"]));
+    assert_eq!(names(&dotted.0, Place::Port53), is(&["a.b.c"]));
     let Probe::Done(message) = message(&dotted.0, Place::Port53) else { panic!() };
     assert_eq!(message.questions().next().unwrap().name.kind(), Kind::Odd);
 }
@@ -101,7 +101,7 @@ fn several_questions_at_its_port_only() {
     (0..QUESTIONS).for_each(|_| many = many.clone().question("a.example", 1));
     assert_eq!(names(&many.0, Place::Port53), is(&["a.example"; QUESTIONS as usize]));
     many.0[5] += 1;
-    assert_eq!(names(&many.0, Place::Port53), Probe::NotThis);
+    assert_eq!(names(&many.0, Place::Port53), is(&["a.example"]), "then the first one only");
 }
 
 #[test]
@@ -167,6 +167,40 @@ fn what_is_no_dns() {
             assert_eq!(names(bytes, place), Probe::NotThis, "{bytes:02x?}");
         }
     }
+}
+
+#[test]
+fn counts_that_cannot_be_at_its_port() {
+    let query = Build::query("a.example").0;
+    for (at, byte) in [(4, 0x1c), (6, 0xc3), (8, 0x71), (10, 0x10)] {
+        let mut changed = query.clone();
+        changed[at] = byte;
+        assert_eq!(names(&changed, Place::Port53), is(&["a.example"]));
+        assert_eq!(names(&changed, Place::Anywhere), Probe::NotThis);
+        let qtype = changed.len() - 4;
+        changed[qtype] = 0x7f;
+        assert_eq!(names(&changed, Place::Port53), Probe::NotThis, "of no known type");
+    }
+    let answer =
+        Build::new(0x8180, [1, 2, 0, 0]).question("a.example", 1).record(ASKED, 1, 60, &[192, 0, 2, 1]).0;
+    let cut = &answer[..answer.len() - 6];
+    assert_eq!(names(cut, Place::Port53), is(&["a.example"]));
+    let Probe::Done(message) = message(cut, Place::Port53) else { panic!() };
+    assert_eq!((message.is_truncated, message.answers().count()), (true, 0));
+}
+
+#[test]
+fn notifications_and_updates_ask_nothing() {
+    for opcode in [4u16, 5] {
+        let zone = Build::new(opcode << 11, [1, 0, 0, 0]).question("a.example", 6);
+        assert_eq!(names(&zone.0, Place::Port53), is(&[]));
+    }
+    assert_eq!(
+        names(&Build::new(0x8181, [0; 4]).0, Place::Port53),
+        is(&[]),
+        "a bare header that refuses a query"
+    );
+    assert_eq!(names(&Build::new(0x8181, [0, 1, 0, 0]).0, Place::Port53), Probe::NotThis);
 }
 
 #[test]

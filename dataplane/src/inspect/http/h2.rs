@@ -9,7 +9,7 @@
 //! would have to be kept for each flow.
 
 use super::hpack::{self, Request};
-use super::{Body, HEAD_CAP, Head, Method, authority};
+use super::{Body, HEAD_CAP, Head, Method, Version, authority};
 use crate::probe::Probe;
 use glassgate_policy::Reason;
 use std::convert::Infallible;
@@ -100,6 +100,8 @@ fn head(request: &Request, len: usize) -> Head {
     Head {
         name: name.map(|a| a.name).ok_or(Reason::MalformedHttp),
         rival,
+        is_from_target: false,
+        version: Version::H2c,
         port: name.and_then(|a| a.port),
         method: if request.connect { Method::Connect } else { Method::Other },
         body: Body::Unknown,

@@ -1,9 +1,10 @@
 //! The head of an HTTP/1 request.
 
 use super::authority::{self, Authority, trim};
-use super::{Body, HEAD_CAP, Head, Method, Upgrade};
+use super::{Body, HEAD_CAP, Head, Method, Upgrade, Version};
 use crate::probe::Probe;
 use glassgate_policy::Reason;
+use glassgate_policy::name::Kind;
 use memchr::memchr;
 
 /// Empty lines before the method are read over up to this many bytes (RFC 9112 section 2.2 asks for one at least).
@@ -68,9 +69,7 @@ fn scan(window: &[u8]) -> Scan<'_> {
     let text = window.get(start..).unwrap_or_default();
     let method = match text.iter().take(METHOD_CAP + 1).position(|b| !is_token(*b)) {
         None if text.len() <= METHOD_CAP => return Scan::Cut(None),
-        Some(at) if at > 0 && matches!(text.get(at), Some(b' ' | b'\t')) => {
-            text.get(..at).unwrap_or_default()
-        }
+        Some(at) if at > 0 => text.get(..at).unwrap_or_default(),
         _ => return Scan::NotThis,
     };
     let Some(end) = memchr(b'\n', text) else {
@@ -82,8 +81,14 @@ fn scan(window: &[u8]) -> Scan<'_> {
     if !may_be_request_line(method, line) {
         return Scan::NotThis;
     }
-    let Some(target) = target_of(method, line) else {
-        return Scan::NotThis;
+    let target = match target_of(method, line) {
+        Target::Of(target) => target,
+        Target::WithoutVersion(target) => match may_be_field(rest) {
+            Some(true) => target,
+            Some(false) => return Scan::NotThis,
+            None => return Scan::Cut(None),
+        },
+        Target::NotThis => return Scan::NotThis,
     };
     let mut fields = Fields::new(method, target);
     let mut last = Line::Start;
@@ -99,18 +104,54 @@ fn scan(window: &[u8]) -> Scan<'_> {
     Scan::Cut(Some(fields))
 }
 
-/// Whether the text of a request line may be one so far. Control characters never are in one; for a method that
-/// everybody knows they are let pass, as some servers do.
-fn may_be_request_line(method: &[u8], line: &[u8]) -> bool {
-    is_well_known(method) || !line.iter().any(|b| (*b < b' ' && !matches!(b, b'\t' | b'\r')) || *b == 0x7f)
+/// Whether the text of a request line may be one so far: a blank follows the method, and no control characters are in
+/// it. A method that everybody knows may stand alone, and they are let pass after it, as some servers do.
+fn may_be_request_line(method: &[u8], text: &[u8]) -> bool {
+    let well_known = is_well_known(method);
+    let after = text.get(method.len()).copied();
+    let control = |b: &u8| (*b < b' ' && !matches!(b, b'\t' | b'\r')) || *b == 0x7f;
+    match after {
+        Some(b' ' | b'\t') => well_known || !text.iter().any(control),
+        Some(b'\r') | None => well_known,
+        _ => false,
+    }
 }
 
-/// What stands between method and version, if the last word of the line is a version of HTTP.
-fn target_of<'a>(method: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
-    let line = trim(line.get(method.len()..)?);
-    let version = line.iter().rposition(|b| matches!(b, b' ' | b'\t')).map_or(0, |at| at + 1);
-    let (target, version) = line.split_at_checked(version)?;
-    matches!(version.strip_prefix(b"HTTP/")?, [b'0'..=b'9', b'.', b'0'..=b'9']).then(|| trim(target))
+enum Target<'a> {
+    Of(&'a [u8]),
+    /// It may be a request if fields follow.
+    WithoutVersion(&'a [u8]),
+    NotThis,
+}
+
+/// What stands between method and version. The version is the last word of the line, `HTTP/1.1`. Requests are seen,
+/// and answered, whose version is cut short, or hangs on to the target, or with a well-known method is missing.
+fn target_of<'a>(method: &[u8], line: &'a [u8]) -> Target<'a> {
+    const VERSION: &[u8] = b"HTTP/";
+    let line = trim(line.get(method.len()..).unwrap_or_default());
+    let last = line.iter().rposition(|b| matches!(b, b' ' | b'\t')).map_or(0, |at| at + 1);
+    let (before, word) = line.split_at_checked(last).unwrap_or_default();
+    if word.starts_with(VERSION) {
+        return Target::Of(trim(before));
+    }
+    let well_known = is_well_known(method);
+    let (start, place) = if well_known { (0, line) } else { (last, word) };
+    match memchr::memmem::rfind(place, VERSION) {
+        Some(at) => Target::Of(trim(line.get(..start + at).unwrap_or_default())),
+        // A path is no version of another protocol, as RTSP/1.0 is.
+        None if well_known && matches!(word, [] | [b'/', ..]) => Target::WithoutVersion(line),
+        None => Target::NotThis,
+    }
+}
+
+/// Whether `text` begins with the name of a field. `None` when that is not to be said yet.
+fn may_be_field(text: &[u8]) -> Option<bool> {
+    let end = text.iter().take(METHOD_CAP).position(|b| !is_token(*b));
+    match end {
+        None if text.len() < METHOD_CAP => None,
+        Some(at) => Some(at > 0 && text.get(at) == Some(&b':')),
+        None => Some(false),
+    }
 }
 
 fn is_well_known(method: &[u8]) -> bool {
@@ -221,12 +262,22 @@ impl<'a> Fields<'a> {
     /// The name with its port, and another one that contradicts it.
     fn names(&self) -> (Result<Authority, Reason>, Option<Authority>) {
         const BAD: Reason = Reason::MalformedHttp;
-        let target = if self.connect { Some(self.target) } else { authority::of_absolute(self.target) };
-        let target = target.map(authority::parse);
         let host = match self.host {
             Host::Bad => return (Err(BAD), None),
             Host::None | Host::One(b"") => None,
             Host::One(value) => Some(authority::parse(value)),
+        };
+        let target = match self.connect {
+            false => authority::of_absolute(self.target).map(authority::parse),
+            // A proxy connects to the target; an address there contradicts no name, and a client that was diverted
+            // to the proxy knows no more than that. What is no authority is refused by the proxy.
+            true => Some(authority::parse(self.target)).filter(|target| match (target, &host) {
+                (Some(target), Some(Some(host))) => {
+                    host.name.kind() == Kind::Address || target.name.kind() != Kind::Address
+                }
+                (Some(_), _) => true,
+                (None, _) => false,
+            }),
         };
         match (target, host) {
             (Some(Some(target)), Some(Some(host))) if target.name != host.name => (Ok(target), Some(host)),
@@ -245,6 +296,8 @@ impl<'a> Fields<'a> {
         Head {
             name: name.map(|a| a.name),
             rival: rival.map(|a| a.name),
+            is_from_target: name.is_ok() && matches!(self.host, Host::None | Host::One(b"")),
+            version: Version::Http1,
             port: name.ok().and_then(|a| a.port),
             method: match (self.connect, self.upgrade) {
                 (true, _) => Method::Connect,

@@ -156,6 +156,49 @@ fn methods() {
 }
 
 #[test]
+fn versions_that_are_cut_glued_or_missing() {
+    for line in [
+        "GET / HTTP/1.",
+        "GET /HTTP/1.1",
+        "GET / HTTP/d.1",
+        "GET / x HTTP/1.1 y",
+        "GET /",
+        "OPTIONS",
+        "X / HTTP/1.",
+        "X /HTTP/1.1",
+    ] {
+        for end in ["\n", "\r\n"] {
+            assert_eq!(name(&format!("{line}{end}Host: a.example{end}{end}")), ok("a.example"), "{line:?}");
+        }
+    }
+    for line in ["X /", "X", "X / HTTP/1.1 y", "10.0.0.1 - - \"GET / HTTP/1.1\" 200"] {
+        assert_eq!(
+            request_head(format!("{line}\r\nHost: a.example\r\n\r\n").as_bytes()),
+            Probe::NotThis,
+            "{line:?}"
+        );
+    }
+    assert_eq!(name("GET http://a.example/HTTP/1.1\nHost:\n\n"), ok("a.example"));
+    assert_eq!(request_head(b"GET /\r\nHo"), Probe::NeedMore(10));
+}
+
+#[test]
+fn connect() {
+    assert_eq!(name("CONNECT / HTTP/1.1\r\nHost: a.example\r\n\r\n"), ok("a.example"));
+    assert_eq!(name("CONNECT 192.0.2.1:443 HTTP/1.1\r\nHost: a.example\r\n\r\n"), ok("a.example"));
+    assert_eq!(name("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n"), ok("a.example"));
+    assert_eq!(name("CONNECT 192.0.2.1:443 HTTP/1.1\r\n\r\n"), ok("192.0.2.1"));
+    assert_eq!(name("CONNECT / HTTP/1.1\r\n\r\n"), BAD);
+    for (target, host) in [("a.example", "b.example"), ("a.example", "192.0.2.1"), ("192.0.2.1", "192.0.2.2")]
+    {
+        let both = head(&format!("CONNECT {target}:443 HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!((both.name.unwrap().as_str(), both.rival.unwrap().as_str()), (target, host));
+    }
+    assert!(head("CONNECT a.example:443 HTTP/1.1\r\n\r\n").is_from_target);
+    assert!(!head("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n").is_from_target);
+}
+
+#[test]
 fn other_protocols() {
     for text in [
         &b"\x16\x03\x01\x02\x00\x01"[..],
@@ -166,7 +209,9 @@ fn other_protocols() {
         b"OPTIONS rtsp://a.example/x RTSP/1.0\r\n",
         b"INVITE sip:a@a.example SIP/2.0\r\n",
         b"REQMOD icap://a.example/x ICAP/1.0\r\n",
-        b"GET /\r\n",
+        b"GET /\r\nGET /\r\n",
+        b"GET /\r\n\r\n",
+        b"GET\0/ HTTP/1.1\r\n",
         b"get key\r\n",
         b"a\0b",
         b"FOO \x01 HTTP/1.1\r\nHost: a.example\r\n\r\n",
