@@ -52,6 +52,14 @@ impl Ranges {
         self.len = 0;
     }
 
+    /// The first `len` bytes are there, and no others.
+    pub fn fill(&mut self, len: usize) {
+        self.clear();
+        if len > 0 {
+            self.add(0, len.min(usize::from(u16::MAX)) as u16);
+        }
+    }
+
     /// How many bytes are there without a gap from offset 0.
     pub fn contiguous(&self) -> usize {
         match self.spans().first() {

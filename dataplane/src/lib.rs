@@ -18,12 +18,21 @@
 )]
 
 pub mod assembler;
+pub mod classifier;
+pub mod counters;
 pub mod defrag;
 pub mod event_ring;
+pub mod flow;
+pub mod flow_table;
+pub mod hints;
 pub mod inspect;
+pub mod lcore;
 pub mod packet;
 pub mod parse;
 pub mod port;
 pub mod probe;
+pub mod quic_ids;
 pub mod shm;
+pub mod slab;
 pub mod stats_page;
+pub mod timer_wheel;

@@ -6,25 +6,30 @@
 use glassgate_policy::{L4, Reason};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An address as the flow table keeps it: IPv4 is mapped into IPv6 (`::ffff:a.b.c.d`).
+/// An address as the flow table keeps it: sixteen bytes for both families.
+///
+/// IPv4 is set into the prefix `::fffe:0:0/96`, which no IPv6 packet has. Not into `::ffff:0:0/96`, the mapped
+/// addresses of RFC 4291: those do occur on the wire, in packets that are IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Addr(pub [u8; 16]);
 
 impl Addr {
     /// An IPv4 address.
     pub const fn v4(a: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]])
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, a[0], a[1], a[2], a[3]])
     }
 
-    /// Whether this is an IPv4 address.
+    /// Whether it is an IPv4 address.
     pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, ..])
     }
 
     /// The address in its own family.
-    pub fn ip(self) -> IpAddr {
-        let v6 = Ipv6Addr::from(self.0);
-        v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), |v4: Ipv4Addr| IpAddr::V4(v4))
+    pub const fn ip(self) -> IpAddr {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, a, b, c, d] => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            v6 => IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(v6))),
+        }
     }
 }
 

@@ -178,13 +178,35 @@ pub fn parse(bytes: &[u8], wire_len: usize, link: Link, options: &ParseOptions) 
     walk(View::new(bytes, wire_len), Walk::new(options), link::first(link))
 }
 
-/// Reads the payload of a datagram that was put together from fragments. Offsets count in `payload`.
-pub fn parse_reassembled(payload: &[u8], like: &Fragment, options: &ParseOptions) -> Parsed {
-    let mut state = Walk::new(options);
-    state.vlans = like.vlans;
-    state.depth = like.depth;
-    state.ip = Ip { src: like.src, dst: like.dst, ttl: like.ttl, v6: like.v6, ..Ip::NONE };
-    walk(View::new(payload, payload.len()), state, Next::Protocol(like.proto))
+/// Reads the payload of a datagram that was put together from fragments: `payload` of the `wire_len` bytes that it
+/// had. Offsets count in `payload`.
+pub fn parse_reassembled(payload: &[u8], wire_len: usize, like: &Fragment, options: &ParseOptions) -> Parsed {
+    walk(View::new(payload, wire_len), Walk::like(like, options), Next::Protocol(like.proto))
+}
+
+/// What a first fragment tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The flow, without payload.
+    Packet(Packet),
+    /// It doesn't hold the fixed transport header, as fragments do that are made to deceive (RFC 1858, RFC 7112):
+    /// the flow, if the ports are there.
+    Tiny(Option<Packet>),
+    /// No flow.
+    Other,
+}
+
+/// Reads the `payload` of the fragment `like`, which is a first one.
+pub fn first_part(payload: &[u8], like: &Fragment, options: &ParseOptions) -> First {
+    let options = ParseOptions { tunnel_depth: 0, ..*options };
+    // Whatever the headers promise may come in later fragments.
+    match parse_reassembled(payload, usize::from(u16::MAX), like, &options) {
+        Parsed::Packet(packet) => First::Packet(Packet { payload_len: 0, payload_wire_len: 0, ..packet }),
+        Parsed::Opaque(Opaque { kind: OpaqueKind::Cut, .. }) if like.payload_len == like.payload_wire_len => {
+            First::Tiny(transport::ports_only(payload, &Walk::like(like, &options), like.proto))
+        }
+        _ => First::Other,
+    }
 }
 
 /// The plain case: Ethernet II, IPv4 without options or fragments, TCP or UDP, whole.
@@ -277,6 +299,11 @@ struct Walk<'o> {
 impl<'o> Walk<'o> {
     const fn new(options: &'o ParseOptions) -> Self {
         Self { options, vlans: Vlans::NONE, tags: 0, depth: 0, ip: Ip::NONE, carrier: None }
+    }
+
+    fn like(fragment: &Fragment, options: &'o ParseOptions) -> Self {
+        let ip = Ip { src: fragment.src, dst: fragment.dst, ttl: fragment.ttl, v6: fragment.v6, ..Ip::NONE };
+        Self { vlans: fragment.vlans, depth: fragment.depth, ip, ..Self::new(options) }
     }
 
     /// Whether another tunnel may be entered; if so, it is.

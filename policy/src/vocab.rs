@@ -56,10 +56,12 @@ coded! {
         Tls = 1 => "tls",
         /// QUIC, including gQUIC where its name is in clear.
         Quic = 2 => "quic",
-        /// HTTP/1 and h2c.
+        /// HTTP/1.
         Http = 3 => "http",
         /// DNS over UDP or TCP.
         Dns = 4 => "dns",
+        /// HTTP/2 in clear, with prior knowledge (RFC 9113 section 3.3).
+        H2c = 5 => "h2c",
     }
 }
 

@@ -135,6 +135,19 @@ pub(super) fn udp(view: &mut View<'_>, state: &mut Walk<'_>) -> Result<Next, Sho
     Ok(Next::UdpTunnel(kind))
 }
 
+/// A packet of which only the ports are known, if they are there.
+pub(super) fn ports_only(segment: &[u8], state: &Walk<'_>, number: u8) -> Option<Packet> {
+    let mut view = View::new(segment, segment.len());
+    let ports = (view.u16().ok()?, view.u16().ok()?);
+    let nothing = Tcp { seq: 0, ack: 0, flags: 0, window: 0, urgent: 0, ts_val: None, md5: false };
+    let transport = match number {
+        6 => Transport::Tcp(nothing),
+        17 => Transport::Udp,
+        _ => return None,
+    };
+    Some(Packet { payload_len: 0, payload_wire_len: 0, ..packet(&view, state, 0, ports, transport) })
+}
+
 fn packet(
     view: &View<'_>,
     state: &Walk<'_>,

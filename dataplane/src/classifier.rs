@@ -1,0 +1,563 @@
+//! From frame to verdict: what one lcore does with every frame between receiving and sending it.
+//!
+//! Three tiers, and what a frame costs in each:
+//!
+//! | tier | which frames | touches |
+//! |---|---|---|
+//! | verdict known | frames of a [`Stage::Settled`] flow | index line, hot record |
+//! | undecided | the first client bytes of a flow, and until the server acknowledged them | also cold record, slab |
+//! | new | the first frame of a flow | also free list, timer wheel |
+//!
+//! A burst is parsed as a whole, then the index lines and records of all its frames are read ahead, then each frame
+//! is handled in order: the cache misses of 32 frames overlap.
+//!
+//! **A name is provisional until the server acknowledged the bytes that it stood in.** Until then the bytes are
+//! kept, and the same bytes with other content make the flow `ambiguous`: the name goes, all readings are kept as
+//! candidates, and nothing is enforced on one of them.
+
+mod follow;
+mod sink;
+mod stream;
+mod tcp;
+mod udp;
+mod verdicts;
+
+pub use follow::Follow;
+pub use sink::{FlowSink, FlowSummary, NameSeen, NoSink};
+pub use verdicts::Policy;
+
+use crate::counters::LcoreCounters;
+use crate::defrag::{self, Defrag, Lost, Outcome};
+use crate::flow::{Cold, FlowId, Hot, Key, Stage, bit, mark};
+use crate::flow_table::{FlowTable, Place};
+use crate::hints::Hints;
+use crate::inspect::{quic, tls};
+use crate::packet::{Packet, Transport, Vlans, flag};
+use crate::parse::{self, Fragment, ParseOptions, Parsed};
+use crate::port::{BURST, Burst, Frame, Link};
+use crate::quic_ids::QuicIds;
+use crate::slab::{Slab, SlotId};
+use crate::timer_wheel::TimerWheel;
+use glassgate_policy::flow_event::EventKind;
+use glassgate_policy::{Action, Evidence, L4, Reason};
+
+/// Sizes and times of a classifier. All memory is taken at start from these.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Flows in the table.
+    pub flows: usize,
+    /// Slots of the inspection slab: flows inspected at the same time.
+    pub slab: usize,
+    /// DNS answers kept as hints.
+    pub hints: usize,
+    /// Connection ids of QUIC servers, by which flows that moved are known again.
+    pub quic_ids: usize,
+    /// Datagrams put together from fragments.
+    pub defrag: defrag::Options,
+    /// What the parser looks into.
+    pub parse: ParseOptions,
+    /// Whether the same 5-tuple on two VLANs is two flows.
+    pub vlans_tell_apart: bool,
+    /// Idle time after which a flow ends, milliseconds.
+    pub idle: Idle,
+    /// Secret of the hashes: random, per process.
+    pub secret: [u64; 4],
+}
+
+/// Idle times after which a flow ends, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// A TCP flow that both sides spoke on.
+    pub tcp: u32,
+    /// A TCP flow that one side only spoke on.
+    pub tcp_unanswered: u32,
+    /// After FIN both ways or RST: late segments still belong to the flow (RFC 9293 keeps TIME-WAIT for 2 MSL).
+    pub closed: u32,
+    /// A UDP flow that both sides spoke on (RFC 4787 REQ-5 asks NATs for two minutes at least).
+    pub udp: u32,
+    /// A UDP flow that one side only spoke on.
+    pub udp_unanswered: u32,
+    /// A gap in the client's first bytes.
+    pub gap: u32,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            tcp: 300_000,
+            tcp_unanswered: 30_000,
+            closed: 10_000,
+            udp: 120_000,
+            udp_unanswered: 30_000,
+            gap: 30_000,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            flows: 1 << 20,
+            slab: 8192,
+            hints: 1 << 16,
+            quic_ids: 1 << 13,
+            defrag: defrag::Options::default(),
+            parse: ParseOptions::default(),
+            vlans_tell_apart: true,
+            idle: Idle::default(),
+            secret: [0; 4],
+        }
+    }
+}
+
+/// The classifier of one lcore.
+pub struct Classifier<S> {
+    options: Options,
+    table: FlowTable,
+    cold: Box<[Cold]>,
+    wheel: TimerWheel,
+    slab: Slab,
+    defrag: Option<Defrag>,
+    hints: Hints,
+    quic_ids: QuicIds,
+    tls: Box<tls::Scratch>,
+    quic: Box<quic::Scratch>,
+    policy: Policy,
+    /// Low bits of a count of policies: a flow that was decided under another one is decided again.
+    policy_tag: u8,
+    /// The matrix is out of time: every flow is forwarded and none observed.
+    decayed: bool,
+    burst: Box<[Slotted; BURST]>,
+    now_ns: u64,
+    now_ms: u32,
+    event_seq: u64,
+    /// What was counted.
+    pub counters: LcoreCounters,
+    /// Who is told about names and flows.
+    pub sink: S,
+}
+
+/// A frame of the burst between parsing and handling.
+#[derive(Clone, Copy)]
+struct Slotted {
+    parsed: Parsed,
+    key: Key,
+    place: Option<Place>,
+    from_low: bool,
+}
+
+impl<S: FlowSink> Classifier<S> {
+    /// A classifier whose clock stands at `now_ns` nanoseconds. Takes all its memory here.
+    pub fn new(options: Options, policy: Policy, sink: S, now_ns: u64) -> Self {
+        let table = FlowTable::new(options.flows, options.secret);
+        let capacity = table.capacity();
+        let parsed = Parsed::Malformed(Reason::MalformedL3);
+        let idle_slot = Slotted { parsed, key: Key::NONE, place: None, from_low: false };
+        Self {
+            cold: vec![Cold::new(0, 0, Vlans::default()); capacity].into_boxed_slice(),
+            wheel: TimerWheel::new(capacity, now_ns / 1_000_000_000),
+            slab: Slab::new(options.slab),
+            defrag: Some(Defrag::new(options.defrag, options.parse)),
+            hints: Hints::new(options.hints, options.secret),
+            quic_ids: QuicIds::new(options.quic_ids),
+            tls: Box::default(),
+            quic: Box::default(),
+            policy,
+            policy_tag: 0,
+            decayed: false,
+            burst: Box::new([idle_slot; BURST]),
+            now_ns,
+            now_ms: (now_ns / 1_000_000) as u32,
+            event_seq: 0,
+            counters: LcoreCounters::default(),
+            sink,
+            table,
+            options,
+        }
+    }
+
+    /// Flows in the table.
+    pub fn flows(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Flows that fit into the table.
+    pub fn flow_capacity(&self) -> usize {
+        self.table.capacity()
+    }
+
+    /// Slots of the inspection slab in use, and how many there are.
+    pub fn slab_fill(&self) -> (usize, usize) {
+        (self.slab.in_use(), self.slab.capacity())
+    }
+
+    /// Handles a burst: `first` is the number of its first frame, `now_ns` the lcore's clock. Bit `i` of the answer
+    /// is set when frame `i` is to be discarded; all others are forwarded.
+    pub fn burst<F: Frame>(&mut self, burst: &Burst<F>, first: u64, now_ns: u64) -> u32 {
+        self.tick(now_ns);
+        for (frame, slotted) in burst.iter().zip(self.burst.iter_mut()) {
+            let parsed = parse::parse(frame.bytes(), frame.wire_len(), frame.link(), &self.options.parse);
+            slotted.parsed = parsed;
+            slotted.place = None;
+            if let Parsed::Packet(packet) = &parsed {
+                (slotted.key, slotted.from_low) = Key::of(packet, self.options.vlans_tell_apart);
+                slotted.place = Some(self.table.place(&slotted.key));
+            }
+        }
+        let places = || self.burst.iter().take(burst.len()).filter_map(|s| s.place);
+        std::hint::black_box(places().fold(0, |acc: u16, p| acc ^ self.table.touch(p)));
+        std::hint::black_box(places().fold(0, |acc: u32, p| acc ^ self.table.touch_record(p)));
+        let mut discard = 0;
+        for (i, frame) in burst.iter().enumerate() {
+            let Some(slotted) = self.burst.get(i).copied() else { break };
+            let action = self.handle(&slotted, frame.bytes(), frame.wire_len() as u32, first + i as u64);
+            discard |= u32::from(action == Action::Drop) << i;
+        }
+        discard
+    }
+
+    /// Handles one frame: [`Self::burst`] for those who have only one.
+    pub fn frame(&mut self, bytes: &[u8], wire_len: usize, link: Link, number: u64, now_ns: u64) -> Action {
+        self.tick(now_ns);
+        let parsed = parse::parse(bytes, wire_len, link, &self.options.parse);
+        let slotted = self.slotted(parsed);
+        self.handle(&slotted, bytes, wire_len as u32, number)
+    }
+
+    fn slotted(&self, parsed: Parsed) -> Slotted {
+        match &parsed {
+            Parsed::Packet(packet) => {
+                let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
+                Slotted { parsed, key, place: Some(self.table.place(&key)), from_low }
+            }
+            _ => Slotted { parsed, key: Key::NONE, place: None, from_low: false },
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64) {
+        // A clock that steps back would make differences huge: monotonic by construction, held here anyway.
+        self.now_ns = self.now_ns.max(now_ns);
+        self.now_ms = (self.now_ns / 1_000_000) as u32;
+        let decayed = self.now_ns > self.policy.matrix.valid_until_ns();
+        if decayed != self.decayed {
+            self.decayed = decayed;
+            self.policy_tag = self.policy_tag.wrapping_add(1);
+        }
+    }
+
+    fn handle(&mut self, slotted: &Slotted, bytes: &[u8], wire_len: u32, number: u64) -> Action {
+        match slotted.parsed {
+            Parsed::Packet(packet) => {
+                let Some(place) = slotted.place else { return Action::Forward };
+                self.counters.flow_frames[0] += 1;
+                self.packet(&packet, slotted.key, slotted.from_low, place, bytes, wire_len, number)
+            }
+            Parsed::Fragment(fragment) => {
+                self.counters.fragment_frames[0] += 1;
+                self.fragment(&fragment, bytes, wire_len, number);
+                Action::Forward
+            }
+            Parsed::Opaque(opaque) => {
+                if let Some(count) = self.counters.opaque_frames.get_mut(opaque.kind as usize) {
+                    *count += 1;
+                }
+                Action::Forward
+            }
+            Parsed::Tunnel(kind) => {
+                if let Some(count) = self.counters.tunnel_frames.get_mut(kind as usize) {
+                    *count += 1;
+                }
+                Action::Forward
+            }
+            Parsed::Malformed(reason) => {
+                if let Some(count) = self.counters.malformed_frames.get_mut(reason as usize) {
+                    *count += 1;
+                }
+                Action::Forward
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the facts of one frame, all used at once on the hot path")]
+    fn packet(
+        &mut self,
+        packet: &Packet,
+        key: Key,
+        from_low: bool,
+        place: Place,
+        bytes: &[u8],
+        wire_len: u32,
+        number: u64,
+    ) -> Action {
+        let mut found = self.table.find(&key, place);
+        if let (Some(id), Transport::Tcp(tcp)) = (found, &packet.transport)
+            && tcp.has(flag::SYN)
+            && !tcp.has(flag::ACK)
+            && self.is_reuse(id, from_low, tcp.seq)
+        {
+            self.end(id);
+            found = None;
+        }
+        let id = match found {
+            Some(id) => id,
+            None => match self.open(packet, key, from_low, place, number) {
+                Some(id) => id,
+                None => {
+                    self.counters.unkept_frames[0] += 1;
+                    return Action::Forward;
+                }
+            },
+        };
+        let Some(hot) = self.table.get_mut(id) else { return Action::Forward };
+        hot.seen_ms = self.now_ms;
+        let side = usize::from(!from_low);
+        if let (Some(bytes), Some(frames)) = (hot.bytes.get_mut(side), hot.frames.get_mut(side)) {
+            *frames = frames.saturating_add(1);
+            let (sum, spilled) = bytes.overflowing_add(wire_len);
+            *bytes = sum;
+            if spilled && let Some(to) = self.cold.get_mut(id.index()).and_then(|c| c.spilled.get_mut(side)) {
+                *to += 1 << 32;
+            }
+        }
+        if hot.policy_tag != self.policy_tag {
+            self.redecide(id);
+        }
+        let Some(hot) = self.table.get(id) else { return Action::Forward };
+        let (stage, action) = (hot.stage, hot.action());
+        match &packet.transport {
+            Transport::Tcp(tcp) => {
+                if tcp.flags & (flag::FIN | flag::RST | flag::SYN) != 0 {
+                    self.tcp_control(id, side, packet, tcp, bytes);
+                }
+                if stage == Stage::Settled {
+                    return action;
+                }
+                self.tcp_inspect(id, side, packet, tcp, bytes, number);
+            }
+            Transport::Udp => {
+                if stage == Stage::Settled {
+                    return action;
+                }
+                self.udp_inspect(id, side, packet, bytes, number);
+            }
+        }
+        // Inspection may have decided, or the flow may have ended with the slab's help.
+        self.table.get(id).map_or(Action::Forward, Hot::action)
+    }
+
+    fn fragment(&mut self, fragment: &Fragment, bytes: &[u8], wire_len: u32, number: u64) {
+        // Taken out for the time being: what it puts together is looked at by the rest of the classifier.
+        let Some(mut defrag) = self.defrag.take() else { return };
+        let now = u64::from(self.now_ms);
+        let outcome = defrag.offer(fragment, bytes, now, &mut |lost| self.lost_fragments(&lost, number));
+        match outcome {
+            Outcome::Whole { bytes, parsed: Parsed::Packet(packet) } => {
+                self.whole_packet(&packet, bytes, wire_len, number);
+            }
+            Outcome::Refused { reason, flow } => {
+                if let Some(count) = self.counters.malformed_frames.get_mut(reason as usize) {
+                    *count += 1;
+                }
+                if let Some(packet) = flow {
+                    self.blame(&packet, reason, number);
+                }
+            }
+            Outcome::Whole { .. } | Outcome::Kept | Outcome::Ignored => {}
+        }
+        self.defrag = Some(defrag);
+    }
+
+    fn whole_packet(&mut self, packet: &Packet, bytes: &[u8], wire_len: u32, number: u64) {
+        let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
+        let place = self.table.place(&key);
+        self.packet(packet, key, from_low, place, bytes, wire_len, number);
+    }
+
+    /// A datagram whose rest did not come. In a capture its beginning may be all there is.
+    fn lost_fragments(&mut self, lost: &Lost<'_>, number: u64) {
+        if let Some(packet) = &lost.flow {
+            if packet.payload_len > 0 {
+                self.whole_packet(packet, lost.bytes, 0, number);
+            }
+            self.blame(packet, lost.reason, number);
+        }
+    }
+
+    /// The flow of this packet cannot be read for this reason, unless a name is found all the same.
+    fn blame(&mut self, packet: &Packet, reason: Reason, number: u64) {
+        let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
+        let place = self.table.place(&key);
+        let found = self.table.find(&key, place).or_else(|| self.open(packet, key, from_low, place, number));
+        if let Some(cold) = found.and_then(|id| self.cold.get_mut(id.index()))
+            && cold.evidence == Evidence::None
+        {
+            cold.reason.get_or_insert(reason);
+        }
+    }
+
+    /// A SYN on a flow that is over, or that never got going under another sequence number, starts a new flow.
+    fn is_reuse(&self, id: FlowId, from_low: bool, seq: u32) -> bool {
+        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else { return false };
+        let Some(half) = cold.half.get(usize::from(!from_low)) else { return false };
+        let same = half.has(crate::flow::Half::HAS_BASE) && half.base == seq.wrapping_add(1);
+        !same && hot.is_closed()
+    }
+
+    fn open(
+        &mut self,
+        packet: &Packet,
+        key: Key,
+        from_low: bool,
+        place: Place,
+        number: u64,
+    ) -> Option<FlowId> {
+        let id = match self.table.insert(key, place, self.now_ms) {
+            Ok(id) => id,
+            Err(_) => {
+                let (now, idle) = (self.now_ms, self.options.idle);
+                let victim = self.table.victim(place, |hot| {
+                    let quiet = now.wrapping_sub(hot.seen_ms);
+                    (hot.is_closed() || !hot.is_answered() && quiet > idle.closed).then_some(quiet)
+                })?;
+                self.end(victim);
+                self.table.insert(key, place, self.now_ms).ok()?
+            }
+        };
+        self.counters.flows_opened[0] += 1;
+        let idle = match packet.transport {
+            Transport::Tcp(_) => self.options.idle.tcp_unanswered,
+            Transport::Udp => self.options.idle.udp_unanswered,
+        };
+        self.wheel.arm(id, (self.now_ns + u64::from(idle) * 1_000_000).div_ceil(1_000_000_000));
+        if let Some(cold) = self.cold.get_mut(id.index()) {
+            *cold = Cold::new(self.now_ns, number, packet.vlans);
+        }
+        if let Some(hot) = self.table.get_mut(id) {
+            hot.policy_tag = self.policy_tag;
+            // Until something better is seen: who spoke first is the client, unless it spoke from a port that only
+            // servers have.
+            let src_is_client = !(packet.src_port < 1024 && packet.dst_port >= 1024);
+            if src_is_client == from_low {
+                hot.bits |= bit::CLIENT_IS_LOW;
+            }
+        }
+        if let Some(reason) = packet.end_reason() {
+            self.settle_unnamed(id, reason);
+        } else {
+            self.decide(id);
+        }
+        Some(id)
+    }
+
+    /// Looks at flows whose timer fired, at most `budget` of them; ends those that are idle.
+    pub fn expire(&mut self, now_ns: u64, budget: usize) {
+        self.tick(now_ns);
+        let now_s = self.now_ns / 1_000_000_000;
+        for _ in 0..budget {
+            let Some(id) = self.wheel.due(now_s) else { return };
+            let Some(hot) = self.table.get(id) else { continue };
+            let idle = &self.options.idle;
+            let limit = match (hot.key.l4(), hot.is_closed(), hot.is_answered()) {
+                (_, true, _) => idle.closed,
+                (L4::Tcp, false, true) => idle.tcp,
+                (L4::Tcp, false, false) => idle.tcp_unanswered,
+                (L4::Udp, false, true) => idle.udp,
+                (L4::Udp, false, false) => idle.udp_unanswered,
+            };
+            let quiet = self.now_ms.wrapping_sub(hot.seen_ms);
+            if quiet >= limit {
+                self.end(id);
+            } else {
+                self.wheel.arm(id, now_s + u64::from(limit - quiet).div_ceil(1000));
+            }
+        }
+        self.expire_fragments();
+        self.hints.expire(self.now_ms, budget);
+    }
+
+    fn expire_fragments(&mut self) {
+        if let Some(mut defrag) = self.defrag.take() {
+            defrag.expire(u64::from(self.now_ms), &mut |lost| self.lost_fragments(&lost, 0));
+            self.defrag = Some(defrag);
+        }
+    }
+
+    /// Ends every flow: the end of the input.
+    pub fn finish(&mut self) {
+        if let Some(mut defrag) = self.defrag.take() {
+            defrag.flush(&mut |lost| self.lost_fragments(&lost, 0));
+            self.defrag = Some(defrag);
+        }
+        let mut all: Vec<(u64, FlowId)> =
+            self.table.ids().filter_map(|id| Some((self.cold.get(id.index())?.first_frame, id))).collect();
+        all.sort_unstable();
+        for (_, id) in all {
+            self.end(id);
+        }
+    }
+
+    /// Ends a flow: counts it, tells the sink, gives everything back.
+    fn end(&mut self, id: FlowId) {
+        let (Some(hot), Some(cold)) = (self.table.get(id).copied(), self.cold.get_mut(id.index())) else {
+            return;
+        };
+        if cold.evidence == Evidence::None && cold.reason.is_none() {
+            let reason = match hot.key.l4() {
+                L4::Tcp => unfinished(&hot, cold, &mut self.slab),
+                L4::Udp => self.udp_reason(id),
+            };
+            self.last_words(id, &hot);
+            if let Some(cold) = self.cold.get_mut(id.index())
+                && cold.evidence == Evidence::None
+            {
+                cold.reason.get_or_insert(reason);
+            }
+            self.hint(id);
+        }
+        let Some(cold) = self.cold.get(id.index()).copied() else { return };
+        for half in &cold.half {
+            if let Some(slot) = SlotId::from_record(half.slot) {
+                self.slab.release(slot);
+            }
+        }
+        let summary = FlowSummary::new(&hot, &cold, self.now_ns);
+        match cold.reason {
+            Some(reason) if cold.evidence == Evidence::None => {
+                if let Some(count) = self.counters.flows_unnamed.get_mut(reason as usize) {
+                    *count += 1;
+                }
+            }
+            _ => {
+                if let Some(count) = self.counters.flows_named.get_mut(cold.evidence as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        if let Some(count) = self.counters.flows_category.get_mut(cold.category as usize) {
+            *count += 1;
+        }
+        if let Some(count) = self.counters.bytes_category.get_mut(cold.category as usize) {
+            *count += summary.bytes_up + summary.bytes_down;
+        }
+        self.announce(id);
+        self.emit(id, &hot, EventKind::Ended);
+        self.sink.ended(id, &summary);
+        self.wheel.disarm(id);
+        self.table.remove(id);
+    }
+}
+
+/// The reason of a flow that ended before anything was decided.
+fn unfinished(hot: &Hot, cold: &Cold, slab: &mut Slab) -> Reason {
+    let client = usize::from(hot.bits & bit::CLIENT_IS_LOW == 0);
+    let Some(half) = cold.half.get(client) else { return Reason::UnknownProto };
+    let waiting =
+        SlotId::from_record(half.slot).and_then(|slot| slab.slot(slot)).map(|slot| slot.ranges.spans().len());
+    match waiting {
+        // Bytes were kept and the rest never came.
+        Some(1..) => Reason::ReasmTimeout,
+        _ if cold.half.iter().all(|h| !h.has(crate::flow::Half::PAYLOAD)) => Reason::NoPayload,
+        _ if cold.has(mark::MIDSTREAM) => Reason::Midstream,
+        _ => Reason::UnknownProto,
+    }
+}

@@ -1,0 +1,340 @@
+//! What is kept of a flow.
+//!
+//! Two records per flow: [`Hot`], one cache line, is all that a frame of a decided flow touches; [`Cold`] holds what
+//! only the beginning and the end of a flow need. Both directions share one entry: the key orders its two
+//! endpoints, and the direction of a frame is which of them sent it.
+//!
+//! ```text
+//! Hot: 64 bytes
+//!  0                16               32    34    36      38    39     40        44      45     46     47   48       56        64
+//!  │ low address    │ high address   │ low │ high│ scope │ l4  │ bits │ seen_ms │ stage │ cell │ bits │    │ bytes×2│ frames×2│
+//!  └───────────────────── Key, 40 bytes ─────────────────────────────┘
+//! ```
+
+use crate::packet::{Addr, Packet, Vlans};
+use glassgate_policy::{
+    Action, AppProto, Category, Direction, Evidence, L4, ObservationLevel, Reason, ServiceId, Verdict,
+};
+
+/// The slot of a flow in the table; the same for its hot and cold record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u32);
+
+impl FlowId {
+    /// No flow.
+    pub const NONE: Self = Self(u32::MAX);
+
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Undirected identity of a flow: endpoints in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Key {
+    low: [u8; 16],
+    high: [u8; 16],
+    low_port: u16,
+    high_port: u16,
+    /// A fold of the VLAN ids, where they tell flows apart; else zero.
+    scope: u16,
+    l4: u8,
+    /// Bit 0: inside a tunnel.
+    bits: u8,
+}
+
+const _: () = assert!(size_of::<Key>() == 40);
+
+impl Key {
+    /// The key of no flow, to fill arrays.
+    pub(crate) const NONE: Self =
+        Self { low: [0; 16], high: [0; 16], low_port: 0, high_port: 0, scope: 0, l4: 0, bits: 0 };
+
+    /// The key of a packet, and whether its source is the lower endpoint.
+    pub fn of(packet: &Packet, vlans_tell_apart: bool) -> (Self, bool) {
+        let (src, dst) = ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
+        let from_low = src <= dst;
+        let ((low, low_port), (high, high_port)) = if from_low { (src, dst) } else { (dst, src) };
+        let fold = |scope: u16, id: &u16| scope.rotate_left(5) ^ *id;
+        let scope = if vlans_tell_apart { packet.vlans.ids().iter().fold(0, fold) } else { 0 };
+        let (l4, bits) = (packet.l4() as u8, u8::from(packet.tunnelled));
+        (Self { low: low.0, high: high.0, low_port, high_port, scope, l4, bits }, from_low)
+    }
+
+    /// The endpoints, lower first.
+    pub fn endpoints(&self) -> [(Addr, u16); 2] {
+        [(Addr(self.low), self.low_port), (Addr(self.high), self.high_port)]
+    }
+
+    /// The transport.
+    pub fn l4(&self) -> L4 {
+        if self.l4 == L4::Udp as u8 { L4::Udp } else { L4::Tcp }
+    }
+
+    /// The key as five words, for hashing.
+    pub(crate) fn words(&self) -> [u64; 5] {
+        let [a, b] = halves(&self.low);
+        let [c, d] = halves(&self.high);
+        let ports = u64::from(self.low_port) | u64::from(self.high_port) << 16;
+        [
+            a,
+            b,
+            c,
+            d,
+            ports | u64::from(self.scope) << 32 | u64::from(self.l4) << 48 | u64::from(self.bits) << 56,
+        ]
+    }
+}
+
+fn halves(bytes: &[u8; 16]) -> [u64; 2] {
+    let all = u128::from_le_bytes(*bytes);
+    [all as u64, (all >> 64) as u64]
+}
+
+/// How much work the next frame of a flow needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// No name yet: every frame is inspected.
+    Undecided = 0,
+    /// A name was read; it is provisional until the server acknowledged the bytes that it stood in, because until
+    /// then other bytes may still take their place.
+    Guarded = 1,
+    /// A name was read, and later messages of the flow may carry more (keep-alive requests, further queries).
+    Followed = 2,
+    /// Settled: frames are counted and the verdict is applied.
+    Settled = 3,
+}
+
+/// What every frame of the flow touches.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Hot {
+    /// Identity.
+    pub key: Key,
+    /// Time of the last frame, milliseconds of the lcore's clock, wrapping.
+    pub seen_ms: u32,
+    /// How much work the next frame needs.
+    pub stage: Stage,
+    cell: u8,
+    /// See the constants of [`bit`].
+    pub bits: u8,
+    /// Under which policy the flow was decided: low bits of a count.
+    pub policy_tag: u8,
+    /// Bytes on the wire, by who sent them: lower endpoint, higher endpoint. Spills into [`Cold::spilled`].
+    pub bytes: [u32; 2],
+    /// Frames, likewise, saturating.
+    pub frames: [u32; 2],
+}
+
+const _: () = assert!(size_of::<Hot>() == 64);
+
+/// Bits of [`Hot::bits`].
+pub mod bit {
+    /// The lower endpoint is the client.
+    pub const CLIENT_IS_LOW: u8 = 1;
+    /// Who the client is was seen (SYN, or a message only clients send), not guessed from ports.
+    pub const ORIENTED: u8 = 2;
+    /// The lower endpoint sent a FIN.
+    pub const FIN_LOW: u8 = 4;
+    /// The higher endpoint sent a FIN.
+    pub const FIN_HIGH: u8 = 8;
+    /// An acceptable RST was seen.
+    pub const RST: u8 = 16;
+    /// The slot is taken.
+    pub const LIVE: u8 = 128;
+}
+
+impl Hot {
+    /// A record for a flow that starts now.
+    pub fn new(key: Key, seen_ms: u32) -> Self {
+        let cell = pack(Verdict::FAIL_OPEN);
+        Self {
+            key,
+            seen_ms,
+            stage: Stage::Undecided,
+            cell,
+            bits: bit::LIVE,
+            policy_tag: 0,
+            bytes: [0; 2],
+            frames: [0; 2],
+        }
+    }
+
+    /// What happens to the frames of the flow.
+    pub fn action(&self) -> Action {
+        if self.cell & 15 == Action::Drop as u8 { Action::Drop } else { Action::Forward }
+    }
+
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
+        Verdict {
+            action: self.action(),
+            level: ObservationLevel::from_code(self.cell >> 4).unwrap_or(ObservationLevel::None),
+        }
+    }
+
+    /// Sets the verdict.
+    pub fn decide(&mut self, verdict: Verdict) {
+        self.cell = pack(verdict);
+    }
+
+    /// Which way a frame goes whose source is the lower endpoint, or isn't.
+    pub fn direction(&self, from_low: bool) -> Direction {
+        if from_low == (self.bits & bit::CLIENT_IS_LOW != 0) { Direction::Up } else { Direction::Down }
+    }
+
+    /// Whether both sides have closed, or one reset.
+    pub fn is_closed(&self) -> bool {
+        let fins = bit::FIN_LOW | bit::FIN_HIGH;
+        self.bits & bit::RST != 0 || self.bits & fins == fins
+    }
+
+    /// Whether frames went both ways.
+    pub fn is_answered(&self) -> bool {
+        self.frames.iter().all(|n| *n > 0)
+    }
+
+    /// The client's and the server's endpoint.
+    pub fn client_server(&self) -> [(Addr, u16); 2] {
+        let [low, high] = self.key.endpoints();
+        if self.bits & bit::CLIENT_IS_LOW != 0 { [low, high] } else { [high, low] }
+    }
+}
+
+fn pack(verdict: Verdict) -> u8 {
+    verdict.action as u8 | (verdict.level as u8) << 4
+}
+
+/// What only the beginning and the end of a flow touch.
+#[derive(Clone, Copy, Debug)]
+pub struct Cold {
+    /// Time of the first frame, nanoseconds of the lcore's clock.
+    pub first_ns: u64,
+    /// Number of the last inspected frame.
+    pub last_frame: u64,
+    /// Number of the first frame.
+    pub first_frame: u64,
+    /// Number of the frame with which the name became known; 0 while there is none.
+    pub name_frame: u64,
+    /// Bytes beyond 32 bits, by sender.
+    pub spilled: [u64; 2],
+    /// The service of the name.
+    pub service: ServiceId,
+    /// The category of the service.
+    pub category: Category,
+    /// How the name is known.
+    pub evidence: Evidence,
+    /// The protocol the name was, or would have been, found in.
+    pub app: Option<AppProto>,
+    /// Why there is no name.
+    pub reason: Option<Reason>,
+    /// See the constants of [`mark`].
+    pub marks: u16,
+    /// VLAN tags of the first frame.
+    pub vlans: Vlans,
+    /// Hash of the name, so that a second one can be told from the same once more.
+    pub name_hash: u64,
+    /// The two directions of the transport, by sender (lower, higher endpoint).
+    pub half: [Half; 2],
+    /// Frames with payload inspected so far without a name.
+    pub tries: u8,
+    /// Bytes that events told of already, by sender.
+    pub told_bytes: [u64; 2],
+    /// Frames that events told of already, by sender.
+    pub told_frames: [u32; 2],
+}
+
+/// Marks of [`Cold::marks`].
+pub mod mark {
+    /// The hello carried an encrypted hello, real or GREASE.
+    pub const ECH: u16 = 1;
+    /// The beginning of the flow was not seen.
+    pub const MIDSTREAM: u16 = 2;
+    /// Several different names were seen in it.
+    pub const MULTI_NAME: u16 = 4;
+    /// The server asked for a second hello.
+    pub const RETRY_HELLO: u16 = 8;
+    /// The verdict was announced by an event.
+    pub const ANNOUNCED: u16 = 16;
+    /// A segment was ignored because no endpoint would accept it.
+    pub const IGNORED: u16 = 32;
+    /// A SYN carried data of which the server has not said whether it takes it.
+    pub const SYN_DATA: u16 = 64;
+    /// The same bytes came with different content, or a name has several readings.
+    pub const AMBIGUOUS: u16 = 128;
+    /// The server's first bytes were looked at.
+    pub const SERVER_SPOKE: u16 = 512;
+}
+
+/// One direction of a flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Half {
+    /// The slot of the inspection slab, plus one; 0 for none.
+    pub slot: u32,
+    /// Sequence number of the first payload byte; valid with [`Half::HAS_BASE`].
+    pub base: u32,
+    /// One past the greatest sequence number sent; valid with [`Half::HAS_BASE`].
+    pub next: u32,
+    /// TSval of the first segment.
+    pub ts_first: u32,
+    /// TTL of the first frame.
+    pub ttl: u8,
+    /// Bits: see the constants.
+    pub bits: u8,
+}
+
+impl Half {
+    /// `base` and `next` are known.
+    pub const HAS_BASE: u8 = 1;
+    /// The SYN was seen.
+    pub const SYN: u8 = 2;
+    /// `ts_first` is known.
+    pub const HAS_TS: u8 = 4;
+    /// The first segment had a correct checksum, so a wrong one later is no artefact of offloading.
+    pub const GOOD_SUM: u8 = 8;
+    /// Segments carry the MD5 option.
+    pub const MD5: u8 = 16;
+    /// Given up: this direction is no longer inspected.
+    pub const DONE: u8 = 32;
+    /// A frame was seen.
+    pub const SEEN: u8 = 64;
+    /// Payload was seen.
+    pub const PAYLOAD: u8 = 128;
+
+    /// Whether a bit is set.
+    pub const fn has(&self, bits: u8) -> bool {
+        self.bits & bits == bits
+    }
+}
+
+impl Cold {
+    /// A record for a flow that starts now.
+    pub fn new(first_ns: u64, first_frame: u64, vlans: Vlans) -> Self {
+        Self {
+            first_ns,
+            last_frame: first_frame,
+            first_frame,
+            name_frame: 0,
+            spilled: [0; 2],
+            service: ServiceId::NONE,
+            category: Category::Unknown,
+            evidence: Evidence::None,
+            app: None,
+            reason: None,
+            marks: 0,
+            vlans,
+            name_hash: 0,
+            half: [Half::default(); 2],
+            tries: 0,
+            told_bytes: [0; 2],
+            told_frames: [0; 2],
+        }
+    }
+
+    /// Whether a mark is set.
+    pub const fn has(&self, marks: u16) -> bool {
+        self.marks & marks == marks
+    }
+}

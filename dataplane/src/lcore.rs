@@ -1,0 +1,111 @@
+//! The loop of one lcore: a bridge between two ports with the classifier in between.
+//!
+//! Every frame leaves byte-identical by the other port, in the order in which it came, unless a verdict says `drop`.
+//! What can't be parsed is forwarded like everything else. One turn receives a burst from each port, classifies and
+//! sends it; one clock read a turn, no lock, no allocation, no log line.
+//!
+//! When the other port does not take a frame, it is offered again within the turn, a bounded number of times; what
+//! is left then is discarded and counted by port. Waiting longer would cost frames at the receiving port instead,
+//! where nobody can say which.
+
+use crate::classifier::{Classifier, FlowSink};
+use crate::counters::{LcoreCounters, PORTS};
+use crate::port::{Burst, Frame, Port};
+
+/// How often a burst is offered to a port that does not take all of it.
+const TX_TRIES: usize = 64;
+/// Timers that are looked at in one turn at most.
+const EXPIRE_BUDGET: usize = 16;
+
+/// A bridge of two ports, run by one lcore.
+pub struct Lcore<P: Port, S: FlowSink> {
+    ports: [P; PORTS],
+    burst: Burst<P::Frame>,
+    classifier: Classifier<S>,
+    /// Number of the next frame.
+    number: u64,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Frames received from both ports.
+    pub frames: usize,
+    /// Both ports will never deliver anything again.
+    pub exhausted: bool,
+}
+
+impl<P: Port, S: FlowSink> Lcore<P, S> {
+    /// A bridge between `lan` and `uplink`.
+    pub fn new(lan: P, uplink: P, classifier: Classifier<S>) -> Self {
+        Self { ports: [lan, uplink], burst: Burst::default(), classifier, number: 1 }
+    }
+
+    /// One turn, at `now_ns` nanoseconds of the lcore's monotonic clock.
+    pub fn turn(&mut self, now_ns: u64) -> Turn {
+        let mut frames = 0;
+        for from in 0..PORTS {
+            frames += self.pass(from, now_ns);
+        }
+        self.classifier.expire(now_ns, EXPIRE_BUDGET);
+        Turn { frames, exhausted: frames == 0 && self.ports.iter().all(P::is_exhausted) }
+    }
+
+    /// The classifier, for its policy and counters.
+    pub fn classifier(&mut self) -> &mut Classifier<S> {
+        &mut self.classifier
+    }
+
+    /// What was counted, with the ports' own losses.
+    pub fn counters(&mut self) -> &LcoreCounters {
+        for (port, missed) in self.ports.iter().zip(&mut self.classifier.counters.rx_missed) {
+            *missed = port.counters().rx_missed;
+        }
+        &self.classifier.counters
+    }
+
+    /// Ends the loop: the ports, and the classifier with all that it counted.
+    pub fn into_parts(self) -> ([P; PORTS], Classifier<S>) {
+        (self.ports, self.classifier)
+    }
+
+    fn pass(&mut self, from: usize, now_ns: u64) -> usize {
+        let [lan, uplink] = &mut self.ports;
+        let (rx, tx) = if from == 0 { (lan, uplink) } else { (uplink, lan) };
+        let got = rx.rx_burst(&mut self.burst);
+        if got == 0 {
+            return 0;
+        }
+        let to = 1 - from;
+        let bytes = |burst: &Burst<P::Frame>| burst.iter().map(|f| f.wire_len() as u64).sum::<u64>();
+        let received = bytes(&self.burst);
+        let discard = self.classifier.burst(&self.burst, self.number, now_ns);
+        self.number += got as u64;
+        let dropped = discard.count_ones() as usize;
+        if dropped > 0 {
+            self.burst.retain(|i, _| discard & 1 << i == 0);
+        }
+        let offered = bytes(&self.burst);
+        for _ in 0..TX_TRIES {
+            if self.burst.is_empty() {
+                break;
+            }
+            tx.tx_burst(&mut self.burst);
+        }
+        let (left, left_bytes) = (self.burst.len(), bytes(&self.burst));
+        self.burst.drain().for_each(drop);
+        let counters = &mut self.classifier.counters;
+        let add = |family: &mut [u64; PORTS], port: usize, n: u64| {
+            if let Some(count) = family.get_mut(port) {
+                *count += n;
+            }
+        };
+        add(&mut counters.rx_frames, from, got as u64);
+        add(&mut counters.rx_bytes, from, received);
+        add(&mut counters.drop_policy, from, dropped as u64);
+        add(&mut counters.drop_tx_full, from, left as u64);
+        add(&mut counters.tx_frames, to, (got - dropped - left) as u64);
+        add(&mut counters.tx_bytes, to, offered - left_bytes);
+        got
+    }
+}
