@@ -76,10 +76,11 @@ struct Captures {
 }
 
 impl Lab {
-    /// Takes a free slot, clears away what dead labs left, and sets everything up but the gateway. `dir` gets
-    /// logs, captures and configuration; it is emptied first.
-    pub fn start(kind: slot::Kind, dir: &Path, stop: &Stop) -> Result<Self> {
+    /// Takes a free slot, clears away what dead labs left, and sets everything up but the gateway. A folder with
+    /// the lab's name below `base` gets logs, captures and configuration; it is emptied first.
+    pub fn start(kind: slot::Kind, base: &Path, stop: &Stop) -> Result<Self> {
         let slot = Slot::take(kind)?;
+        let dir = &base.join(slot.name());
         if dir.exists() {
             std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
         }

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::stop::{Interrupted, Stop, Wake};
@@ -233,6 +233,15 @@ pub fn kill_marked(lab: &str) -> Result<usize> {
         }
     }
     Ok(killed)
+}
+
+/// `kill -9` of one process, which must carry the mark of `lab`, and waits until it is gone.
+pub fn kill_one(pid: u32, lab: &str) -> Result<()> {
+    let pidfd = open_pid(pid)?;
+    ensure!(is_marked(pid, lab), "process {pid} does not belong to {lab}");
+    pidfd_send_signal(&pidfd, Signal::KILL)?;
+    ensure!(await_end(&pidfd, Duration::from_secs(5)), "process {pid} did not end");
+    Ok(())
 }
 
 /// The processes that carry the mark of `lab`, as `pid command`.

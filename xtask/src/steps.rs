@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{Table, presets};
 
 use crate::lab::slot::Kind;
 use crate::process::{self, tail};
@@ -76,8 +75,8 @@ pub fn run(options: &Options, fast_only: bool, stop: &Stop) -> Result<()> {
     ui::heading("Steps");
     let logs = workspace::target().join("steps");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["step", "", "time", ""]);
+    let mut table = ui::table();
+    table.set_header(["step", "", "time", ""]);
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), 0);
     for step in steps {
         let started = Instant::now();
@@ -152,11 +151,6 @@ impl Step {
 
 /// The steps in the order in which a fault is found soonest.
 fn steps() -> Vec<Step> {
-    let cargo = |words: &str| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(words.split_whitespace()).current_dir(workspace::root());
-        command
-    };
     let step = |name, fast, commands| Step { name, fast, work: Work::Run(commands) };
     let mut document = cargo("doc --workspace --no-deps");
     document.env("RUSTDOCFLAGS", "-D warnings");
@@ -208,8 +202,15 @@ fn has(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
+/// A command of cargo in the work tree.
+pub fn cargo(words: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words.split_whitespace()).current_dir(workspace::root());
+    command
+}
+
 /// Runs a command with both outputs appended to the log. `false` when it fails.
-fn run_logged(command: &Command, log: &Path, stop: &Stop) -> Result<bool> {
+pub fn run_logged(command: &Command, log: &Path, stop: &Stop) -> Result<bool> {
     let mut shell = Command::new("sh");
     // One file for both outputs, in the order in which they are written.
     shell.args(["-c", "log=$1; shift; echo \"$ $*\" >>\"$log\"; exec \"$@\" >>\"$log\" 2>&1", "sh"]).arg(log);

@@ -91,6 +91,13 @@ pub fn bytes(size: u64) -> String {
     }
 }
 
+/// A table without lines, as wide as it needs to be.
+pub fn table() -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table
+}
+
 /// Green on a terminal, plain elsewhere.
 pub fn green(text: impl Display) -> String {
     paint("32", text)

@@ -1,5 +1,7 @@
 //! What the devices do in a round, and what a gateway that looks must have seen of it.
 
+use crate::lab::devices::Device;
+use crate::lab::origin;
 use crate::ui::bytes;
 
 /// One thing that a device does.
@@ -35,12 +37,18 @@ pub enum Client {
 /// A flow that the gateway must have seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Expected {
+    /// The client's address.
+    pub client: &'static str,
     /// `tls`, `http` or `dns`.
     pub kind: &'static str,
     /// The name said in it.
     pub name: &'static str,
     /// How the name is known.
     pub evidence: &'static str,
+    /// The service it belongs to, if it is in the signature table.
+    pub service: Option<&'static str>,
+    /// The category of that service.
+    pub category: Option<&'static str>,
 }
 
 const MIB: usize = 1 << 20;
@@ -69,13 +77,16 @@ pub const ROUND: [Act; 17] = [
 impl Act {
     /// The flows it makes: the client's own, and the question for the address that precedes it.
     pub fn expected(&self) -> Vec<Expected> {
-        let dns = Expected { kind: "dns", name: self.name, evidence: "dns" };
+        let device = Device::named(self.device);
+        let client = device.map_or("", |device| if self.v6 { device.v6 } else { device.v4 });
+        let server = origin::NAMES.iter().find(|server| server.name == self.name);
+        let (service, category) = server.and_then(|server| server.service).unzip();
+        let flow = |kind, evidence| Expected { client, kind, name: self.name, evidence, service, category };
+        let dns = flow("dns", "dns");
         match self.client {
             Client::Dig | Client::DigTcp => vec![dns],
-            Client::Http(_) => vec![dns, Expected { kind: "http", name: self.name, evidence: "http_host" }],
-            Client::Https(_) | Client::Upload(_) | Client::OpenSsl(_) => {
-                vec![dns, Expected { kind: "tls", name: self.name, evidence: "sni" }]
-            }
+            Client::Http(_) => vec![dns, flow("http", "http_host")],
+            Client::Https(_) | Client::Upload(_) | Client::OpenSsl(_) => vec![dns, flow("tls", "sni")],
         }
     }
 
@@ -98,8 +109,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::lab::devices::{DEVICES, Device};
-    use crate::lab::{origin, payload};
+    use crate::lab::devices::DEVICES;
+    use crate::lab::payload;
 
     #[test]
     fn every_act_has_its_device_its_server_and_a_payload_that_exists() {

@@ -41,21 +41,23 @@ pub struct Server {
     pub name: &'static str,
     /// The last number of its addresses.
     pub host: u8,
+    /// Service and category that the signature table has for it.
+    pub service: Option<(&'static str, &'static str)>,
 }
 
 /// The names: some of the signature table's, answered by our own servers and never by their owners', and some
 /// that nobody has. Two share an address, as behind a CDN.
 pub const NAMES: [Server; 10] = [
-    Server { name: "intranet.example", host: 10 },
-    Server { name: "www.zhipin.com", host: 20 },
-    Server { name: "www.liepin.com", host: 21 },
-    Server { name: "www.douyin.com", host: 22 },
-    Server { name: "music.163.com", host: 23 },
-    Server { name: "www.jd.com", host: 24 },
-    Server { name: "waimai.meituan.com", host: 25 },
-    Server { name: "pan.baidu.com", host: 26 },
-    Server { name: "news.example", host: 30 },
-    Server { name: "shop.example", host: 30 },
+    Server { name: "intranet.example", host: 10, service: None },
+    Server { name: "www.zhipin.com", host: 20, service: Some(("boss-zhipin", "recruitment")) },
+    Server { name: "www.liepin.com", host: 21, service: Some(("liepin", "recruitment")) },
+    Server { name: "www.douyin.com", host: 22, service: Some(("douyin", "short_video")) },
+    Server { name: "music.163.com", host: 23, service: Some(("netease-music", "music")) },
+    Server { name: "www.jd.com", host: 24, service: Some(("jd", "shopping")) },
+    Server { name: "waimai.meituan.com", host: 25, service: Some(("meituan", "food_delivery")) },
+    Server { name: "pan.baidu.com", host: 26, service: Some(("baidu-pan", "cloud_storage")) },
+    Server { name: "news.example", host: 30, service: None },
+    Server { name: "shop.example", host: 30, service: None },
 ];
 
 impl Server {

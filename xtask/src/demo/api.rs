@@ -1,0 +1,141 @@
+//! What the gateway says about itself: `GET /api/v1/now` on its management address.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// The part of the answer that the demo looks at.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Now {
+    /// What does not work, in words.
+    pub troubles: Vec<String>,
+    /// The three processes.
+    pub processes: Vec<Process>,
+    /// The ports, LAN first.
+    pub ports: Vec<Port>,
+    /// Flows that got a name, by evidence.
+    pub named: Vec<Count>,
+    /// Flows without a name, by reason.
+    pub unnamed: Vec<Count>,
+    /// Flows by category.
+    pub categories: Vec<Aggregate>,
+    /// Flows by service, as far as they may be counted.
+    pub services: Vec<Aggregate>,
+    /// What the fast path decides by.
+    pub policy: Policy,
+}
+
+/// A process of the gateway.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// `guard`, `dataplane` or `control`.
+    pub name: String,
+    /// Its id while there is one.
+    pub pid: Option<u32>,
+    /// `up` when it works.
+    pub state: String,
+}
+
+/// A port of the gateway.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Port {
+    /// `lan` or `uplink`.
+    pub name: String,
+    /// What drives it.
+    pub driver: String,
+    /// Frames that came in.
+    pub rx_frames: u64,
+    /// Frames that went out.
+    pub tx_frames: u64,
+    /// Frames lost before the gateway had them.
+    pub rx_missed: u64,
+    /// Frames dropped by a rule.
+    pub drop_policy: u64,
+    /// Frames dropped because the other port took no more.
+    pub drop_tx_full: u64,
+}
+
+/// A number with its word.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Count {
+    /// The word.
+    pub name: String,
+    /// The number.
+    pub count: u64,
+}
+
+/// Flows of a service or category.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Aggregate {
+    /// The service or category.
+    pub name: String,
+    /// The category.
+    pub category: String,
+    /// How many.
+    pub flows: u64,
+}
+
+/// Whether the fast path uses what it was given.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// Lcores that acknowledged the verdicts.
+    pub acknowledged: usize,
+    /// All lcores.
+    pub lcores: usize,
+    /// Signatures in use.
+    pub signatures: u64,
+}
+
+impl Now {
+    /// Asks the gateway at `address` (`ip:port`).
+    pub fn fetch(address: &str) -> Result<Self> {
+        let text = get(address, "/api/v1/now")?;
+        serde_json::from_str(&text).with_context(|| format!("/api/v1/now is not what it should be:\n{text}"))
+    }
+
+    /// Whether everything runs: processes up, both ports open, verdicts acknowledged.
+    pub fn is_ready(&self) -> bool {
+        let up =
+            |name: &str| self.processes.iter().any(|process| process.name == name && process.state == "up");
+        let policy = &self.policy;
+        up("dataplane")
+            && up("control")
+            && self.ports.len() == 2
+            && policy.acknowledged == policy.lcores.max(1)
+    }
+
+    /// Flows by service.
+    pub fn flows_by_service(&self) -> BTreeMap<&str, u64> {
+        self.services.iter().map(|service| (service.name.as_str(), service.flows)).collect()
+    }
+
+    /// Flows by evidence.
+    pub fn flows_by_evidence(&self) -> BTreeMap<&str, u64> {
+        self.named.iter().map(|count| (count.name.as_str(), count.count)).collect()
+    }
+
+    /// Frames that the gateway knows it lost, whatever the reason.
+    pub fn lost(&self) -> u64 {
+        self.ports.iter().map(|port| port.rx_missed + port.drop_policy + port.drop_tx_full).sum()
+    }
+}
+
+/// Fetches a page from the gateway; anything but 200 is an error.
+pub fn get(address: &str, path: &str) -> Result<String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(3)))
+        // A proxy of the host knows nothing of the lab.
+        .proxy(None)
+        .build()
+        .into();
+    let url = format!("http://{address}{path}");
+    agent.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string()).with_context(|| url)
+}

@@ -1,0 +1,194 @@
+//! The gateway in the lab: configured, started, awaited, killed.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::api::Now;
+use crate::lab::Lab;
+use crate::process::{self, Daemon};
+use crate::setup::huge_pages::{self, State};
+use crate::stop::Stop;
+use crate::{ui, workspace};
+
+/// Port of the page.
+const PAGE_PORT: u16 = 8480;
+
+/// How the gateway gets at the frames of its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Driver {
+    /// XDP sockets: the fastest that works on any interface of a new kernel.
+    #[value(name = "af_xdp")]
+    AfXdp,
+    /// Packet sockets: slower, works everywhere.
+    #[value(name = "af_packet")]
+    AfPacket,
+}
+
+impl Driver {
+    /// The word before the colon in `ports.lan`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::AfXdp => "af_xdp",
+            Self::AfPacket => "af_packet",
+        }
+    }
+}
+
+/// A gateway that runs.
+pub struct Gateway {
+    daemon: Daemon,
+    address: String,
+    /// How it gets at frames.
+    pub driver: Driver,
+    lab: String,
+}
+
+/// Builds the gateway as it is shipped.
+pub fn build(stop: &Stop, log: &Path) -> Result<PathBuf> {
+    let doing = ui::doing("build glassgate, release");
+    let command = crate::steps::cargo("build --release -p glassgate");
+    if !crate::steps::run_logged(&command, log, stop)? {
+        bail!("the build failed\n{}", process::tail(log, 60));
+    }
+    doing.done("");
+    Ok(workspace::target().join("release/glassgate"))
+}
+
+impl Gateway {
+    /// Starts it inline, with the given driver or the first that works, and waits until it forwards.
+    pub fn start(lab: &Lab, binary: &Path, driver: Option<Driver>, stop: &Stop) -> Result<Self> {
+        let candidates = driver.map_or(vec![Driver::AfXdp, Driver::AfPacket], |driver| vec![driver]);
+        let mut last = None;
+        for driver in candidates {
+            match Self::start_with(lab, binary, driver, stop) {
+                Ok(gateway) => return Ok(gateway),
+                Err(why) if why.is::<crate::stop::Interrupted>() => return Err(why),
+                Err(why) => last = Some(why),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("no driver to try")))
+    }
+
+    fn start_with(lab: &Lab, binary: &Path, driver: Driver, stop: &Stop) -> Result<Self> {
+        let doing = ui::doing(format_args!("gateway on {}", driver.word()));
+        let address = format!("{}:{PAGE_PORT}", lab.management());
+        let config = lab.dir().join("glassgate.toml");
+        std::fs::write(&config, configuration(driver, &address)?)?;
+        let mut command = lab.gateway.command(&binary.to_string_lossy());
+        command.arg("run").arg("--config").arg(&config);
+        let daemon =
+            Daemon::start("gateway", &command, &lab.dir().join(format!("gateway-{}.log", driver.word())))?;
+        let mut gateway = Self { daemon, address, driver, lab: lab.name().to_owned() };
+        gateway.await_ready(Duration::from_secs(30), stop)?;
+        lab.await_path(Duration::from_secs(10))?;
+        doing.done(format_args!("frames pass, page at {}", gateway.page()));
+        Ok(gateway)
+    }
+
+    /// Waits until the gateway says that all of it runs.
+    pub fn await_ready(&mut self, limit: Duration, stop: &Stop) -> Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let why = match Now::fetch(&self.address) {
+                Ok(now) if now.is_ready() => return Ok(()),
+                Ok(now) => format!("it says: {}", now.troubles.join("; ")),
+                Err(why) => format!("{why:#}"),
+            };
+            if let Some(status) = self.daemon.ended() {
+                bail!("the gateway ended ({status})\n{}", self.daemon.last_words());
+            }
+            if Instant::now() > end {
+                bail!("the gateway was not ready within {limit:?}: {why}\n{}", self.daemon.last_words());
+            }
+            stop.pause(Duration::from_millis(100))?;
+        }
+    }
+
+    /// How it is now.
+    pub fn now(&self) -> Result<Now> {
+        Now::fetch(&self.address)
+    }
+
+    /// Management address and port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The address of the page, reachable from the host.
+    pub fn page(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Where it logs.
+    pub fn log(&self) -> &Path {
+        self.daemon.log()
+    }
+
+    /// The end of its log.
+    pub fn last_words(&self) -> String {
+        self.daemon.last_words()
+    }
+
+    /// `kill -9` of one of its processes, by the name that the API gives it.
+    pub fn kill_process(&self, name: &str) -> Result<()> {
+        let now = self.now()?;
+        let pid = now.processes.iter().find(|process| process.name == name).and_then(|process| process.pid);
+        let pid = pid.with_context(|| format!("the gateway names no process `{name}`"))?;
+        process::kill_one(pid, &self.lab)
+    }
+
+    /// `kill -9` of all of it at once, as a power cut would. What it leaves is for the next start.
+    pub fn kill_all(mut self) -> Result<()> {
+        self.daemon.kill();
+        let pattern = "glassgate";
+        let left = || process::marked(&self.lab).into_iter().filter(|process| process.ends_with(pattern));
+        for process in left() {
+            if let Some(pid) = process.split(' ').next().and_then(|pid| pid.parse().ok()) {
+                // It may have noticed that its guard is gone, and gone too.
+                drop(process::kill_one(pid, &self.lab));
+            }
+        }
+        match left().next() {
+            None => Ok(()),
+            Some(process) => bail!("a process of the gateway survived kill -9: {process}"),
+        }
+    }
+}
+
+/// The configuration of the lab's gateway. What is left out has its default.
+fn configuration(driver: Driver, address: &str) -> Result<String> {
+    let cpus = std::thread::available_parallelism()?.get();
+    let huge_pages = matches!(huge_pages::state(), State::Enough { .. });
+    let signatures = workspace::root().join("policy/signatures");
+    Ok(format!(
+        "# Written by xtask for one run.
+[ports]
+lan = \"{driver}:port-a\"
+uplink = \"{driver}:port-b\"
+
+[dataplane]
+lcores = [{}]
+flows = 65536
+memory_mib = 256
+huge_pages = {huge_pages}
+# The clients and servers of the lab run on the same few CPUs: leave them some time.
+idle_sleep_us = 50
+
+[signatures]
+path = {signatures:?}
+
+[audit]
+dir = \"audit\"
+
+[page]
+listen = \"{address}\"
+
+[control]
+socket = \"control.sock\"
+",
+        cpus - 1,
+        driver = driver.word(),
+    ))
+}
