@@ -38,41 +38,40 @@ impl Port for DpdkPort {
 
     #[inline]
     fn rx_burst(&mut self, burst: &mut Burst<Mbuf>) -> usize {
-        let before = burst.len();
-        let n = burst.fill(|slots| {
+        burst.fill(|slots| {
             let room = u16::try_from(slots.len()).unwrap_or(u16::MAX);
             // SAFETY: `slots` has `room` places of the size of a pointer, all `None`. The driver writes valid frames,
             // each owned by nobody else, into as many as it returns. The queue is started, and polled here only.
-            unsafe { dpdk_sys::shim_rx_burst(self.port, self.queue, slots.as_mut_ptr().cast(), room) }.into()
-        });
-        self.counters.rx_frames += n as u64;
-        self.counters.rx_bytes += burst.iter().skip(before).map(|frame| frame.wire_len() as u64).sum::<u64>();
-        n
+            let n =
+                unsafe { dpdk_sys::shim_rx_burst(self.port, self.queue, slots.as_mut_ptr().cast(), room) };
+            let (_, bytes) = measure(slots.iter().take(n.into()));
+            self.counters.rx_frames += u64::from(n);
+            self.counters.rx_bytes += bytes;
+            n.into()
+        })
     }
 
     #[inline]
     fn tx_burst(&mut self, burst: &mut Burst<Mbuf>) -> usize {
-        let mut bytes = 0;
-        let n = burst.offer(|slots| {
+        burst.offer(|slots| {
             // What is sent belongs to the driver, which may free it at once: its length must be read before. A hole
             // among the frames, which only a faulty `fill` can leave, must not reach the driver as a null pointer.
-            let count =
-                slots.iter().map_while(Option::as_ref).map(|frame| bytes += frame.wire_len() as u64).count();
+            let (offered, mut bytes) = measure(slots.iter());
             let frames: *mut *mut rte_mbuf = slots.as_mut_ptr().cast();
-            let offered = u16::try_from(count).unwrap_or(u16::MAX);
             // SAFETY: `frames` has `offered` pointers to frames that are held here only. The driver takes over as
             // many, from the front, as it returns. The queue is started, and polled here only.
-            let n = usize::from(unsafe { dpdk_sys::shim_tx_burst(self.port, self.queue, frames, offered) });
-            for sent in slots.iter_mut().take(n) {
+            let n = unsafe { dpdk_sys::shim_tx_burst(self.port, self.queue, frames, offered) };
+            for sent in slots.iter_mut().take(n.into()) {
                 // The driver's now.
                 std::mem::forget(sent.take());
             }
-            bytes -= slots.iter().flatten().map(|frame| frame.wire_len() as u64).sum::<u64>();
-            n
-        });
-        self.counters.tx_frames += n as u64;
-        self.counters.tx_bytes += bytes;
-        n
+            if n < offered {
+                bytes -= measure(slots.iter().skip(n.into())).1;
+            }
+            self.counters.tx_frames += u64::from(n);
+            self.counters.tx_bytes += bytes;
+            n.into()
+        })
     }
 
     /// What this queue has moved. Losses are counted by the device as a whole: queue 0 reports them, the others zero,
@@ -85,4 +84,10 @@ impl Port for DpdkPort {
         }
         counters
     }
+}
+
+/// Number of frames up to the first hole, and their bytes.
+#[inline]
+fn measure<'a>(slots: impl Iterator<Item = &'a Option<Mbuf>>) -> (u16, u64) {
+    slots.map_while(Option::as_ref).fold((0, 0), |(n, bytes), frame| (n + 1, bytes + frame.wire_len() as u64))
 }
