@@ -16,6 +16,7 @@ const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"
 const FUNCTIONS: &[&str] = &[
     "rte_dev_probe",
     "rte_dev_remove",
+    "rte_eal_get_runtime_dir",
     "rte_eal_init",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
     "rte_eth_dev_close",

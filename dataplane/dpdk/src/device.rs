@@ -2,6 +2,7 @@
 
 mod distribution;
 mod error;
+mod interface;
 mod setup;
 
 use std::ffi::CString;
@@ -116,7 +117,8 @@ pub struct DeviceStats {
 /// An open device, to ask and to watch. Its queues are [`DpdkPort`]s.
 ///
 /// When this and all of its ports are dropped, the device is stopped, closed and, if virtual, removed: it can be
-/// opened again then.
+/// opened again then. An af_xdp device keeps the frames of its descriptors for good, so that a pool serves it
+/// only so many times; the pool keeps count, and refuses in time.
 #[derive(Clone, Debug)]
 pub struct Device {
     opened: Arc<Opened>,
@@ -184,6 +186,7 @@ pub(crate) struct Opened {
     virtual_device: bool,
     started: bool,
     promiscuous: bool,
+    /// Frames of the pool that the driver may hold, and gives back when it closes.
     promised: Option<(Mempool, u32)>,
 }
 
@@ -195,7 +198,7 @@ impl Opened {
         if control.open.contains(&name) {
             return Err(DeviceError::AlreadyOpen { name });
         }
-        distribution::check_interface(spec, queues)?;
+        distribution::check_interface(spec)?;
         let mark = log::mark();
         let missing = |reason| error::missing(spec, reason, log::since(mark));
         if let Some(arguments) = spec.vdev_args(index, distribution::virtual_queues(spec, queues)) {

@@ -3,8 +3,10 @@
 mod options;
 
 use std::collections::BTreeSet;
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -138,12 +140,21 @@ fn start(arguments: Vec<CString>, housekeeping: &CpuSet) -> Result<(), io::Error
     let argc = i32::try_from(argv.len() - 1).map_err(|_| io::ErrorKind::ArgumentListTooLong)?;
     // SAFETY: `argv` holds `argc` strings, closed by zeroes, and a null pointer; all of it is writable and leaked.
     // `STATE` lets one thread of the process come here, once.
-    if unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) } < 0 {
+    let started = match unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) } {
+        0.. => Ok(()),
         // SAFETY: reads a thread-local of this thread.
-        let errno = unsafe { dpdk_sys::shim_errno() };
-        return Err(io::Error::from_raw_os_error(errno));
-    }
-    Ok(())
+        _ => Err(io::Error::from_raw_os_error(unsafe { dpdk_sys::shim_errno() })),
+    };
+    remove_runtime_folder();
+    started
+}
+
+/// Removes the folder that DPDK makes for shared files, of which there are none: `kill -9` would leave it behind.
+fn remove_runtime_folder() {
+    // SAFETY: a string inside DPDK, written once by the initialisation that has just ended.
+    let folder = unsafe { CStr::from_ptr(dpdk_sys::rte_eal_get_runtime_dir()) };
+    // Not there, or not empty because another process with files uses the name: both are as they should be.
+    let _ = fs::remove_dir(OsStr::from_bytes(folder.to_bytes()));
 }
 
 fn pages_to_reserve(wanted_mib: u32, total_mib: u64, free_mib: u64) -> u64 {

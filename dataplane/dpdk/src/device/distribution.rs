@@ -1,12 +1,11 @@
 //! How frames come to queues. Both directions of a flow must come to the same lcore.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 
 use glassgate_dataplane::port::spec::PortSpec;
 
 use super::error::DeviceError;
+use super::interface;
 
 /// How a device chooses the queue of a frame it received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +85,13 @@ pub(super) fn choose(spec: &PortSpec, wished: u16, offered: u16, rss_offloads: u
 
 /// Refuses an interface of which an XDP socket would see only a part: frames of the kernel's other queues would not
 /// cross the bridge.
-pub(super) fn check_interface(spec: &PortSpec, _queues: u16) -> Result<(), DeviceError> {
+pub(super) fn check_interface(spec: &PortSpec) -> Result<(), DeviceError> {
     let PortSpec::AfXdp(interface) = spec else { return Ok(()) };
-    let queues = Path::new("/sys/class/net").join(interface.as_str()).join("queues");
-    let count = fs::read_dir(queues).into_iter().flatten().flatten();
-    let count = count.filter(|e| e.file_name().to_string_lossy().starts_with("rx-")).count();
-    match count {
-        0 | 1 => Ok(()),
-        queues => Err(DeviceError::SplitInterface { interface: interface.to_string(), queues }),
+    match interface::rx_queues(interface) {
+        Some(queues) if queues > 1 => {
+            Err(DeviceError::SplitInterface { interface: interface.to_string(), queues })
+        }
+        _ => Ok(()),
     }
 }
 

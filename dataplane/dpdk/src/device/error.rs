@@ -7,6 +7,7 @@ use std::path::Path;
 use glassgate_dataplane::port::spec::PortSpec;
 use thiserror::Error;
 
+use super::interface;
 use crate::eal::indented;
 
 /// Why a device can't be opened.
@@ -95,14 +96,12 @@ impl SetupError {
 /// Explains a device that DPDK does not find, from what the system knows.
 pub(super) fn missing(spec: &PortSpec, reason: io::Error, log: Vec<String>) -> DeviceError {
     let why = match spec {
-        PortSpec::AfXdp(interface) | PortSpec::AfPacket(interface) => {
-            match Path::new("/sys/class/net").join(interface.as_str()).exists() {
-                false => format!(
-                    "there is no interface `{interface}` in this network namespace (`ip -br link` lists them)"
-                ),
-                true => format!("the interface is there, but the driver refused it: {reason}"),
-            }
-        }
+        PortSpec::AfXdp(interface) | PortSpec::AfPacket(interface) => match interface::index(interface) {
+            None => format!(
+                "there is no interface `{interface}` in this network namespace (`ip -br link` lists them)"
+            ),
+            Some(_) => format!("the interface is there, but the driver refused it: {reason}"),
+        },
         PortSpec::Pci(address) => missing_nic(&address.to_string(), &reason),
         _ => format!("the driver refused it: {reason}"),
     };

@@ -65,7 +65,11 @@ fn start_locked(
         rx_ring,
         tx_ring,
     })?;
-    opened.promised = Some((pool, needed));
+    // The driver of af_xdp forgets the frames in its rings when it closes: they are gone from the pool for good, and
+    // the promise stays with them.
+    if !matches!(spec, PortSpec::AfXdp(_)) {
+        opened.promised = Some((pool, needed));
+    }
 
     // SAFETY: asks for a number.
     let node = unsafe { dpdk_sys::rte_eth_dev_socket_id(port) };

@@ -85,13 +85,19 @@ impl EalOptions {
             // One lcore of DPDK's own, the calling thread, floating over the CPUs that nobody polls on.
             format!("--lcores=0@({})", cpus.join(",")),
             format!("--file-prefix={prefix}"),
-            "--in-memory".to_owned(),
             "--no-telemetry".to_owned(),
             format!("--log-level={}", self.log_level.number()),
         ];
         match self.memory {
-            Memory::HugePages { mib } => arguments.push(format!("-m{}", mib.max(1))),
-            Memory::NoHuge { mib } => arguments.extend(["--no-huge".to_owned(), format!("-m{}", mib.max(1))]),
+            // No file for any page, nor for the configuration.
+            Memory::HugePages { mib } => {
+                arguments.extend(["--in-memory".to_owned(), format!("-m{}", mib.max(1))]);
+            }
+            // Ordinary pages have no file; DPDK refuses --in-memory with them, of which this is the other half.
+            Memory::NoHuge { mib } => {
+                arguments.extend(["--no-huge", "--no-shconf"].map(str::to_owned));
+                arguments.push(format!("-m{}", mib.max(1)));
+            }
         }
         match self.pci.is_empty() {
             true => arguments.push("--no-pci".to_owned()),
@@ -161,9 +167,10 @@ mod tests {
         let memory = Memory::NoHuge { mib: 64 };
         let without = arguments(&EalOptions::for_ports(memory, &["null".parse().unwrap()]));
         assert!(without.contains(&"--no-pci".to_owned()) && without.contains(&"--no-huge".to_owned()));
-        assert!(
-            without.contains(&"--lcores=0@(0,3)".to_owned()) && without.contains(&"--in-memory".to_owned())
-        );
+        assert!(without.contains(&"--lcores=0@(0,3)".to_owned()));
+        assert!(without.contains(&"--no-shconf".to_owned()));
+        let huge = arguments(&EalOptions::for_ports(Memory::HugePages { mib: 64 }, []));
+        assert!(huge.contains(&"--in-memory".to_owned()) && !huge.contains(&"--no-shconf".to_owned()));
         let with = arguments(&EalOptions::for_ports(memory, &["pci:01:00.1".parse().unwrap()]));
         assert!(with.contains(&"--allow=0000:01:00.1".to_owned()) && !with.contains(&"--no-pci".to_owned()));
     }
