@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod faults;
 pub mod memory;
+pub mod socket;
 pub mod spec;
 
 /// Frames per burst. 32 keeps the burst's first cache lines in L1 and amortizes the calls into the driver.

@@ -177,6 +177,19 @@ const _: () = {
 };
 
 impl LcoreStats {
+    /// Adds the counts of another lcore. Times, epochs and hashes, which can't be added, stay as they are.
+    pub fn add(&mut self, other: &Self) {
+        let kept = *self;
+        let (mut ours, mut theirs) = (Vec::with_capacity(Self::COUNT), Vec::with_capacity(Self::COUNT));
+        self.put(&mut |word| ours.push(word));
+        other.put(&mut |word| theirs.push(word));
+        let mut sums = ours.iter().zip(&theirs).map(|(a, b)| a.wrapping_add(*b));
+        *self = Self::take(&mut || sums.next().unwrap_or(0));
+        (self.mono_ns, self.started_ns) = (kept.mono_ns, kept.started_ns);
+        (self.matrix_epoch, self.matrix_valid_until_ns) = (kept.matrix_epoch, kept.matrix_valid_until_ns);
+        (self.matrix_hash, self.table_hash) = (kept.matrix_hash, kept.table_hash);
+    }
+
     /// Notes the acknowledgement of a matrix.
     pub fn acknowledge_matrix(&mut self, epoch: u64, valid_until_ns: u64, hash: &MatrixHash) {
         (self.matrix_epoch, self.matrix_valid_until_ns) = (epoch, valid_until_ns);

@@ -1,2 +1,89 @@
-//! The Glassgate gateway.
-fn main() {}
+//! Glassgate: an inline bridge in three processes, and the tools around it.
+//!
+//! ```text
+//!  glassgate run ── guard ──┬── dataplane   sees frames, writes nothing
+//!                           └── control     writes audit log and page, sees no frame
+//! ```
+//!
+//! This crate only wires: frames are the business of `glassgate-dataplane`, decisions of `glassgate-policy`.
+
+mod ask;
+mod check;
+mod child;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod dataplane;
+#[cfg(test)]
+mod docs_test;
+mod exit;
+mod guard;
+mod handover;
+mod ipc;
+mod log;
+mod messages;
+mod page;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use config::Config;
+use exit::{Ended, Exit};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = match run(cli.command) {
+        Ok(exit) => exit,
+        Err(error) => {
+            // The reader of standard error may be gone: that is no reason to end in another way.
+            _ = writeln!(std::io::stderr(), "glassgate: {error:#}");
+            error.downcast_ref::<Ended>().map_or(Exit::Failed, |ended| ended.exit)
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => {
+            log::start("guard");
+            let config = load(&args.config)?;
+            guard::run(config, args.config)
+        }
+        Command::Dataplane(args) => {
+            log::start("dataplane");
+            dataplane::run(args.guard)
+        }
+        Command::Control(args) => {
+            log::start("control");
+            control::run(args.guard)
+        }
+        Command::Config => print(&config::commented_defaults()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            cli::completions(shell, &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Status(args) => ask::status(&args),
+        Command::Reload(args) => ask::reload(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Replay(args) => {
+            anyhow::bail!("{} captures can't be replayed: this build has no classifier", args.captures.len())
+        }
+    }
+}
+
+/// Loads a configuration; faults go into the error.
+fn load(path: &std::path::Path) -> Result<Config, Ended> {
+    Config::load(path).map_err(|faults| Ended::new(Exit::Invalid, format!("invalid configuration\n{faults}")))
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<Exit> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(Exit::Done),
+    }
+}

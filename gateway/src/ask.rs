@@ -1,0 +1,157 @@
+//! `glassgate status` and `glassgate reload`: questions to the running gateway over its control socket.
+
+use crate::cli::Ask;
+use crate::control::snapshot::Snapshot;
+use crate::control::socket::{Answer, Question};
+use crate::exit::{Ended, Exit};
+use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// No answer takes longer: a reload compiles a large table.
+const PATIENCE: Duration = Duration::from_secs(70);
+/// No answer is longer.
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// Shows how the gateway is.
+pub(crate) fn status(args: &Ask) -> Result<Exit> {
+    let Answer::Status(now) = ask(&socket(args)?, &Question::Status)? else {
+        anyhow::bail!("the gateway gave another answer than was asked for");
+    };
+    let text = if args.json { serde_json::to_string(&now)? + "\n" } else { describe(&now) };
+    crate::print(&text)?;
+    Ok(if now.troubles.is_empty() { Exit::Done } else { Exit::Degraded })
+}
+
+/// Has the gateway read its files again.
+pub(crate) fn reload(args: &Ask) -> Result<Exit> {
+    let answer = ask(&socket(args)?, &Question::Reload)?;
+    if args.json {
+        crate::print(&(serde_json::to_string(&answer)? + "\n"))?;
+    }
+    match answer {
+        Answer::Reloaded(what) => {
+            if !args.json {
+                crate::print(&format!("reloaded: {what}\n"))?;
+            }
+            Ok(Exit::Done)
+        }
+        Answer::NotReloaded(why) => Err(Ended::new(
+            Exit::Invalid,
+            format!("not reloaded, what was loaded before stays in force\n{why}"),
+        )
+        .into()),
+        _ => anyhow::bail!("the gateway gave another answer than was asked for"),
+    }
+}
+
+fn socket(args: &Ask) -> Result<PathBuf> {
+    match &args.socket {
+        Some(socket) => Ok(socket.clone()),
+        None => Ok(crate::load(&args.config)?.socket),
+    }
+}
+
+fn ask(socket: &Path, question: &Question) -> Result<Answer> {
+    let mut stream = UnixStream::connect(socket).map_err(|e| {
+        let help = match e.kind() {
+            std::io::ErrorKind::PermissionDenied => "; only the owner of the gateway may ask",
+            _ => "; is `glassgate run` running with this configuration?",
+        };
+        Ended::new(Exit::NotRunning, format!("no gateway answers at {}: {e}{help}", socket.display()))
+    })?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(question)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut answer).context("waiting for the answer")?;
+    serde_json::from_str(&answer).context("the answer of another version of glassgate")
+}
+
+/// The gateway in a few lines.
+fn describe(now: &Snapshot) -> String {
+    let mut out = String::new();
+    _ = writeln!(out, "glassgate {}  up {}  {}", now.version, duration(now.uptime_ms), now.time);
+    for trouble in &now.troubles {
+        _ = writeln!(out, "  ! {trouble}");
+    }
+    _ = writeln!(out, "\nprocesses");
+    for process in &now.processes {
+        let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let restarts = process.restarts;
+        _ = writeln!(out, "  {:<10} {:<9} pid {pid:<8} restarts {restarts}", process.name, process.state);
+    }
+    _ = writeln!(out, "  outages {}, {} ms in all", now.outages.count, now.outages.total_ms);
+    _ = writeln!(out, "\nports        frames in      frames out    dropped    missed   Mbit/s in");
+    for port in &now.ports {
+        let dropped = port.drop_policy + port.drop_tx_full;
+        _ = writeln!(
+            out,
+            "  {:<7} {:>12}  {:>14} {:>10} {:>9} {:>11.2}  {}",
+            port.info.name,
+            port.rx_frames,
+            port.tx_frames,
+            dropped,
+            port.rx_missed,
+            port.rx_bits_per_s / 1e6,
+            port.info.device,
+        );
+    }
+    _ = writeln!(out, "\nlcores");
+    for lcore in &now.lcores {
+        _ = writeln!(
+            out,
+            "  CPU {:<3} flows {}/{}  load {:.0} %  ring {}/{}  verdicts {}{}",
+            lcore.cpu,
+            lcore.flows_active,
+            lcore.flows_capacity,
+            lcore.load * 100.0,
+            lcore.ring_fill,
+            lcore.ring_capacity,
+            lcore.epoch,
+            if lcore.acknowledged { "" } else { " (not the current ones)" },
+        );
+    }
+    let list = |all: &[crate::control::snapshot::Count]| {
+        let words: Vec<String> = all.iter().map(|c| format!("{} {}", c.name, c.count)).collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    };
+    _ = writeln!(out, "\nflows      {} active, {} opened", now.flows.active, now.flows.opened);
+    _ = writeln!(out, "named      {}", list(&now.named));
+    _ = writeln!(out, "unnamed    {}", list(&now.unnamed));
+    _ = writeln!(out, "events     {} received, lost: {}", now.events.received, list(&now.events.lost));
+    _ = writeln!(
+        out,
+        "\nverdicts   epoch {}, {} of {} lcores, valid for {:.0} s",
+        now.policy.epoch, now.policy.acknowledged, now.policy.lcores, now.policy.valid_for_s
+    );
+    _ = writeln!(out, "  matrix   {}\n  table    {}", now.policy.matrix_hash, now.policy.table_hash);
+    _ = writeln!(out, "recording  {}\n           {}", now.recording.what, now.recording.basis);
+    out
+}
+
+/// Milliseconds as people say them.
+pub(crate) fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let said = [0, 59_999, 61_000, 3_660_000, 90_000_000].map(duration);
+        assert_eq!(said, ["0 s", "59 s", "1 min 1 s", "1 h 1 min", "1 d 1 h"]);
+    }
+}

@@ -1,0 +1,213 @@
+//! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
+
+use crate::config::DEFAULT_PATH;
+use crate::exit::Exit;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+/// An inline bridge that names the services flows belong to, applies rules to them, and keeps no more about
+/// people than its charter allows.
+#[derive(Debug, Parser)]
+#[command(name = "glassgate", version, about, after_help = after_help(), propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bridge two ports until told to stop
+    ///
+    /// Starts the guard in the foreground, which starts the data plane (frames) and the control process (rules, audit
+    /// log, page) and replaces them when they fail. SIGTERM and Ctrl-C stop in order; SIGHUP reads rules and
+    /// signatures again.
+    #[command(after_help = "Examples:\n  \
+        glassgate config > glassgate.toml       start from all defaults\n  \
+        glassgate check --config glassgate.toml\n  \
+        glassgate run --config glassgate.toml")]
+    Run(Run),
+    /// Show what a capture holds, flow by flow, as the bridge would see it
+    ///
+    /// Reads pcap and pcapng files through the same classifier that runs inline. Needs neither root nor DPDK.
+    #[command(after_help = "Examples:\n  \
+        glassgate replay office.pcapng                   what was seen, in a few lines\n  \
+        glassgate replay *.pcap --flows - | jq .name      one JSON object per flow\n  \
+        glassgate replay a.pcap --flows flows.jsonl --signatures policy/signatures")]
+    Replay(Replay),
+    /// Check configuration, rules and signatures without touching a port
+    ///
+    /// Without arguments: the configuration, and the rules and signatures that it names. Faults are shown with file,
+    /// line, column and a caret; all of them in one run.
+    #[command(after_help = "Examples:\n  \
+        glassgate check --config glassgate.toml\n  \
+        glassgate check --rules rules.toml --signatures policy/signatures\n  \
+        glassgate check --config glassgate.toml --json | jq '.diagnostics[]'")]
+    Check(Check),
+    /// Show how the running gateway is: processes, ports, lcores, active hashes
+    #[command(after_help = "Examples:\n  \
+        glassgate status\n  \
+        glassgate status --json | jq .flows")]
+    Status(Ask),
+    /// Have the running gateway read rules and signatures again
+    ///
+    /// If they are wrong the gateway keeps those it has, and this says what is wrong with the new ones.
+    #[command(after_help = "Example:\n  glassgate check && glassgate reload")]
+    Reload(Ask),
+    /// Print a complete glassgate.toml: every setting, its default and its meaning
+    #[command(after_help = "Example:\n  glassgate config > glassgate.toml")]
+    Config,
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  glassgate completions bash > /etc/bash_completion.d/glassgate")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The process that forwards; started by `run`
+    #[command(hide = true)]
+    Dataplane(Started),
+    /// The process of rules, log and page; started by `run`
+    #[command(hide = true)]
+    Control(Started),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_PATH, value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// Captures, pcap or pcapng
+    #[arg(required = true, value_name = "CAPTURE", value_hint = ValueHint::FilePath)]
+    pub(crate) captures: Vec<PathBuf>,
+    /// Write a line of JSON per flow to this file; `-` is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) flows: Option<PathBuf>,
+    /// Signature sources: a folder or a file
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) signatures: Option<PathBuf>,
+    /// Rules to decide by; without them every flow is forwarded
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) rules: Option<PathBuf>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration; if nothing is named at all, /etc/glassgate/glassgate.toml
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// A rules file, in place of the one that the configuration names
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) rules: Option<PathBuf>,
+    /// Signature sources, in place of those that the configuration names: a folder or a file
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) signatures: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The configuration of the gateway that is meant
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_PATH, value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    /// Its control socket, if not the one that the configuration names
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Started {
+    /// The process that must be the parent
+    #[arg(long)]
+    pub(crate) guard: u32,
+}
+
+/// Writes the completion script of a shell.
+pub(crate) fn completions(shell: clap_complete::Shell, out: &mut dyn std::io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "glassgate", out);
+}
+
+fn after_help() -> String {
+    let codes: Vec<String> = Exit::ALL.iter().map(|e| format!("  {}  {}", *e as u8, e.meaning())).collect();
+    format!(
+        "Exit codes:\n{}\n\nFirst steps:\n  glassgate replay some.pcap    look into a capture\n  glassgate config              every setting and its default\n  \
+         glassgate run --help          run the bridge",
+        codes.join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_explained() {
+        let help = Cli::command().render_long_help().to_string();
+        for (i, exit) in Exit::ALL.iter().enumerate() {
+            assert_eq!(i, *exit as usize);
+            assert!(help.contains(exit.meaning()), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_an_example_or_hides() {
+        for command in Cli::command().get_subcommands() {
+            assert!(
+                command.is_hide_set()
+                    || command.get_after_help().is_some_and(|h| h.to_string().contains("Example")),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn completions_know_the_commands() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+            let mut out = Vec::new();
+            completions(shell, &mut out);
+            assert!(String::from_utf8(out).unwrap().contains("replay"));
+        }
+    }
+
+    /// The reference of the command line, in Markdown, from the definition above.
+    fn reference() -> String {
+        let mut out = String::from(
+            "# glassgate on the command line\n\n\
+             `glassgate COMMAND --help` says the same, at the place where it is needed.\n\n\
+             This page is made from the code (`UPDATE=1 cargo test -p glassgate docs_cli` writes it).\n\n## Exit codes\n\n\
+             | code | meaning |\n|---|---|\n",
+        );
+        for exit in Exit::ALL {
+            out += &format!("| {} | {} |\n", exit as u8, exit.meaning());
+        }
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        for command in cli.get_subcommands_mut().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            out += &format!("\n## glassgate {name}\n\n```text\n{}\n```\n", help.trim_end());
+        }
+        out
+    }
+
+    #[test]
+    fn docs_cli_is_what_the_code_says() {
+        crate::docs_test::holds("cli.md", &reference());
+    }
+}

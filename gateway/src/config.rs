@@ -1,0 +1,324 @@
+//! `glassgate.toml`: text in, a [`Config`] whose existence means that it is valid out.
+//!
+//! Two steps. [`schema`] reads the text into plain values and refuses whatever it does not know; this module checks
+//! the values, all of them, so that one run shows all faults, each with file, line and column.
+
+mod device;
+mod docs;
+mod schema;
+
+pub(crate) use device::Device;
+pub(crate) use docs::commented_defaults;
+
+use glassgate_policy::diagnostic::{Diagnostic, Diagnostics, Text};
+use schema::{Filled, Raw, Setting};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration is looked for when `--config` is not given.
+pub(crate) const DEFAULT_PATH: &str = "/etc/glassgate/glassgate.toml";
+/// No configuration is larger.
+const MAX_BYTES: u64 = 1 << 20;
+/// The greatest CPU number that can be named.
+const MAX_CPU: u32 = 1023;
+/// The most lcores.
+pub(crate) const MAX_LCORES: usize = 32;
+
+/// A configuration that is valid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) ports: Ports,
+    pub(crate) dataplane: Dataplane,
+    pub(crate) files: PolicyFiles,
+    /// How long the fast path uses a matrix that is not renewed.
+    pub(crate) valid_for: Duration,
+    /// The folder of the audit log.
+    pub(crate) audit_dir: PathBuf,
+    /// Where the page is served.
+    pub(crate) listen: SocketAddr,
+    /// The socket of `status` and `reload`.
+    pub(crate) socket: PathBuf,
+    pub(crate) guard: Guard,
+}
+
+/// The two devices, as far as they are named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ports {
+    pub(crate) lan: Option<Device>,
+    pub(crate) uplink: Option<Device>,
+}
+
+/// Sizes and habits of the fast path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Dataplane {
+    /// CPUs, one lcore each; at least one, no two alike.
+    pub(crate) lcores: Vec<u32>,
+    pub(crate) flows: usize,
+    pub(crate) inspections: usize,
+    pub(crate) event_ring: usize,
+    pub(crate) huge_pages: bool,
+    pub(crate) memory_mib: u32,
+    pub(crate) idle_sleep: Duration,
+}
+
+/// The files that verdicts are compiled from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PolicyFiles {
+    /// A folder of signature sources, or one.
+    pub(crate) signatures: PathBuf,
+    /// The rules file, if there is one.
+    pub(crate) rules: Option<PathBuf>,
+}
+
+/// How the guard watches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Guard {
+    pub(crate) hang: Duration,
+    pub(crate) restart: Duration,
+    pub(crate) stop: Duration,
+}
+
+impl Config {
+    /// Reads and checks a file. `Err` holds everything that is wrong with it.
+    pub(crate) fn load(path: &Path) -> Result<Self, Diagnostics> {
+        let name = path.display().to_string();
+        let bytes = read_bounded(path, MAX_BYTES).map_err(|e| {
+            Diagnostics::from(
+                Diagnostic::file(&name, "unreadable", format!("the configuration can't be read: {e}"))
+                    .help("name it with --config FILE; `glassgate config` prints one with all defaults"),
+            )
+        })?;
+        let text = Text::from_bytes(&name, &bytes)?;
+        // Absolute, so that it means the same in every process whatever its working directory.
+        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self::parse(text, file.parent().unwrap_or(Path::new("/")))
+    }
+
+    /// Checks a text; relative paths in it are joined to `base`.
+    pub(crate) fn parse(text: Text<'_>, base: &Path) -> Result<Self, Diagnostics> {
+        let raw: Raw = toml::from_str(text.text).map_err(|e| Diagnostics::from(text.toml_error(&e)))?;
+        let mut check = Check { text, base, faults: Diagnostics::new() };
+        let config = check.config(&raw.fill());
+        match config {
+            Some(config) => check.faults.into_result(config).map(|(config, _)| config),
+            None => Err(check.faults),
+        }
+    }
+
+    /// The two devices, or what to do about a missing one.
+    pub(crate) fn both_ports(&self) -> Result<[&Device; 2], &'static str> {
+        match (&self.ports.lan, &self.ports.uplink) {
+            (Some(lan), Some(uplink)) => Ok([lan, uplink]),
+            (None, None) => Err("no ports: set `lan` and `uplink` in the table [ports]"),
+            (None, _) => Err("no LAN port: set `lan` in the table [ports]"),
+            (_, None) => Err("no uplink port: set `uplink` in the table [ports]"),
+        }
+    }
+}
+
+/// Reads a whole file, but not an endless one.
+pub(crate) fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(std::io::Error::other(format!("larger than {max} bytes")));
+    }
+    Ok(bytes)
+}
+
+struct Check<'a> {
+    text: Text<'a>,
+    base: &'a Path,
+    faults: Diagnostics,
+}
+
+impl Check<'_> {
+    fn config(&mut self, raw: &Filled) -> Option<Config> {
+        // Everything is checked before anything is given up: one run shows all faults.
+        let ports = self.ports(raw);
+        let sockets = |ports: &Ports| matches!(ports.lan, Some(Device::Socket(_)));
+        let dataplane = self.dataplane(raw, ports.as_ref().is_some_and(sockets));
+        let signatures = self.path(&raw.signatures.path);
+        let rules =
+            if raw.rules.path.value.is_empty() { Some(None) } else { self.path(&raw.rules.path).map(Some) };
+        let valid_for = self.number(&raw.rules.valid_for_s, 5..=3600, "seconds");
+        let audit_dir = self.path(&raw.audit.dir);
+        let listen = self.listen(&raw.page.listen);
+        let socket = self.socket(&raw.control.socket);
+        let hang = self.number(&raw.guard.hang_ms, 20..=60_000, "milliseconds");
+        let restart = self.number(&raw.guard.restart_ms, 0..=1000, "milliseconds");
+        let stop = self.number(&raw.guard.stop_s, 1..=60, "seconds");
+        Some(Config {
+            ports: ports?,
+            dataplane: dataplane?,
+            files: PolicyFiles { signatures: signatures?, rules: rules? },
+            valid_for: seconds(valid_for?),
+            audit_dir: audit_dir?,
+            listen: listen?,
+            socket: socket?,
+            guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },
+        })
+    }
+
+    fn ports(&mut self, raw: &Filled) -> Option<Ports> {
+        let (lan, uplink) = (self.device(&raw.ports.lan), self.device(&raw.ports.uplink));
+        let (lan, uplink) = (lan?, uplink?);
+        if lan == uplink && lan.as_ref().is_some_and(|device| !device.can_be_twice()) {
+            self.fault(&raw.ports.uplink, "same-device", "both ports are the same device")
+                .help("a bridge needs two: name the port towards the uplink here");
+            return None;
+        }
+        let mixed = |a: &Device, b: &Device| a.needs_dpdk() != b.needs_dpdk();
+        if let (Some(a), Some(b)) = (&lan, &uplink)
+            && mixed(a, b)
+        {
+            self.fault(&raw.ports.uplink, "mixed-devices", "one port is a socket and the other is not")
+                .help("use sockets for both ports or for none");
+            return None;
+        }
+        Some(Ports { lan, uplink })
+    }
+
+    fn device(&mut self, setting: &Setting<String>) -> Option<Option<Device>> {
+        if setting.value.is_empty() {
+            return Some(None);
+        }
+        match Device::parse(&setting.value, self.base) {
+            Ok(device) => Some(Some(device)),
+            Err(why) => {
+                self.fault(setting, "device", why);
+                None
+            }
+        }
+    }
+
+    fn dataplane(&mut self, raw: &Filled, socket_ports: bool) -> Option<Dataplane> {
+        let raw = &raw.dataplane;
+        let lcores = self.lcores(&raw.lcores, socket_ports);
+        let flows = self.number(&raw.flows, 1024..=1 << 24, "flows");
+        let inspections = self.number(&raw.inspections, 64..=1 << 20, "flows");
+        let event_ring = self.number(&raw.event_ring, 64..=1 << 20, "events");
+        let memory_mib = self.number(&raw.memory_mib, 64..=65_536, "MiB");
+        let idle_sleep = self.number(&raw.idle_sleep_us, 0..=1000, "microseconds");
+        let event_ring = event_ring.and_then(|events| {
+            if events.is_power_of_two() {
+                return Some(events);
+            }
+            let (below, above) = (events.next_power_of_two() / 2, events.next_power_of_two());
+            self.fault(&raw.event_ring, "power-of-two", format!("{events} is not a power of two"))
+                .help(format!("write {below} or {above}"));
+            None
+        });
+        Some(Dataplane {
+            lcores: lcores?,
+            flows: flows? as usize,
+            inspections: inspections? as usize,
+            event_ring: event_ring? as usize,
+            huge_pages: raw.huge_pages.value,
+            memory_mib: memory_mib?,
+            idle_sleep: Duration::from_micros(idle_sleep?.into()),
+        })
+    }
+
+    fn lcores(&mut self, setting: &Setting<Vec<u32>>, socket_ports: bool) -> Option<Vec<u32>> {
+        let cpus = &setting.value;
+        let twice = cpus.iter().enumerate().find(|(i, cpu)| cpus.iter().take(*i).any(|c| c == *cpu));
+        let why = if cpus.is_empty() || cpus.len() > MAX_LCORES {
+            format!("{} lcores: there must be 1 to {MAX_LCORES}", cpus.len())
+        } else if let Some((_, cpu)) = twice {
+            format!("CPU {cpu} is named twice: an lcore takes all of its CPU")
+        } else if let Some(cpu) = cpus.iter().find(|cpu| **cpu > MAX_CPU) {
+            format!("CPU {cpu} is out of range: 0 to {MAX_CPU}")
+        } else if socket_ports && cpus.len() > 1 {
+            "socket ports have one queue: name one CPU".to_owned()
+        } else {
+            return Some(cpus.clone());
+        };
+        self.fault(setting, "lcores", why).help("`lscpu -e` lists the CPUs of this machine");
+        None
+    }
+
+    fn listen(&mut self, setting: &Setting<String>) -> Option<SocketAddr> {
+        let listen = setting.value.parse().ok();
+        if listen.is_none() {
+            self.fault(setting, "address", format!("`{}` is no address with a port", setting.value))
+                .help("write it as `127.0.0.1:8480` or `[::1]:8480`");
+        }
+        listen
+    }
+
+    /// The kernel takes 107 bytes for the path of a socket.
+    fn socket(&mut self, setting: &Setting<String>) -> Option<PathBuf> {
+        let path = self.path(setting)?;
+        if path.as_os_str().len() > 107 {
+            self.fault(setting, "path", format!("`{}` is too long for a socket", path.display()))
+                .help("107 bytes at most");
+            return None;
+        }
+        Some(path)
+    }
+
+    fn path(&mut self, setting: &Setting<String>) -> Option<PathBuf> {
+        if setting.value.is_empty() || setting.value.contains('\0') {
+            self.fault(setting, "path", "this needs a path");
+            return None;
+        }
+        Some(self.base.join(&setting.value))
+    }
+
+    fn number(&mut self, setting: &Setting<u32>, bounds: RangeInclusive<u32>, unit: &str) -> Option<u32> {
+        if bounds.contains(&setting.value) {
+            return Some(setting.value);
+        }
+        let (value, low, high) = (setting.value, bounds.start(), bounds.end());
+        self.fault(setting, "range", format!("{value} {unit} is out of range: {low} to {high}"));
+        None
+    }
+
+    /// Notes a fault at a setting; help can be added to what is returned.
+    fn fault<T>(
+        &mut self,
+        setting: &Setting<T>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Fault<'_> {
+        let at = setting.span.clone().unwrap_or(0..0);
+        Fault { fault: Some(self.text.error(at, code, message)), into: &mut self.faults }
+    }
+}
+
+/// A fault that is noted when this goes, with or without help.
+struct Fault<'a> {
+    fault: Option<Diagnostic>,
+    into: &'a mut Diagnostics,
+}
+
+impl Fault<'_> {
+    fn help(mut self, help: impl Into<String>) {
+        self.fault = self.fault.take().map(|fault| fault.help(help));
+    }
+}
+
+impl Drop for Fault<'_> {
+    fn drop(&mut self) {
+        if let Some(fault) = self.fault.take() {
+            self.into.push(fault);
+        }
+    }
+}
+
+fn seconds(n: u32) -> Duration {
+    Duration::from_secs(n.into())
+}
+
+fn millis(n: u32) -> Duration {
+    Duration::from_millis(n.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Every setting of `glassgate.toml`, once: its place, its default, its meaning.
+//!
+//! From this table come the structs that the file is read into, `glassgate config` and `docs/config.md`; a test
+//! holds the last to it. Values are read as they stand, with their place in the file; [`super::Config`] checks them.
+
+use serde::Deserialize;
+use std::ops::Range;
+use toml::Spanned;
+
+/// A setting: what the file says, or the default.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Setting<T> {
+    pub(crate) value: T,
+    /// Bytes in the file; `None` when the default holds.
+    pub(crate) span: Option<Range<usize>>,
+}
+
+/// A table of the file, for documentation.
+pub(crate) struct Section {
+    /// Its name in brackets.
+    pub(crate) name: &'static str,
+    /// What it is for, a line each.
+    pub(crate) doc: &'static [&'static str],
+    /// Its settings, in order.
+    pub(crate) fields: Vec<Field>,
+}
+
+/// A setting, for documentation.
+pub(crate) struct Field {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it means: unit, effect, bounds; a line each.
+    pub(crate) doc: &'static [&'static str],
+    /// Its default, as TOML.
+    pub(crate) default: String,
+}
+
+macro_rules! sections {
+    ($($(#[doc = $sdoc:literal])* [$section:ident] { $($(#[doc = $fdoc:literal])* $field:ident: $type:ty = $default:expr;)+ })+) => {
+        mod raw {
+            use super::*;
+            $(
+                #[allow(non_camel_case_types, reason = "named as the table of the file")]
+                #[derive(Debug, Default, Deserialize)]
+                #[serde(deny_unknown_fields, default)]
+                pub(crate) struct $section { $(pub(crate) $field: Option<Spanned<$type>>,)+ }
+            )+
+        }
+
+        /// The file as it stands.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct Raw { $($section: raw::$section,)+ }
+
+        $(
+            #[allow(non_camel_case_types, reason = "named as the table of the file")]
+            #[derive(Clone, Debug)]
+            pub(crate) struct $section { $(pub(crate) $field: Setting<$type>,)+ }
+        )+
+
+        /// The file with all defaults filled in.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Filled { $(pub(crate) $section: $section,)+ }
+
+        impl Raw {
+            pub(crate) fn fill(self) -> Filled {
+                Filled { $($section: $section { $($field: fill(self.$section.$field, || $default),)+ },)+ }
+            }
+        }
+
+        /// All settings, in the order of the documentation.
+        pub(crate) fn sections() -> Vec<Section> {
+            vec![$(Section {
+                name: stringify!($section),
+                doc: &[$($sdoc),*],
+                fields: vec![$({
+                    let default: $type = $default;
+                    Field { name: stringify!($field), doc: &[$($fdoc),*], default: as_toml(&default) }
+                }),+],
+            }),+]
+        }
+    };
+}
+
+fn fill<T>(read: Option<Spanned<T>>, default: impl FnOnce() -> T) -> Setting<T> {
+    match read {
+        Some(read) => Setting { span: Some(read.span()), value: read.into_inner() },
+        None => Setting { value: default(), span: None },
+    }
+}
+
+fn as_toml<T: serde::Serialize>(value: &T) -> String {
+    toml::Value::try_from(value).map(|v| v.to_string()).unwrap_or_default()
+}
+
+sections! {
+    /// The two ports of the bridge. A device is one of:
+    ///
+    /// * `pci:0000:03:00.0`: a network card bound to `vfio-pci` or `uio_pci_generic`, driven by DPDK;
+    /// * `af_xdp:eth1`, `af_packet:eth1`: a kernel interface, driven by DPDK through XDP or packet sockets;
+    /// * `tap:gg0`: a tap interface that DPDK makes;
+    /// * `null`, `ring`, `vdev:ARGUMENTS`: virtual devices of DPDK, for measurements;
+    /// * `socket:/run/a.sock`: a frame per datagram on a Unix socket (tests, virtual machines); needs no root and no DPDK.
+    [ports] {
+        /// The port towards the LAN: its hosts are the clients. Empty: none, `run` refuses to start.
+        lan: String = String::new();
+        /// The port towards the uplink. Empty: none, `run` refuses to start.
+        uplink: String = String::new();
+    }
+
+    /// The fast path.
+    [dataplane] {
+        /// CPUs that run an lcore each, 1 to 32 of them. An lcore is pinned to its CPU and takes all of it.
+        lcores: Vec<u32> = vec![1];
+        /// Flows that each lcore can hold at the same time, 1024 to 16777216. When the table is full, new flows are forwarded and counted as `table_full`.
+        flows: u32 = 1 << 20;
+        /// Flows of each lcore whose first bytes are being put together at the same time, 64 to 1048576. When there is no slot, the flow is counted as `no_buffer`.
+        inspections: u32 = 8192;
+        /// Events that fit into the ring between each lcore and the control process: a power of two, 64 to 1048576. When it is full, events are lost and counted by kind; frames are not.
+        event_ring: u32 = 16384;
+        /// Whether DPDK takes its memory from huge pages. Without them forwarding costs about twice as much.
+        huge_pages: bool = true;
+        /// Memory for DPDK, MiB, 64 to 65536.
+        memory_mib: u32 = 512;
+        /// Microseconds an lcore sleeps when no frame has arrived for a while, 0 to 1000. 0: it never sleeps, which gives the least delay and takes the whole CPU.
+        idle_sleep_us: u32 = 0;
+    }
+
+    /// What services are recognized by.
+    [signatures] {
+        /// A folder of signature sources, or one file. Relative to this file.
+        path: String = "/usr/share/glassgate/signatures".to_owned();
+    }
+
+    /// What happens to flows, and what may be observed.
+    [rules] {
+        /// The rules file. Relative to this file. Empty: no rules, everything is forwarded and observed as the charter allows.
+        path: String = String::new();
+        /// Seconds after which the fast path stops using verdicts that the control process has not renewed, 5 to 3600: it then forwards everything and observes nothing.
+        valid_for_s: u32 = 60;
+    }
+
+    /// The audit log.
+    [audit] {
+        /// The folder that records are written to. Relative to this file. It is made if it is missing.
+        dir: String = "/var/lib/glassgate/audit".to_owned();
+    }
+
+    /// The page.
+    [page] {
+        /// Address and port of the management side. The page has no login yet: leave it on loopback or on a management network of its own.
+        listen: String = "127.0.0.1:8480".to_owned();
+    }
+
+    /// The command line's way in.
+    [control] {
+        /// The Unix socket of `glassgate status` and `glassgate reload`. Relative to this file. Its folder is made if it is missing; only the owner may connect.
+        socket: String = "/run/glassgate/control.sock".to_owned();
+    }
+
+    /// The guard, which starts, watches and restarts the other processes.
+    [guard] {
+        /// Milliseconds without progress of an lcore after which the data plane counts as hung and is replaced, 20 to 60000.
+        hang_ms: u32 = 1000;
+        /// Milliseconds before the first restart of a process, 0 to 1000. Each further one within a minute doubles it, up to 2 seconds.
+        restart_ms: u32 = 50;
+        /// Seconds that the processes get to stop in order; then they are killed, 1 to 60.
+        stop_s: u32 = 5;
+    }
+}

@@ -1,0 +1,129 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Diagnostics> {
+    Config::parse(Text::new("glassgate.toml", text), Path::new("/etc/glassgate"))
+}
+
+#[test]
+fn an_empty_file_is_a_configuration() {
+    let config = parse("").unwrap();
+    assert_eq!(config.listen, "127.0.0.1:8480".parse().unwrap());
+    assert_eq!(config.ports, Ports { lan: None, uplink: None });
+    assert!(config.both_ports().unwrap_err().contains("[ports]"));
+}
+
+#[test]
+fn the_file_of_all_defaults_says_what_an_empty_one_does() {
+    assert_eq!(parse(&commented_defaults()).unwrap(), parse("").unwrap());
+}
+
+#[test]
+fn what_is_written_counts() {
+    let config = parse(
+        "[ports]\nlan = 'af_packet:a'\nuplink = 'af_packet:b'\n[dataplane]\nlcores = [2, 3]\nhuge_pages = false\n\
+         [rules]\npath = 'rules.toml'\n[page]\nlisten = '[::1]:80'\n[guard]\nhang_ms = 50\n",
+    )
+    .unwrap();
+    assert_eq!(config.both_ports().unwrap()[1].to_string(), "af_packet:b");
+    assert_eq!((&config.dataplane.lcores[..], config.dataplane.huge_pages), (&[2, 3][..], false));
+    assert_eq!(config.files.rules.unwrap(), Path::new("/etc/glassgate/rules.toml"));
+    assert_eq!(config.guard.hang, Duration::from_millis(50));
+}
+
+/// Every way to be wrong: the text, the place, a word of the message.
+#[test]
+fn every_fault_has_its_place() {
+    let table: &[(&str, (u32, u32), &str)] = &[
+        ("[page]\nlisen = 'x'", (2, 1), "unknown field"),
+        ("[pagee]\n", (1, 2), "unknown field"),
+        ("x = 1", (1, 1), "unknown field"),
+        ("[page]\nlisten = 8480", (2, 10), "invalid type"),
+        ("[page]\nlisten = '8480'", (2, 10), "address with a port"),
+        ("[page]\nlisten = '127.0.0.1'", (2, 10), "address with a port"),
+        ("[page]\nlisten = 'a", (2, 12), ""),
+        ("[page]\nlisten = '1.1.1.1:1'\nlisten = '1.1.1.1:2'", (3, 1), "duplicate"),
+        ("[ports]\nlan = 'eth1'", (2, 7), "names no port"),
+        ("[ports]\nlan = 'pci:03:00'", (2, 7), "not a PCI address"),
+        ("[ports]\nlan = 'af_xdp:a,b'", (2, 7), "network interface"),
+        ("[ports]\nlan = 'tap:a'\nuplink = 'tap:a'", (3, 10), "same device"),
+        ("[ports]\nlan = 'tap:a'\nuplink = 'socket:a'", (3, 10), "socket"),
+        ("[dataplane]\nlcores = []", (2, 10), "0 lcores"),
+        ("[dataplane]\nlcores = [1, 2, 1]", (2, 10), "CPU 1 is named twice"),
+        (
+            "[dataplane]\nlcores = [1, 2]\n[ports]\nlan = 'socket:a'\nuplink = 'socket:b'",
+            (2, 10),
+            "one queue",
+        ),
+        ("[dataplane]\nlcores = [1024]", (2, 10), "out of range"),
+        ("[dataplane]\nlcores = [-1]", (2, 11), "invalid value"),
+        ("[dataplane]\nflows = 10", (2, 9), "1024 to 16777216"),
+        ("[dataplane]\ninspections = 1", (2, 15), "out of range"),
+        ("[dataplane]\nevent_ring = 1000", (2, 14), "power of two"),
+        ("[dataplane]\nevent_ring = 32", (2, 14), "out of range"),
+        ("[dataplane]\nmemory_mib = 1", (2, 14), "MiB"),
+        ("[dataplane]\nidle_sleep_us = 5000", (2, 17), "microseconds"),
+        ("[dataplane]\nhuge_pages = 'yes'", (2, 14), "invalid type"),
+        ("[signatures]\npath = ''", (2, 8), "needs a path"),
+        ("[rules]\nvalid_for_s = 4", (2, 15), "5 to 3600"),
+        ("[audit]\ndir = ''", (2, 7), "needs a path"),
+        ("[control]\nsocket = ''", (2, 10), "needs a path"),
+        ("[guard]\nhang_ms = 1", (2, 11), "20 to 60000"),
+        ("[guard]\nrestart_ms = 2000", (2, 14), "0 to 1000"),
+        ("[guard]\nstop_s = 0", (2, 10), "1 to 60"),
+        ("[guard", (1, 7), ""),
+    ];
+    for (text, place, word) in table {
+        let faults = parse(text).expect_err(text);
+        let fault = &faults.as_slice()[0];
+        assert_eq!((fault.line, fault.column), *place, "{text}\n{fault}");
+        assert!(fault.message.contains(word), "{text}\n{fault}");
+    }
+    let long = format!("[control]\nsocket = '/{}'", "x".repeat(107));
+    assert!(parse(&long).unwrap_err().to_string().contains("too long for a socket"));
+}
+
+#[test]
+fn one_run_shows_all_faults() {
+    let faults = parse("[dataplane]\nflows = 1\nmemory_mib = 1\n[page]\nlisten = 'x'\n[guard]\nstop_s = 0\n")
+        .unwrap_err();
+    let lines: Vec<u32> = faults.as_slice().iter().map(|f| f.line).collect();
+    assert_eq!(lines, [2, 3, 5, 7]);
+    insta_like(&faults.as_slice()[2].to_string());
+}
+
+fn insta_like(shown: &str) {
+    let expected = "error[address]: `x` is no address with a port\n  --> glassgate.toml:5:10\n  |\n5 | listen = 'x'\n  |          ^^^\n  = help: write it as `127.0.0.1:8480` or `[::1]:8480`";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn files_that_are_none_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = Config::load(&dir.path().join("none.toml")).unwrap_err();
+    assert!(
+        missing.to_string().contains("none.toml") && missing.to_string().contains("--config"),
+        "{missing}"
+    );
+    let path = dir.path().join("bytes.toml");
+    std::fs::write(&path, b"[page]\n\xff = 1").unwrap();
+    let bytes = Config::load(&path).unwrap_err();
+    assert_eq!((bytes.as_slice()[0].line, bytes.as_slice()[0].column), (2, 1), "{bytes}");
+    std::fs::write(&path, vec![b'#'; MAX_BYTES as usize + 1]).unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().contains("larger than"));
+    assert!(Config::load(dir.path()).is_err(), "a folder");
+}
+
+#[test]
+fn every_setting_is_documented() {
+    for section in schema::sections() {
+        assert!(!section.doc.is_empty(), "[{}]", section.name);
+        for field in section.fields {
+            assert!(!field.doc.is_empty() && !field.default.is_empty(), "{}.{}", section.name, field.name);
+        }
+    }
+}
+
+#[test]
+fn docs_config_is_what_the_code_says() {
+    super::super::docs_test::holds("config.md", &docs::reference());
+}

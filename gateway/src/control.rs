@@ -1,0 +1,178 @@
+//! The control process: compiles rules into verdicts, reads events, keeps the log, serves the page.
+//!
+//! It maps event rings and stats pages, never frame memory.
+//!
+//! ```text
+//!  main        tokio: page, control socket ◄── watch ── Snapshot
+//!                          │ Command::Reload                 ▲
+//!  guard       World, Reload, Stop ──► commands ──► slow path: drain rings, renew verdicts, keep the log
+//! ```
+//!
+//! The slow path is one thread that never waits for the network; the network sees only what it publishes.
+
+mod history;
+mod policy;
+mod slow_path;
+pub(crate) mod snapshot;
+pub(crate) mod socket;
+
+use crate::child;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::ipc::Channel;
+use crate::messages::{Failure, FromControl, ToControl, World};
+use crate::page;
+use anyhow::{Context as _, Result, bail};
+use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::stats_page::StatsPage;
+use slow_path::SlowPath;
+use snapshot::Snapshot;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
+
+/// What the slow path is asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The guard says how the processes are.
+    World(World),
+    /// Read rules and signatures again, and answer what came of it.
+    Reload(Option<oneshot::Sender<Result<String, String>>>),
+    /// Empty the rings, close the log, end.
+    Stop,
+}
+
+/// What page and socket work with.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
+/// Runs the process until the guard says stop.
+pub(crate) fn run(guard: u32) -> Result<Exit> {
+    let channel = child::adopt(guard)?;
+    match serve(&channel) {
+        Ok(()) => Ok(Exit::Done),
+        Err(e) => {
+            error!("{e:#}");
+            let failure = Failure { why: format!("{e:#}"), needs_dpdk: false };
+            // If the guard is gone there is nobody to tell.
+            _ = channel.send(&FromControl::Failed(failure), &[]);
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+/// What the guard said before `Go`.
+struct Orders {
+    config: Config,
+    path: PathBuf,
+    last_epoch: u64,
+    lcores: Vec<(EventRing, StatsPage)>,
+}
+
+fn serve(channel: &Channel) -> Result<()> {
+    let orders = take_orders(channel)?;
+    let (commands, to_do) = mpsc::channel();
+    let (publish, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+    let shared = Shared { snapshot, commands: commands.clone() };
+    let config = orders.config;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Both are taken before anything is promised.
+    let page = runtime
+        .block_on(tokio::net::TcpListener::bind(config.listen))
+        .with_context(|| format!("`page.listen`: {} can't be listened at", config.listen))?;
+    let socket = {
+        let _guard = runtime.enter();
+        socket::bind(&config.socket)
+            .with_context(|| format!("`control.socket`: {} can't be made", config.socket.display()))?
+    };
+    let mut slow_path = SlowPath::new(
+        &config,
+        &orders.path,
+        orders.last_epoch,
+        orders.lcores,
+        channel.try_clone()?,
+        publish,
+    )?;
+
+    let listener = channel.try_clone()?;
+    thread::Builder::new().name("guard".into()).spawn(move || listen(&listener, &commands))?;
+    let (done, ended) = oneshot::channel();
+    let worker = thread::Builder::new().name("slow-path".into()).spawn(move || {
+        let result = slow_path.run(&to_do);
+        // The main thread waits for this, whatever the result.
+        _ = done.send(());
+        result
+    })?;
+    channel.send(&FromControl::Up, &[])?;
+    info!(page = %page.local_addr()?, "serving");
+    runtime.block_on(async {
+        tokio::select! {
+            _ = ended => {}
+            result = page::serve(page, shared.clone(), config.listen) => result.context("serving the page")?,
+            () = socket::serve(socket, shared) => {}
+        }
+        anyhow::Ok(())
+    })?;
+    match worker.join() {
+        Ok(result) => result,
+        Err(_) => bail!("the slow path panicked"),
+    }
+}
+
+fn take_orders(channel: &Channel) -> Result<Orders> {
+    let (mut start, mut lcores) = (None, Vec::new());
+    loop {
+        let received = channel.receive::<ToControl>()?.context("the guard is gone")?;
+        match received.message {
+            ToControl::Start { config, path, last_epoch } => start = Some((config, path, last_epoch)),
+            ToControl::Lcore => {
+                let [ring, page] = <[OwnedFd; 2]>::try_from(received.fds)
+                    .map_err(|fds| anyhow::anyhow!("an lcore with {} descriptors", fds.len()))?;
+                lcores.push((
+                    EventRing::attach(ring).context("the event ring")?,
+                    StatsPage::attach(page).context("the stats page")?,
+                ));
+            }
+            ToControl::Go => break,
+            // The world and reloads are told again after the start.
+            ToControl::World(_) | ToControl::Reload => {}
+            ToControl::Stop => bail!("told to stop before the start"),
+        }
+    }
+    let (config, path, last_epoch) = start.context("the guard did not say what to be")?;
+    Ok(Orders { config: *config, path, last_epoch, lcores })
+}
+
+/// Hears the guard.
+fn listen(channel: &Channel, commands: &mpsc::Sender<Command>) {
+    loop {
+        let command = match channel.receive::<ToControl>() {
+            Ok(Some(received)) => match received.message {
+                ToControl::World(world) => Command::World(world),
+                ToControl::Reload => Command::Reload(None),
+                ToControl::Stop => Command::Stop,
+                other => {
+                    error!("the guard said {other:?} at the wrong time");
+                    continue;
+                }
+            },
+            // Without a guard the kernel ends this process.
+            Ok(None) => return,
+            Err(e) => {
+                error!("hearing the guard: {e}");
+                return;
+            }
+        };
+        if commands.send(command).is_err() {
+            return;
+        }
+    }
+}

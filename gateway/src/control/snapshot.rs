@@ -1,0 +1,176 @@
+//! The gateway at one moment: what the page, the API, the metrics and `status` show, all from this one value.
+//!
+//! Nothing in it identifies a person: counts, rates, states, hashes.
+
+use crate::messages::{PortInfo, ProcessInfo};
+use serde::{Deserialize, Serialize};
+
+/// The gateway at one moment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    /// Version of the binary.
+    pub(crate) version: String,
+    /// Wall clock, RFC 3339, for reading only.
+    pub(crate) time: String,
+    /// Milliseconds since the guard started.
+    pub(crate) uptime_ms: u64,
+    /// Everything that does not work, in words; empty when all is well.
+    pub(crate) troubles: Vec<String>,
+    pub(crate) recording: Recording,
+    pub(crate) processes: Vec<ProcessInfo>,
+    pub(crate) outages: Outages,
+    /// What confines the data plane.
+    pub(crate) confinement: String,
+    pub(crate) ports: Vec<PortNow>,
+    pub(crate) lcores: Vec<LcoreNow>,
+    pub(crate) flows: FlowsNow,
+    /// Flows that got a name, by how it is known.
+    pub(crate) named: Vec<Count>,
+    /// The blindness meter: flows without a name, by reason.
+    pub(crate) unnamed: Vec<Count>,
+    /// Flows and bytes by category, greatest first.
+    pub(crate) categories: Vec<Aggregate>,
+    /// Flows and bytes by service, greatest first, as far as they may be counted.
+    pub(crate) services: Vec<Aggregate>,
+    pub(crate) policy: PolicyNow,
+    pub(crate) events: EventsNow,
+    /// The last two minutes, oldest first, a point each second.
+    pub(crate) history: Vec<Point>,
+}
+
+/// What is written about people at present, and on which basis.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Recording {
+    /// `none`, `aggregate` or `sealed`.
+    pub(crate) level: String,
+    /// In plain words: what is recorded.
+    pub(crate) what: String,
+    /// In plain words: why it may be.
+    pub(crate) basis: String,
+}
+
+/// Interruptions of forwarding since the guard started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Outages {
+    pub(crate) count: u64,
+    pub(crate) total_ms: u64,
+}
+
+/// A port: totals since the data plane started, and what passes now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PortNow {
+    #[serde(flatten)]
+    pub(crate) info: PortInfo,
+    pub(crate) rx_frames: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_frames: u64,
+    pub(crate) tx_bytes: u64,
+    /// Lost by hardware or driver before they were handed over.
+    pub(crate) rx_missed: u64,
+    /// Frames that came in here and were dropped because of their flow's verdict.
+    pub(crate) drop_policy: u64,
+    /// Frames that came in here and were dropped because the other port did not take them.
+    pub(crate) drop_tx_full: u64,
+    pub(crate) rx_frames_per_s: f64,
+    pub(crate) rx_bits_per_s: f64,
+    pub(crate) tx_frames_per_s: f64,
+    pub(crate) tx_bits_per_s: f64,
+}
+
+/// An lcore.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LcoreNow {
+    pub(crate) cpu: u32,
+    /// Milliseconds since it last showed its counters.
+    pub(crate) seen_ms_ago: u64,
+    /// Share of turns in which frames arrived, 0 to 1.
+    pub(crate) load: f64,
+    pub(crate) turns: u64,
+    pub(crate) flows_active: u64,
+    pub(crate) flows_capacity: u64,
+    /// Panics of inspectors that were contained.
+    pub(crate) panics: u64,
+    /// The epoch of the matrix it uses.
+    pub(crate) epoch: u64,
+    /// Whether it uses the matrix that was handed out last.
+    pub(crate) acknowledged: bool,
+    pub(crate) ring_capacity: u64,
+    /// Events waiting.
+    pub(crate) ring_fill: u64,
+}
+
+/// Flows of all lcores.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct FlowsNow {
+    pub(crate) active: u64,
+    pub(crate) capacity: u64,
+    pub(crate) opened: u64,
+    pub(crate) opened_per_s: f64,
+}
+
+/// A number with its word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) name: String,
+    pub(crate) count: u64,
+}
+
+/// Counts of a category or service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Aggregate {
+    pub(crate) name: String,
+    /// The category of a service; of a category, itself.
+    pub(crate) category: String,
+    pub(crate) flows: u64,
+    pub(crate) bytes_up: u64,
+    pub(crate) bytes_down: u64,
+}
+
+/// What the fast path decides by.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PolicyNow {
+    pub(crate) epoch: u64,
+    /// SHA-256, hexadecimal.
+    pub(crate) matrix_hash: String,
+    /// SHA-256, hexadecimal.
+    pub(crate) table_hash: String,
+    /// Lcores that acknowledged the matrix.
+    pub(crate) acknowledged: usize,
+    pub(crate) lcores: usize,
+    /// Seconds until the fast path stops using it, if it is not renewed.
+    pub(crate) valid_for_s: f64,
+    pub(crate) services: u64,
+    pub(crate) signatures: u64,
+    pub(crate) rules: u64,
+    /// Wall clock of the last successful load.
+    pub(crate) loaded: String,
+    /// Why the files as they are now were not taken; the running policy is an older one.
+    pub(crate) rejected: Option<String>,
+    /// Why the data plane refused the policy.
+    pub(crate) refused: Option<String>,
+}
+
+/// Events between fast path and slow path.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct EventsNow {
+    pub(crate) received: u64,
+    /// Lost because a ring was full, by kind.
+    pub(crate) lost: Vec<Count>,
+    /// Slots of a ring that held no event.
+    pub(crate) bad: u64,
+    /// Records written to the audit log.
+    pub(crate) records: u64,
+}
+
+/// One second.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Point {
+    /// Bits per second that came in at the LAN port.
+    pub(crate) up_bits: f64,
+    /// Bits per second that came in at the uplink port.
+    pub(crate) down_bits: f64,
+    /// Frames per second of both.
+    pub(crate) frames: f64,
+    /// Frames dropped in this second.
+    pub(crate) drops: f64,
+}

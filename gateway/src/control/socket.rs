@@ -1,0 +1,123 @@
+//! The control socket: how `glassgate status` and `glassgate reload` reach a running gateway.
+//!
+//! A Unix socket that only its owner may open. One line of JSON asks, one answers. Whoever asks and then says nothing
+//! costs a task that ends after [`PATIENCE`].
+
+use super::snapshot::Snapshot;
+use super::{Command, Shared};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+use tracing::warn;
+
+/// How long somebody may take to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a reload may take.
+const RELOAD: Duration = Duration::from_secs(60);
+/// The longest question.
+const MAX_QUESTION: u64 = 4096;
+/// Askers at the same time; more wait in the kernel's queue.
+const ASKERS: usize = 8;
+
+/// A question.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Question {
+    /// How are things?
+    Status,
+    /// Read rules and signatures again.
+    Reload,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Status(Box<Snapshot>),
+    /// What was loaded.
+    Reloaded(String),
+    /// Why nothing was: what was loaded before stays in force.
+    NotReloaded(String),
+    /// The question was none.
+    NotUnderstood(String),
+}
+
+/// Takes the socket, which a dead predecessor may have left there. The guard starts one control process at a time, so
+/// nobody else can be using it, unless a second gateway has the same configuration: it is asked first.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another gateway answers there; stop it, or give this one another `control.socket`",
+            ));
+        }
+        // What is no socket is not ours to remove.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until the process ends.
+pub(crate) async fn serve(listener: UnixListener, shared: Shared) {
+    let askers = Arc::new(Semaphore::new(ASKERS));
+    loop {
+        let Ok(permit) = askers.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    // Whoever hangs up early has their answer or does not want it.
+                    _ = converse(stream, shared).await;
+                    drop(permit);
+                });
+            }
+            Err(e) => {
+                warn!("control socket: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(read.take(MAX_QUESTION));
+    tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
+    let answer = match serde_json::from_str(&line) {
+        Ok(Question::Status) => Answer::Status(Box::new(shared.snapshot.borrow().as_ref().clone())),
+        Ok(Question::Reload) => reload(&shared).await,
+        Err(e) => Answer::NotUnderstood(e.to_string()),
+    };
+    let mut bytes = serde_json::to_vec(&answer)?;
+    bytes.push(b'\n');
+    tokio::time::timeout(PATIENCE, write.write_all(&bytes)).await?
+}
+
+async fn reload(shared: &Shared) -> Answer {
+    let (answer, outcome) = oneshot::channel();
+    let not = |why: &str| Answer::NotReloaded(why.to_owned());
+    if shared.commands.send(Command::Reload(Some(answer))).is_err() {
+        return not("the gateway is stopping");
+    }
+    match tokio::time::timeout(RELOAD, outcome).await {
+        Ok(Ok(Ok(what))) => Answer::Reloaded(what),
+        Ok(Ok(Err(why))) => Answer::NotReloaded(why),
+        Ok(Err(_)) => not("the gateway is stopping"),
+        Err(_) => not("the gateway did not answer in time"),
+    }
+}

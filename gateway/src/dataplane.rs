@@ -1,0 +1,239 @@
+//! The data plane process: forwards frames, and nothing else.
+//!
+//! It gets everything it needs from the guard: what its ports are, memory for events and counters, verdicts as sealed
+//! files. After start it opens nothing, writes nothing and talks to nobody but the guard.
+//!
+//! ```text
+//!  main      take orders ─► open ports ─► start lcores ─► confine ─► Up ─► wait for the lcores
+//!  guard     Policy: check seals, validate, publish ─► Stop: set the flag
+//!  lcore n   turn, tick, turn, tick, … take a new policy, publish counters
+//! ```
+
+mod bridge;
+mod policy_slot;
+
+use crate::child;
+use crate::config::{Dataplane, Device};
+use crate::exit::Exit;
+use crate::handover;
+use crate::ipc::Channel;
+use crate::messages::{Failure, FromDataplane, PolicyId, PortInfo, ToDataplane};
+use anyhow::{Context as _, Result, bail};
+use bridge::{Bridge, Verdicts};
+use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::port::Port;
+use glassgate_dataplane::port::socket::SocketPort;
+use glassgate_dataplane::stats_page::StatsPage;
+use glassgate_policy::VerdictMatrix;
+use policy_slot::PolicySlot;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use tracing::{error, info};
+
+/// The largest matrix: all groups and columns, and its header.
+const MAX_MATRIX: u64 = 80 << 20;
+/// The largest signature table.
+const MAX_TABLE: u64 = 1 << 30;
+
+/// Runs the process until the guard says stop.
+pub(crate) fn run(guard: u32) -> Result<Exit> {
+    let channel = child::adopt(guard)?;
+    let result = forward(&channel);
+    if let Err(e) = &result {
+        error!("{e:#}");
+        let needs_dpdk = e.downcast_ref::<NeedsDpdk>().is_some();
+        let failed = FromDataplane::Failed(Failure { why: format!("{e:#}"), needs_dpdk });
+        // If the guard is gone there is nobody to tell.
+        _ = channel.send(&failed, &[]);
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+/// A port needs DPDK and this build has none.
+#[derive(Debug)]
+struct NeedsDpdk(Device);
+
+impl std::fmt::Display for NeedsDpdk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` needs DPDK and this build has none", self.0)
+    }
+}
+
+impl std::error::Error for NeedsDpdk {}
+
+/// What the guard said before `Go`.
+struct Orders {
+    ports: [Device; 2],
+    settings: Dataplane,
+    lcores: Vec<(EventRing, StatsPage)>,
+    policy: Option<(PolicyId, Vec<OwnedFd>)>,
+}
+
+/// What all threads share.
+struct Shared {
+    stop: AtomicBool,
+    policy: PolicySlot<Verdicts>,
+}
+
+fn forward(channel: &Channel) -> Result<()> {
+    let orders = take_orders(channel)?;
+    let shared = Arc::new(Shared { stop: AtomicBool::new(false), policy: PolicySlot::new(Verdicts::none()) });
+    if let Some((id, fds)) = orders.policy {
+        take_policy(channel, &shared, &id, fds)?;
+    }
+    // Started before the ports are opened: what DPDK does to the affinity of the main thread is not inherited.
+    let listener = {
+        let (channel, shared) = (channel.try_clone()?, shared.clone());
+        thread::Builder::new().name("guard".into()).spawn(move || listen(&channel, &shared))?
+    };
+    let lan_uplink = &orders.ports;
+    match lan_uplink {
+        [Device::Socket(lan), Device::Socket(uplink)] => {
+            let open =
+                |path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
+            let ports = vec![[open(lan)?, open(uplink)?]];
+            let infos = ["lan", "uplink"].iter().zip(lan_uplink).map(|(name, device)| PortInfo {
+                name: (*name).into(),
+                device: device.to_string(),
+                driver: "unix socket".into(),
+                mac: None,
+            });
+            bridge_all(channel, &shared, ports, infos.collect(), &orders.settings, orders.lcores)?;
+        }
+        [a, b] => {
+            let device = if a.needs_dpdk() { a } else { b };
+            return Err(NeedsDpdk(device.clone()).into());
+        }
+    }
+    // The listener ends with the process: it waits for a guard that has nothing more to say.
+    drop(listener);
+    Ok(())
+}
+
+/// Runs one lcore for each pair of ports, until told to stop.
+fn bridge_all<P: Port + Send>(
+    channel: &Channel,
+    shared: &Shared,
+    ports: Vec<[P; 2]>,
+    infos: Vec<PortInfo>,
+    settings: &Dataplane,
+    lcores: Vec<(EventRing, StatsPage)>,
+) -> Result<()>
+where
+    P::Frame: Send,
+{
+    if ports.len() != lcores.len() || lcores.len() != settings.lcores.len() {
+        bail!(
+            "{} lcores are configured, {} can be served by these ports",
+            settings.lcores.len(),
+            ports.len()
+        );
+    }
+    let (ready, started) = mpsc::channel();
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (i, ((ports, (ring, page)), cpu)) in
+            ports.into_iter().zip(lcores).zip(&settings.lcores).enumerate()
+        {
+            let (ready, cpu) = (ready.clone(), *cpu);
+            let run = move || -> Result<()> {
+                pin(cpu)?;
+                let bridge = Bridge::new(ports, ring.producer(), page.writer(), settings);
+                _ = ready.send(());
+                bridge.run(&shared.policy, &shared.stop);
+                Ok(())
+            };
+            threads.push(thread::Builder::new().name(format!("lcore-{i}")).spawn_scoped(scope, run)?);
+        }
+        drop(ready);
+        if started.iter().take(threads.len()).count() == threads.len() {
+            channel.send(&FromDataplane::Up { ports: infos, confinement: "none".into() }, &[])?;
+            info!(lcores = threads.len(), "forwarding");
+        } else {
+            shared.stop.store(true, Ordering::Relaxed);
+        }
+        for thread in threads {
+            match thread.join() {
+                Ok(ended) => ended?,
+                Err(_) => bail!("an lcore panicked"),
+            }
+        }
+        Ok(())
+    })
+}
+
+fn take_orders(channel: &Channel) -> Result<Orders> {
+    let (mut start, mut lcores, mut policy) = (None, Vec::new(), None);
+    loop {
+        let received = channel.receive::<ToDataplane>()?.context("the guard is gone")?;
+        match received.message {
+            ToDataplane::Start { ports, dataplane } => start = Some((ports, dataplane)),
+            ToDataplane::Lcore => {
+                let [ring, page] = <[OwnedFd; 2]>::try_from(received.fds)
+                    .map_err(|fds| anyhow::anyhow!("an lcore with {} descriptors", fds.len()))?;
+                lcores.push((
+                    EventRing::attach(ring).context("the event ring")?,
+                    StatsPage::attach(page).context("the stats page")?,
+                ));
+            }
+            ToDataplane::Policy(id) => policy = Some((id, received.fds)),
+            ToDataplane::Go => break,
+            ToDataplane::Stop => bail!("told to stop before the start"),
+        }
+    }
+    let (ports, settings) = start.context("the guard did not say what to be")?;
+    Ok(Orders { ports, settings, lcores, policy })
+}
+
+/// Hears the guard while the lcores run.
+fn listen(channel: &Channel, shared: &Shared) {
+    loop {
+        match channel.receive::<ToDataplane>() {
+            Ok(Some(received)) => match received.message {
+                ToDataplane::Policy(id) => {
+                    if let Err(e) = take_policy(channel, shared, &id, received.fds) {
+                        error!("answering the guard: {e:#}");
+                    }
+                }
+                ToDataplane::Stop => shared.stop.store(true, Ordering::Relaxed),
+                other => error!("the guard said {other:?} at the wrong time"),
+            },
+            // Without a guard the kernel ends this process; until then it goes on forwarding.
+            Ok(None) => return,
+            Err(e) => {
+                error!("hearing the guard: {e}");
+                return;
+            }
+        }
+    }
+}
+
+/// Validates a policy and publishes it; a policy that is refused is named to the guard, and the one before stays.
+fn take_policy(channel: &Channel, shared: &Shared, id: &PolicyId, fds: Vec<OwnedFd>) -> Result<()> {
+    match validate(fds) {
+        Ok(verdicts) => shared.policy.publish(verdicts),
+        Err(e) => channel.send(&FromDataplane::Refused { epoch: id.epoch, why: format!("{e:#}") }, &[])?,
+    }
+    Ok(())
+}
+
+fn validate(fds: Vec<OwnedFd>) -> Result<Verdicts> {
+    let [table, matrix] = <[OwnedFd; 2]>::try_from(fds)
+        .map_err(|fds| anyhow::anyhow!("a policy with {} descriptors", fds.len()))?;
+    let _table = handover::open(table, MAX_TABLE).context("the signature table")?;
+    let matrix = handover::open(matrix, MAX_MATRIX).context("the verdict matrix")?;
+    let matrix = VerdictMatrix::from_bytes(&matrix).context("the verdict matrix")?;
+    Ok(Verdicts { hash: matrix.hash(), matrix: Arc::new(matrix) })
+}
+
+/// Ties the calling thread to a CPU.
+fn pin(cpu: u32) -> Result<()> {
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(cpu as usize);
+    rustix::thread::sched_setaffinity(None, &cpus)
+        .with_context(|| format!("CPU {cpu} of `dataplane.lcores` can't be used (`lscpu -e` lists the CPUs)"))
+}
