@@ -59,7 +59,7 @@ pub struct Meta {
     pub tier: Tier,
     /// Who says so: a file of a public repository, a document, `maintainers`.
     pub source: String,
-    /// SPDX identifier of the licence of that source.
+    /// SPDX identifier of the licence that the entry is given under.
     pub licence: String,
     /// When it was added here.
     pub added: Date,
@@ -78,7 +78,7 @@ pub struct Service {
     pub category: Category,
     /// What people call it, in its own languages.
     pub title: String,
-    /// Where it is used: two-letter country codes joined by `/`, or `world`.
+    /// Where it is used: country codes, or areas such as `EU` and `world`, joined by `/`.
     pub region: String,
 }
 

@@ -94,7 +94,7 @@ pub struct EntryInfo<'a> {
     pub tier: Tier,
     /// Who says so.
     pub source: &'a str,
-    /// SPDX identifier of the licence of that source.
+    /// SPDX identifier of the licence that the entry is given under.
     pub licence: &'a str,
     /// When it was added.
     pub added: Date,
