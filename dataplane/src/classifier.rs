@@ -290,9 +290,9 @@ impl<S: FlowSink> Classifier<S> {
         number: u64,
     ) -> Action {
         let mut found = self.table.find(&key, place);
-        if let (Some(id), Transport::Tcp(tcp)) = (found, &packet.transport)
-            && tcp.has(flag::SYN)
-            && !tcp.has(flag::ACK)
+        if let (Some(id), Transport::Tcp { flags }) = (found, packet.transport)
+            && flags & (flag::SYN | flag::ACK) == flag::SYN
+            && let Some(tcp) = packet.tcp(bytes)
             && self.is_reuse(id, from_low, tcp.seq)
         {
             self.end(id);
@@ -324,15 +324,20 @@ impl<S: FlowSink> Classifier<S> {
         }
         let Some(hot) = self.table.get(id) else { return Action::Forward };
         let (stage, action) = (hot.stage, hot.action());
-        match &packet.transport {
-            Transport::Tcp(tcp) => {
-                if tcp.flags & (flag::FIN | flag::RST | flag::SYN) != 0 {
-                    self.tcp_control(id, side, packet, tcp, bytes);
+        match packet.transport {
+            Transport::Tcp { flags } => {
+                let control = flags & (flag::FIN | flag::RST | flag::SYN) != 0;
+                if stage == Stage::Settled && !control {
+                    return action;
+                }
+                let Some(tcp) = packet.tcp(bytes) else { return action };
+                if control {
+                    self.tcp_control(id, side, packet, &tcp, bytes);
                 }
                 if stage == Stage::Settled {
                     return action;
                 }
-                self.tcp_inspect(id, side, packet, tcp, bytes, number);
+                self.tcp_inspect(id, side, packet, &tcp, bytes, number);
             }
             Transport::Udp => {
                 if stage == Stage::Settled {
@@ -425,7 +430,7 @@ impl<S: FlowSink> Classifier<S> {
         };
         self.counters.flows_opened[0] += 1;
         let idle = match packet.transport {
-            Transport::Tcp(_) => self.options.idle.tcp_unanswered,
+            Transport::Tcp { .. } => self.options.idle.tcp_unanswered,
             Transport::Udp => self.options.idle.udp_unanswered,
         };
         self.wheel.arm(id, (self.now_ns + u64::from(idle) * 1_000_000).div_ceil(1_000_000_000));

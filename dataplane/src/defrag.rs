@@ -251,7 +251,9 @@ impl Defrag {
         lost: &mut dyn FnMut(Lost<'_>),
     ) -> Placed {
         self.counters.fragments += 1;
-        if !self.is_useful(fragment) || !ipv4_header_ok(bytes, fragment.l3_at) {
+        // Captures whose addresses were rewritten have no header checksum that fits.
+        let sound = self.parse.capture || ipv4_header_ok(bytes, fragment.l3_at, &self.parse);
+        if !sound || !self.is_useful(fragment) {
             self.counters.ignored += 1;
             return Placed::Ignored;
         }

@@ -15,8 +15,10 @@ pub struct Addr(pub [u8; 16]);
 
 impl Addr {
     /// An IPv4 address.
+    #[inline]
     pub const fn v4(a: [u8; 4]) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, a[0], a[1], a[2], a[3]])
+        // As one number: sixteen bytes would be stored piece by piece.
+        Self((0xfffe << 32 | u32::from_be_bytes(a) as u128).to_be_bytes())
     }
 
     /// Whether it is an IPv4 address.
@@ -53,6 +55,11 @@ impl Vlans {
     /// No tag.
     pub const NONE: Self = Self { ids: [0; 3], len: 0 };
 
+    /// One tag.
+    pub const fn one(id: u16) -> Self {
+        Self { ids: [id & 0x0fff, 0, 0], len: 1 }
+    }
+
     /// The VLAN ids (12 bits each), outermost first.
     pub fn ids(&self) -> &[u16] {
         self.ids.get(..usize::from(self.len)).unwrap_or_default()
@@ -71,7 +78,8 @@ impl Vlans {
     }
 }
 
-/// TCP header fields that the inspectors need (RFC 9293 section 3.1).
+/// The TCP header fields that only flows without a verdict are looked at for (RFC 9293 section 3.1): see
+/// [`Packet::tcp`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// Sequence number.
@@ -102,6 +110,44 @@ pub mod flag {
 }
 
 impl Tcp {
+    /// Reads a header: the fixed part and the options.
+    fn read(header: &[u8]) -> Option<Self> {
+        let (h, options) = header.split_first_chunk::<20>()?;
+        let mut tcp = Self {
+            seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+            ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+            flags: h[13],
+            window: u16::from_be_bytes([h[14], h[15]]),
+            urgent: u16::from_be_bytes([h[18], h[19]]),
+            ts_val: None,
+            md5: false,
+        };
+        tcp.read_options(options);
+        Some(tcp)
+    }
+
+    /// Notes the two options that tell a decoy from a segment of the flow. Stops at the first option that can't be
+    /// walked, as endpoints do: the segment stays valid.
+    fn read_options(&mut self, mut options: &[u8]) {
+        loop {
+            options = match options {
+                [1, rest @ ..] => rest,
+                [kind @ 2..=255, len @ 2..=255, ..] => {
+                    let Some((option, rest)) = options.split_at_checked(usize::from(*len)) else { return };
+                    match (kind, option) {
+                        (8, [_, 10, a, b, c, d, ..]) => {
+                            self.ts_val = Some(u32::from_be_bytes([*a, *b, *c, *d]));
+                        }
+                        (19, [_, 18, ..]) => self.md5 = true,
+                        _ => {}
+                    }
+                    rest
+                }
+                _ => return,
+            };
+        }
+    }
+
     /// Whether all of these flags are set.
     pub const fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
@@ -238,11 +284,14 @@ impl TunnelKind {
     }
 }
 
-/// The transport header.
+/// The transport protocol, and what of its header every frame is looked at for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP.
-    Tcp(Tcp),
+    Tcp {
+        /// The flag byte: see [`flag`].
+        flags: u8,
+    },
     /// UDP.
     Udp,
 }
@@ -251,8 +300,17 @@ impl Packet {
     /// The transport protocol.
     pub const fn l4(&self) -> L4 {
         match self.transport {
-            Transport::Tcp(_) => L4::Tcp,
+            Transport::Tcp { .. } => L4::Tcp,
             Transport::Udp => L4::Udp,
+        }
+    }
+
+    /// Reads the rest of the TCP header, given the bytes that the offsets count in. `None` for UDP, and for first
+    /// fragments that end before their header does.
+    pub fn tcp(&self, bytes: &[u8]) -> Option<Tcp> {
+        match self.transport {
+            Transport::Tcp { .. } => Tcp::read(bytes.get(self.l4_at as usize..self.payload_at as usize)?),
+            Transport::Udp => None,
         }
     }
 
@@ -293,7 +351,7 @@ mod tests {
 
     #[test]
     fn addresses_keep_their_family() {
-        for ip in ["192.0.2.1", "2001:db8::1", "::"] {
+        for ip in ["192.0.2.1", "2001:db8::1", "::", "::ffff:192.0.2.1"] {
             let ip: IpAddr = ip.parse().unwrap();
             assert_eq!(Addr::from(ip).ip(), ip);
             assert_eq!(Addr::from(ip).is_v4(), ip.is_ipv4());

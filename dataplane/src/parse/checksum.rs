@@ -3,7 +3,7 @@
 //! Parsing doesn't check them itself: they cost more than all the rest and matter only while a flow has no name.
 
 use super::ParseOptions;
-use crate::packet::{Packet, Transport};
+use crate::packet::{Addr, Packet, Transport};
 
 /// What a transport checksum says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,14 @@ pub enum Checksum {
 }
 
 /// Whether the header checksum of the IPv4 header at `l3_at` fits (RFC 791). True for IPv6 and where there is no
-/// header ([`crate::packet::NO_HEADER`]): nothing to fail.
-pub fn ipv4_header_ok(bytes: &[u8], l3_at: u32) -> bool {
-    match bytes.get(l3_at as usize..) {
-        Some(header @ [first, ..]) if first >> 4 == 4 => {
-            header.get(..usize::from(first & 0x0f) * 4).is_some_and(|h| fold(sum(h)) == 0xffff)
+/// header ([`crate::packet::NO_HEADER`]): nothing to fail. With [`ParseOptions::capture`], a checksum of 0 is one
+/// that the NIC would have filled in.
+pub fn ipv4_header_ok(bytes: &[u8], l3_at: u32, options: &ParseOptions) -> bool {
+    let Some(header) = bytes.get(l3_at as usize..) else { return true };
+    match header {
+        [first, _, _, _, _, _, _, _, _, _, c0, c1, ..] if first >> 4 == 4 => {
+            options.capture && [*c0, *c1] == [0, 0]
+                || header.get(..usize::from(first & 0x0f) * 4).is_some_and(|h| fold(sum(h)) == 0xffff)
         }
         _ => true,
     }
@@ -38,7 +41,7 @@ pub fn l4_checksum(packet: &Packet, bytes: &[u8]) -> Checksum {
     let end = packet.payload_at as usize + packet.payload_wire_len as usize;
     let Some(segment) = bytes.get(start..end) else { return Checksum::Unknown };
     let (number, at) = match packet.transport {
-        Transport::Tcp(_) => (6u64, 16),
+        Transport::Tcp { .. } => (6u64, 16),
         Transport::Udp => (17, 6),
     };
     let Some(field) = segment.get(at..).and_then(|s| s.first_chunk()).map(|f| u16::from_be_bytes(*f)) else {
@@ -47,8 +50,9 @@ pub fn l4_checksum(packet: &Packet, bytes: &[u8]) -> Checksum {
     if field == 0 && packet.transport == Transport::Udp && packet.src.is_v4() {
         return Checksum::Absent;
     }
-    // The prefix of a mapped IPv4 address sums to 0xffff, which is zero in one's complement: no case apart.
-    let pseudo = sum(&packet.src.0) + sum(&packet.dst.0) + number + segment.len() as u64;
+    let addresses = if packet.src.is_v4() { 12 } else { 0 };
+    let of = |addr: &Addr| sum(addr.0.get(addresses..).unwrap_or_default());
+    let pseudo = of(&packet.src) + of(&packet.dst) + number + segment.len() as u64;
     if fold(pseudo + sum(segment)) == 0xffff {
         Checksum::Good
     } else if field == fold(pseudo) {

@@ -4,7 +4,7 @@
 //! is not seen by this one either.
 
 use super::view::{Short, View};
-use super::{Fragment, Ip, Next, OpaqueKind, Parsed, Walk, transport};
+use super::{Ip, Next, OpaqueKind, Place, Walk, transport};
 use crate::packet::{Addr, TunnelKind};
 use glassgate_policy::Reason;
 
@@ -32,7 +32,7 @@ mod proto {
     pub(super) const ETHERNET: u8 = 143;
 }
 
-const MALFORMED: Next = Next::Done(Parsed::Malformed(Reason::MalformedL3));
+const MALFORMED: Next = Next::Malformed(Reason::MalformedL3);
 
 /// Whether the number is that of an extension header: running out of bytes in one is a bad IP header.
 pub(super) const fn is_extension(number: u8) -> bool {
@@ -46,6 +46,56 @@ pub(super) fn either(view: &mut View<'_>) -> Result<Next, Short> {
         4 => Next::Ipv4,
         6 => Next::Ipv6,
         _ => MALFORMED,
+    })
+}
+
+/// An IP header that is followed by nothing but the transport.
+pub(super) struct Plain<'a> {
+    pub(super) src: Addr,
+    pub(super) dst: Addr,
+    pub(super) ttl: u8,
+    pub(super) number: u8,
+    /// Length of the header.
+    pub(super) header: u32,
+    /// All that the IP length allows.
+    pub(super) l4: &'a [u8],
+}
+
+/// IPv4 without options or fragments.
+#[inline(always)]
+pub(super) fn plain_v4(rest: &[u8]) -> Option<Plain<'_>> {
+    let h: &[u8; 20] = rest.first_chunk()?;
+    let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
+    // Version 4 with 5 words; offset and more-fragments zero.
+    if h[0] != 0x45 || (h[6] & 0x3f) | h[7] != 0 {
+        return None;
+    }
+    Some(Plain {
+        src: Addr::v4([h[12], h[13], h[14], h[15]]),
+        dst: Addr::v4([h[16], h[17], h[18], h[19]]),
+        ttl: h[8],
+        number: h[9],
+        header: 20,
+        l4: rest.get(20..total)?,
+    })
+}
+
+/// IPv6 without extension headers; those have numbers that are not TCP or UDP.
+#[inline(always)]
+pub(super) fn plain_v6(rest: &[u8]) -> Option<Plain<'_>> {
+    let (h, rest) = rest.split_first_chunk::<40>()?;
+    if h[0] >> 4 != 6 {
+        return None;
+    }
+    let (_, addresses) = h.split_first_chunk::<8>()?;
+    let (src, dst) = addresses.split_first_chunk::<16>()?;
+    Some(Plain {
+        src: Addr(*src),
+        dst: Addr(*dst.first_chunk()?),
+        ttl: h[7],
+        number: h[6],
+        header: 40,
+        l4: rest.get(..usize::from(u16::from_be_bytes([h[4], h[5]])))?,
     })
 }
 
@@ -85,7 +135,7 @@ pub(super) fn v4(view: &mut View<'_>, state: &mut Walk<'_>) -> Result<Next, Shor
         view.limit(view.wire_left() - odd);
     }
     let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
-    Ok(fragment(view, state, number, id, offset, more))
+    Ok(part(view, Place { number, id, offset, more }))
 }
 
 /// Ends the packet where its IP length says. False when that is beyond the frame, which endpoints discard and
@@ -142,7 +192,7 @@ pub(super) fn v6(view: &mut View<'_>, state: &mut Walk<'_>) -> Result<Next, Shor
 pub(super) fn protocol(view: &mut View<'_>, state: &mut Walk<'_>, number: u8) -> Result<Next, Short> {
     let v6 = state.ip.v6;
     Ok(match number {
-        proto::TCP => transport::tcp(view, state)?,
+        proto::TCP => transport::tcp(view)?,
         proto::UDP => transport::udp(view, state)?,
         proto::HOP_BY_HOP | proto::DESTINATION if v6 => options(view, state, number)?,
         proto::ROUTING if v6 => routing(view, state)?,
@@ -160,15 +210,15 @@ pub(super) fn protocol(view: &mut View<'_>, state: &mut Walk<'_>, number: u8) ->
             next
         }
         proto::GRE => Next::Gre,
-        proto::ESP => Next::Done(Parsed::Tunnel(TunnelKind::Esp)),
-        proto::L2TP => Next::Done(Parsed::Tunnel(TunnelKind::L2tpv3)),
+        proto::ESP => Next::Tunnel(TunnelKind::Esp),
+        proto::L2TP => Next::Tunnel(TunnelKind::L2tpv3),
         _ => Next::Opaque(OpaqueKind::IpProtocol),
     })
 }
 
 /// Goes on with the content of a tunnel, or ends with its kind.
 pub(super) fn enter(state: &mut Walk<'_>, kind: TunnelKind, inner: Next) -> Next {
-    if state.enter() { inner } else { Next::Done(Parsed::Tunnel(kind)) }
+    if state.enter() { inner } else { Next::Tunnel(kind) }
 }
 
 /// Counts an extension header and goes on behind it.
@@ -232,7 +282,7 @@ fn fragment_header(view: &mut View<'_>, state: &mut Walk<'_>) -> Result<Next, Sh
         return Ok(MALFORMED);
     }
     let id = u32::from_be_bytes([i0, i1, i2, i3]);
-    Ok(fragment(view, state, next, id, offset, more))
+    Ok(part(view, Place { number: next, id, offset, more }))
 }
 
 /// Authentication header, RFC 4302 section 2: walked in both families, since it hides nothing.
@@ -242,25 +292,7 @@ fn authentication(view: &mut View<'_>, state: &mut Walk<'_>) -> Result<Next, Sho
     Ok(behind(state, next))
 }
 
-fn fragment(view: &View<'_>, state: &Walk<'_>, number: u8, id: u32, offset: u32, more: bool) -> Next {
-    let wire_len = view.wire_left() as u32;
-    if wire_len == 0 || offset + wire_len > u32::from(u16::MAX) {
-        return MALFORMED;
-    }
-    Next::Done(Parsed::Fragment(Fragment {
-        vlans: state.vlans,
-        src: state.ip.src,
-        dst: state.ip.dst,
-        v6: state.ip.v6,
-        proto: number,
-        id,
-        offset,
-        more,
-        ttl: state.ip.ttl,
-        depth: state.depth,
-        l3_at: state.ip.at,
-        payload_at: view.at() as u32,
-        payload_len: view.rest().len() as u32,
-        payload_wire_len: wire_len,
-    }))
+fn part(view: &View<'_>, place: Place) -> Next {
+    let len = view.wire_left() as u32;
+    if len == 0 || place.offset + len > u32::from(u16::MAX) { MALFORMED } else { Next::Part(place) }
 }

@@ -4,6 +4,10 @@ use super::view::{Short, View};
 use super::{Next, OpaqueKind, Walk};
 use crate::port::Link;
 
+pub(super) const IPV4: u16 = ether_type::IPV4;
+pub(super) const IPV6: u16 = ether_type::IPV6;
+pub(super) const VLAN: u16 = ether_type::VLAN;
+
 mod ether_type {
     pub(super) const IPV4: u16 = 0x0800;
     pub(super) const ARP: u16 = 0x0806;

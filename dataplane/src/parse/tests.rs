@@ -130,7 +130,8 @@ fn plain_tcp() {
     assert_eq!((p.src_port, p.dst_port, p.ttl), (12345, 443, 64));
     assert_eq!((p.l3_at, p.l4_at, p.payload_at), (14, 34, 54));
     assert_eq!(p.payload(&frame), b"GET /");
-    let Transport::Tcp(tcp) = p.transport else { panic!("{p:?}") };
+    assert_eq!(p.transport, Transport::Tcp { flags: flag::ACK | flag::PSH });
+    let tcp = p.tcp(&frame).unwrap();
     assert_eq!((tcp.seq, tcp.ack, tcp.window), (9, 8, 0x2000));
     assert!(tcp.has(flag::ACK | flag::PSH) && !tcp.has(flag::SYN));
 }
@@ -152,7 +153,7 @@ fn the_plain_way_agrees_with_the_general_one() {
             frame.resize(frame.len() + padding, 0xee);
             let plain = plain(&frame).expect("is plain");
             let general = walk(View::new(&frame, frame.len()), Walk::new(&LIVE), link::first(Link::Ethernet));
-            assert_eq!(Parsed::Packet(plain), general);
+            assert_eq!(plain, general);
             assert_eq!(read(&frame, &LIVE), general);
         }
     }
@@ -252,7 +253,7 @@ fn tcp_options() {
     ] {
         let frame = eth(0x0800, &ip4(6, &tcp_with(&options, b"data")));
         let p = packet(&frame);
-        let Transport::Tcp(tcp) = p.transport else { panic!("{p:?}") };
+        let tcp = p.tcp(&frame).unwrap();
         assert_eq!((tcp.ts_val, tcp.md5), (ts_val, md5), "{options:?}");
         assert_eq!(p.payload(&frame), b"data");
     }
@@ -275,4 +276,60 @@ fn ipv4_options() {
             other => assert!(!good && other == Parsed::Malformed(Reason::MalformedL3), "{options:?}"),
         }
     }
+}
+
+/// Fills in the transport checksum of a frame whose transport header begins at `l4`.
+fn with_sum(mut frame: Vec<u8>, l4: usize, field: usize) -> Vec<u8> {
+    let p = packet(&frame);
+    let number = if field == 16 { 6u8 } else { 17 };
+    let addresses: Vec<u8> = match (p.src.ip(), p.dst.ip()) {
+        (std::net::IpAddr::V4(a), std::net::IpAddr::V4(b)) => [a.octets(), b.octets()].concat(),
+        (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) => [a.octets(), b.octets()].concat(),
+        mixed => panic!("{mixed:?}"),
+    };
+    let len = p.payload_at as usize + p.payload_len as usize - l4;
+    let pseudo = cat(&[&addresses, &[0, number], &be(len), &frame[l4..l4 + len]]);
+    let sum = !ones(&pseudo);
+    frame[l4 + field..l4 + field + 2].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+#[test]
+fn checksums() {
+    let mut padded = with_sum(eth(0x0800, &ip4(6, &tcp(b"odd"))), 34, 16);
+    padded.resize(70, 0xaa);
+    for good in [
+        padded,
+        with_sum(eth(0x0800, &ip4(17, &udp(b"even"))), 34, 6),
+        with_sum(eth(0x86dd, &ip6(6, &tcp(b"abc"))), 54, 16),
+        with_sum(eth(0x86dd, &ip6(17, &udp(b""))), 54, 6),
+    ] {
+        let p = packet(&good);
+        assert_eq!(l4_checksum(&p, &good), Checksum::Good);
+        assert!(ipv4_header_ok(&good, p.l3_at, &LIVE));
+        for at in [p.l3_at + 15, p.l4_at, p.l4_at + 5] {
+            let mut bad = good.clone();
+            bad[at as usize] ^= 0x10;
+            let Parsed::Packet(p) = read(&bad, &LIVE) else { continue };
+            assert_eq!(l4_checksum(&p, &bad), Checksum::Bad, "byte {at}");
+            assert!(!l4_checksum_ok(&p, &bad, &LIVE) && !l4_checksum_ok(&p, &bad, &CAPTURE));
+            assert_eq!(ipv4_header_ok(&bad, p.l3_at, &LIVE), !p.src.is_v4() || at >= p.l4_at);
+        }
+        let cut = Packet { payload_wire_len: p.payload_wire_len + 100, ..p };
+        assert_eq!(l4_checksum(&cut, &good), Checksum::Unknown);
+    }
+    let none = eth(0x0800, &ip4(17, &udp(b"x")));
+    assert_eq!(l4_checksum(&packet(&none), &none), Checksum::Absent);
+    let none = eth(0x86dd, &ip6(17, &udp(b"x")));
+    assert_eq!(l4_checksum(&packet(&none), &none), Checksum::Bad, "IPv6 requires one");
+    // What a sending host leaves to its NIC: the pseudo header's sum, not inverted.
+    let mut partial = eth(0x0800, &ip4(6, &tcp(b"x")));
+    let sum = ones(&cat(&[&A4, &B4, &[0, 6, 0, 21]]));
+    partial[50..52].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(l4_checksum(&packet(&partial), &partial), Checksum::Partial);
+    assert!(l4_checksum_ok(&packet(&partial), &partial, &CAPTURE));
+    assert!(!l4_checksum_ok(&packet(&partial), &partial, &LIVE));
+    let mut blank = partial;
+    blank[24..26].fill(0);
+    assert!(ipv4_header_ok(&blank, 14, &CAPTURE) && !ipv4_header_ok(&blank, 14, &LIVE));
 }

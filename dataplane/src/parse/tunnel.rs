@@ -2,7 +2,7 @@
 
 use super::ip::enter;
 use super::view::{Short, View};
-use super::{Next, OpaqueKind, Parsed, Walk};
+use super::{Next, OpaqueKind, Walk};
 use crate::packet::TunnelKind;
 use glassgate_policy::Reason;
 
@@ -61,7 +61,7 @@ fn looks_like(kind: TunnelKind, view: &View<'_>) -> bool {
     let left = view.wire_left();
     match (kind, view.rest()) {
         (TunnelKind::Vxlan, [flags, _, _, _, _, _, _, last, ..]) => {
-            left >= 8 + 14 && flags & 0x08 != 0 && *last == 0
+            left >= 8 + 20 && flags & 0x08 != 0 && *last == 0
         }
         (TunnelKind::Geneve, [version, _, p0, p1, _, _, _, last, ..]) => {
             version >> 6 == 0
@@ -106,12 +106,13 @@ pub(super) fn udp(view: &mut View<'_>, state: &mut Walk<'_>, kind: TunnelKind) -
     }
 }
 
-/// RFC 7348 section 5; the next-protocol field of VXLAN-GPE when its flag is set.
+/// RFC 7348 section 5. VXLAN-GPE names what follows in the fourth byte, which is part of a group id under the
+/// first flag and else reserved as 0; some senders forget the flag that announces it.
 fn vxlan(view: &mut View<'_>) -> Result<Next, Short> {
     let [flags, _, _, next, ..] = *view.take::<8>()?;
-    Ok(match (flags & 0x04, next) {
-        (0x04, 1) => Next::Ipv4,
-        (0x04, 2) => Next::Ipv6,
+    Ok(match (flags & 0x80, next) {
+        (0, 1) => Next::Ipv4,
+        (0, 2) => Next::Ipv6,
         _ => Next::Ethernet,
     })
 }
@@ -250,7 +251,7 @@ fn gre_header(view: &mut View<'_>, state: &mut Walk<'_>) -> Result<Next, Short> 
         return Ok(Next::Ppp);
     }
     if version & 0x07 != 0 {
-        return Ok(Next::Done(Parsed::Malformed(Reason::MalformedL3)));
+        return Ok(Next::Malformed(Reason::MalformedL3));
     }
     if flags & (CHECKSUM | ROUTING) != 0 {
         view.skip(4)?;

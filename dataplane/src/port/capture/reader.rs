@@ -1,4 +1,4 @@
-//! Reads pcap and pcapng, told apart by their first bytes.
+//! Reads pcap, pcapng and snoop (RFC 1761), told apart by their first bytes.
 
 use super::{CapturedFrame, Source};
 use crate::port::Link;
@@ -22,7 +22,7 @@ pub enum OpenError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The first bytes are not those of a capture.
-    #[error("not a pcap or pcapng file: it begins with {0:02x?}")]
+    #[error("not a pcap, pcapng or snoop file: it begins with {0:02x?}")]
     NotACapture(Vec<u8>),
 }
 
@@ -61,6 +61,7 @@ pub struct CaptureReader {
 enum Format {
     Pcap { big: bool, header: usize, nanoseconds: bool, swapped_lengths: SwappedLengths, link: Link },
     Pcapng { big: bool, interfaces: Vec<Interface> },
+    Snoop { link: Link },
 }
 
 /// Some ancient versions wrote the two lengths of a record in the other order.
@@ -127,7 +128,16 @@ impl CaptureReader {
         let whole = reader.need(24)?;
         let start = reader.peek(24.min(reader.filled));
         match start.first_chunk() {
-            Some([0x0a, 0x0d, 0x0d, 0x0a]) => {}
+            Some(&SECTION_HEADER) => {}
+            Some(b"snoo") if whole && start.starts_with(b"snoop\0\0\0\0\0\0\x02") => {
+                // Ethernet with a length or a type; the other numbers are not those of LINKTYPE.
+                let link = match u32_at(start, 12, true) {
+                    0 | 4 => Link::Ethernet,
+                    _ => Link::Other(u16::MAX),
+                };
+                reader.format = Format::Snoop { link };
+                reader.at += 16;
+            }
             Some(magic) if whole => {
                 let format = Format::pcap(*magic, start);
                 reader.format = format.ok_or_else(|| OpenError::NotACapture(magic.to_vec()))?;
@@ -201,7 +211,29 @@ impl CaptureReader {
         match &self.format {
             Format::Pcap { .. } => self.pcap_record(),
             Format::Pcapng { .. } => self.pcapng_block(),
+            Format::Snoop { .. } => self.snoop_record(),
         }
+    }
+
+    fn snoop_record(&mut self) -> io::Result<Option<Record>> {
+        const HEADER: usize = 24;
+        let Format::Snoop { link } = self.format else { return Ok(None) };
+        if !self.need(HEADER)? {
+            return Ok(None);
+        }
+        let h = self.peek(HEADER);
+        let [wire_len, len, record, _, seconds, micros] =
+            [0, 4, 8, 12, 16, 20].map(|at| u32_at(h, at, true) as usize);
+        if len > MAX_FRAME || record > MAX_FRAME || record < HEADER + len {
+            return Ok(Some(Record::Nonsense));
+        }
+        if !self.need(record)? {
+            return Ok(None);
+        }
+        let data = self.at + HEADER;
+        self.at += record;
+        let time = Some(seconds as u64 * 1_000_000_000 + micros as u64 * 1000);
+        Ok(Some(Record::Frame { data, len, wire_len, time, interface: 0, link }))
     }
 
     fn pcap_record(&mut self) -> io::Result<Option<Record>> {
