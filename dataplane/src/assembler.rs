@@ -145,6 +145,14 @@ impl<'a> Assembler<'a> {
         if filled == kept.len() {
             return out;
         }
+        if filled == 0 {
+            // The usual case, without a copy of the ranges.
+            if !self.ranges.add(start as u16, end as u16) {
+                return Inserted { overflow: true, ..out };
+            }
+            self.copy(start, end, start, kept);
+            return Inserted { new_bytes: true, ..out };
+        }
         let before = *self.ranges;
         if !self.ranges.add(start as u16, end as u16) {
             return Inserted { overflow: true, ..out };

@@ -25,7 +25,7 @@ use crate::inspect::tls::is_grease;
 /// The length of a fingerprint as text.
 pub const LEN: usize = 36;
 
-/// The most cipher suites, and the most extensions, of which a fingerprint is made. The registries hold fewer.
+/// The most cipher suites, extensions and signature algorithms of which a fingerprint is made. The registries hold fewer.
 const MAX_LIST: usize = 512;
 
 const SERVER_NAME: u16 = 0;
@@ -47,13 +47,11 @@ pub enum Transport {
 pub struct Ja4([u8; LEN]);
 
 /// The unhashed form of a fingerprint (`ja4_r`): the lists themselves. Printed with `Display`, without allocation.
-#[derive(Clone, Copy)]
 pub struct Raw<'a> {
     parts: Parts<'a>,
 }
 
 /// What both forms are made of.
-#[derive(Clone, Copy)]
 struct Parts<'a> {
     head: [u8; 10],
     ciphers: List,
@@ -64,7 +62,6 @@ struct Parts<'a> {
 }
 
 /// Values in ascending order.
-#[derive(Clone, Copy)]
 struct List {
     len: u16,
     values: [u16; MAX_LIST],
@@ -73,19 +70,19 @@ struct List {
 impl Ja4 {
     /// Fingerprints a ClientHello: the handshake message with its header, as
     /// [`crate::inspect::tls::ClientHello::message`] gives it. None for what is no ClientHello, or has more than 512
-    /// cipher suites or extensions.
+    /// cipher suites, extensions or signature algorithms.
     pub fn new(message: &[u8], transport: Transport) -> Option<Self> {
         let parts = Parts::new(message, transport)?;
         let mut out = [b'_'; LEN];
         let (head, hashes) = out.split_first_chunk_mut::<10>()?;
         *head = parts.head;
         let (ciphers, extensions) = hashes.split_first_chunk_mut::<13>()?;
-        let mut sum = Sum::default();
-        parts.ciphers.write(&mut sum).ok()?;
-        sum.end(ciphers.get_mut(1..)?);
-        let mut sum = Sum::default();
-        parts.write_extensions(&mut sum).ok()?;
-        sum.end(extensions.get_mut(1..)?);
+        let mut text = Text::default();
+        text.list(parts.ciphers.values());
+        text.hash(ciphers.get_mut(1..)?);
+        let mut text = Text::default();
+        parts.extensions_text(&mut text);
+        text.hash(extensions.get_mut(1..)?);
         Some(Self(out))
     }
 
@@ -115,10 +112,14 @@ impl fmt::Debug for Ja4 {
 impl fmt::Display for Raw<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.parts.head).unwrap_or_default())?;
-        f.write_str("_")?;
-        self.parts.ciphers.write(f)?;
-        f.write_str("_")?;
-        self.parts.write_extensions(f)
+        let mut text = Text::default();
+        text.push(b'_');
+        text.list(self.parts.ciphers.values());
+        text.push(b'_');
+        f.write_str(text.as_str())?;
+        let mut text = Text::default();
+        self.parts.extensions_text(&mut text);
+        f.write_str(text.as_str())
     }
 }
 
@@ -159,6 +160,9 @@ impl<'a> Parts<'a> {
                 extensions.push(kind)?;
             }
         }
+        if signatures.len() > 2 * MAX_LIST {
+            return None;
+        }
         ciphers.sort();
         extensions.sort();
         let transport = match transport {
@@ -172,14 +176,13 @@ impl<'a> Parts<'a> {
         Some(Self { head, ciphers, extensions, signatures })
     }
 
-    fn write_extensions(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        self.extensions.write(out)?;
-        let mut separator = "_";
-        for algorithm in pairs(self.signatures).filter(|algorithm| !is_grease(*algorithm)) {
-            write!(out, "{separator}{algorithm:04x}")?;
-            separator = ",";
+    fn extensions_text(&self, text: &mut Text) {
+        text.list(self.extensions.values());
+        let mut algorithms = pairs(self.signatures).filter(|algorithm| !is_grease(*algorithm)).peekable();
+        if algorithms.peek().is_some() {
+            text.push(b'_');
+            text.list(algorithms);
         }
-        Ok(())
     }
 }
 
@@ -200,47 +203,64 @@ impl List {
         self.values.get_mut(..usize::from(self.len)).unwrap_or_default().sort_unstable();
     }
 
-    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        let mut separator = "";
-        for value in self.values.get(..usize::from(self.len)).unwrap_or_default() {
-            write!(out, "{separator}{value:04x}")?;
-            separator = ",";
-        }
-        Ok(())
+    fn values(&self) -> impl Iterator<Item = u16> + '_ {
+        self.values.get(..usize::from(self.len)).unwrap_or_default().iter().copied()
     }
 }
 
-/// A running hash that text can be written to.
-struct Sum {
-    context: digest::Context,
-    empty: bool,
+/// Lists of four hex digits and a comma: room for two of the longest.
+struct Text {
+    len: usize,
+    bytes: [u8; 2 * MAX_LIST * 5],
 }
 
-impl Default for Sum {
+impl Default for Text {
     fn default() -> Self {
-        Self { context: digest::Context::new(&digest::SHA256), empty: true }
+        Self { len: 0, bytes: [0; 2 * MAX_LIST * 5] }
     }
 }
 
-impl Sum {
+impl Text {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            (*slot, self.len) = (byte, self.len + 1);
+        }
+    }
+
+    fn list(&mut self, values: impl Iterator<Item = u16>) {
+        let mut first = true;
+        for value in values {
+            if !first {
+                self.push(b',');
+            }
+            first = false;
+            let [high, low] = value.to_be_bytes();
+            let digits = [hex(high >> 4), hex(high & 15), hex(low >> 4), hex(low & 15)];
+            if let Some(slot) = self.bytes.get_mut(self.len..self.len + digits.len()) {
+                slot.copy_from_slice(&digits);
+                self.len += digits.len();
+            }
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
     /// Twelve hex digits; twelve zeros for nothing at all.
-    fn end(self, into: &mut [u8]) {
-        if self.empty {
+    fn hash(&self, into: &mut [u8]) {
+        if self.len == 0 {
             into.fill(b'0');
             return;
         }
-        let sum = self.context.finish();
+        let sum = digest::digest(&digest::SHA256, self.as_bytes());
         for (pair, byte) in into.chunks_exact_mut(2).zip(sum.as_ref()) {
             pair.copy_from_slice(&[hex(byte >> 4), hex(byte & 15)]);
         }
-    }
-}
-
-impl fmt::Write for Sum {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.empty &= text.is_empty();
-        self.context.update(text.as_bytes());
-        Ok(())
     }
 }
 

@@ -203,6 +203,7 @@ pub fn datagram(
     match payload.first() {
         None => return Probe::NotThis,
         Some(first) if first & 0x80 == 0 => return short_or_gquic(payload, client, state),
+        Some(_) if gquic::has_long_header(payload) => return gquic_clear(payload, client, state),
         Some(_) => {}
     }
     let mut rest = payload;
@@ -221,7 +222,6 @@ pub fn datagram(
                 state.set(UNKNOWN_VERSION);
                 version::FOR_RESERVED.map(Some)
             }
-            Family::Gquic => return gquic_clear(payload, client, state),
             Family::Unknown if !recognized && long.is_plausible(payload.len()) => {
                 state.set(UNKNOWN_VERSION);
                 recognized = true;

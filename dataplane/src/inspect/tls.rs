@@ -234,20 +234,21 @@ fn read_hello(stream: &[u8], scratch: &mut Scratch, after_retry: bool) -> Probe<
         }
     };
     let body = at + RECORD_HEADER;
-    match *stream.get(body..).unwrap_or_default() {
+    let message = stream.get(body..).unwrap_or_default();
+    match message.get(..len.min(message.len())).unwrap_or_default() {
         [] => return need(body + 1),
+        // An encrypted record can begin with the byte 1 too; a hello goes on with its version.
+        [CLIENT_HELLO, _, _, _, major, ..] if *major != 3 => return broken(at),
         [CLIENT_HELLO, ..] => {}
         _ => return broken(at),
     }
     // Fast path: the message lies within this record.
-    if let [_, l0, l1, l2, ..] = *stream.get(body..).unwrap_or_default() {
+    if let [_, l0, l1, l2, ..] = *message {
         let message_len = MESSAGE_HEADER + u24(l0, l1, l2);
-        if message_len <= len && len >= MESSAGE_HEADER {
+        if message_len <= len {
             let end = body + message_len;
-            return match stream.get(body..end) {
+            return match message.get(..message_len) {
                 Some(message) => finish(message, Framing::Record, body, end),
-                // An encrypted record can begin with the byte 1 too; a hello goes on with its version.
-                None if stream.get(body + MESSAGE_HEADER).is_some_and(|major| *major != 3) => broken(at),
                 None => need(end),
             };
         }
@@ -255,59 +256,62 @@ fn read_hello(stream: &[u8], scratch: &mut Scratch, after_retry: bool) -> Probe<
     gather(stream, at, scratch)
 }
 
-/// Puts together a hello that began in the record at `at` and does not end in it. RFC 8446 section 5.1: no other record type may
-/// stand between the parts.
+/// Puts together a hello that began in the record at `at` and does not end in it. RFC 8446 section 5.1: no other
+/// record type may stand between the parts.
 fn gather(stream: &[u8], mut at: usize, scratch: &mut Scratch) -> Probe<ClientHello> {
-    let mut have = 0;
-    let mut empty = 0;
+    let (mut have, mut empty) = (0, 0);
     loop {
-        let message_len = match scratch.buf {
-            [_, l0, l1, l2, ..] if have >= MESSAGE_HEADER => MESSAGE_HEADER + u24(l0, l1, l2),
-            _ => MESSAGE_HEADER,
-        };
-        if have >= MESSAGE_HEADER && have >= message_len {
-            let message = scratch.buf.get(..message_len).unwrap_or_default();
-            // `at` stands behind the record that completed the message.
-            return finish(message, Framing::Records, 0, at).map(|hello| ClientHello { start: 0, ..hello });
-        }
-        let missing = message_len - have;
-        if message_len > MAX_STREAM {
-            return Probe::Malformed(Reason::ReasmCap);
-        }
         let len = match header(stream, at) {
             Header::Record(HANDSHAKE, len) => len,
-            Header::Short => return need(at + RECORD_HEADER + missing),
+            Header::Short => return need(at + RECORD_HEADER + missing(have, scratch)),
             Header::Record(..) | Header::Bad => return Probe::Malformed(Reason::MalformedTls),
         };
-        if len == 0 {
-            empty += 1;
-            if empty > MAX_EMPTY_RECORDS {
-                return Probe::Malformed(Reason::MalformedTls);
-            }
+        empty += usize::from(len == 0);
+        if empty > MAX_EMPTY_RECORDS {
+            return Probe::Malformed(Reason::MalformedTls);
         }
         let body = at + RECORD_HEADER;
-        let Some(fragment) = stream.get(body..body + len) else {
-            // If the rest does not fit into this record there will be at least one more header.
-            return need(if len < missing {
-                body + missing + RECORD_HEADER
-            } else {
-                body + len.min(missing)
-            });
-        };
-        let Some(into) = scratch.buf.get_mut(have..have + len) else {
+        let fragment = stream.get(body..).unwrap_or_default();
+        let fragment = fragment.get(..len).unwrap_or(fragment);
+        let Some(into) = scratch.buf.get_mut(have..have + fragment.len()) else {
             return Probe::Malformed(Reason::ReasmCap);
         };
         into.copy_from_slice(fragment);
-        have += len;
+        have += fragment.len();
+        let missing = missing(have, scratch);
+        if have + missing > MAX_STREAM {
+            return Probe::Malformed(Reason::ReasmCap);
+        }
+        if missing == 0 {
+            let message = scratch.buf.get(..message_len(scratch)).unwrap_or_default();
+            let end = body + fragment.len() - (have - message.len());
+            return finish(message, Framing::Records, 0, end);
+        }
+        // What is missing beyond the end of this record stands behind at least one more header.
+        let to_come = len - fragment.len();
+        if to_come > 0 {
+            return need(stream.len() + missing + if to_come < missing { RECORD_HEADER } else { 0 });
+        }
         at = body + len;
     }
 }
 
+/// How many bytes the message in `scratch` lacks when `have` are there: at least as many as its header does.
+fn missing(have: usize, scratch: &Scratch) -> usize {
+    let whole = if have < MESSAGE_HEADER { MESSAGE_HEADER } else { message_len(scratch) };
+    whole.saturating_sub(have)
+}
+
+fn message_len(scratch: &Scratch) -> usize {
+    let [_, l0, l1, l2, ..] = scratch.buf;
+    MESSAGE_HEADER + u24(l0, l1, l2)
+}
+
 fn finish(message: &[u8], framing: Framing, start: usize, end: usize) -> Probe<ClientHello> {
-    match hello::parse(message.get(MESSAGE_HEADER..).unwrap_or_default()) {
-        Ok(hello) => {
-            Probe::Done(ClientHello { framing, end, start: start as u32, len: message.len() as u32, ..hello })
-        }
+    let mut hello = ClientHello::bare(ServerName::Absent, framing, end);
+    (hello.start, hello.len) = (start as u32, message.len() as u32);
+    match hello::parse(message.get(MESSAGE_HEADER..).unwrap_or_default(), &mut hello) {
+        Ok(()) => Probe::Done(hello),
         Err(reason) => Probe::Malformed(reason),
     }
 }

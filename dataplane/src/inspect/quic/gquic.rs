@@ -30,6 +30,12 @@ pub(super) fn has_public_header(datagram: &[u8]) -> bool {
     matches!(version, Some([b'Q', b'0', d, u]) if d.is_ascii_digit() && u.is_ascii_digit())
 }
 
+/// Whether a datagram begins with the long header of Q044–Q049, whose connection ids have their lengths in four bits each
+/// and so do not parse as those of RFC 8999.
+pub(super) fn has_long_header(datagram: &[u8]) -> bool {
+    matches!(datagram, [_, b'Q', b'0', b'4', b'4'..=b'9', ..])
+}
+
 /// The CHLO of a packet in clear.
 pub(super) fn find_chlo(datagram: &[u8]) -> Option<&[u8]> {
     let at = datagram.get(..SEARCH.min(datagram.len()))?.windows(4).position(|w| w == b"CHLO")?;

@@ -9,8 +9,6 @@ pub(super) enum Family {
     Ietf(Profile),
     /// 0x?a?a?a?a: never a version of its own, sent to make the server negotiate (RFC 9000 section 15).
     Reserved,
-    /// Google QUIC 44–49: long header, content in clear.
-    Gquic,
     /// Anything else.
     Unknown,
 }
@@ -136,8 +134,6 @@ pub(super) fn family(version: u32) -> Family {
         0x5130_3530 => Profile { content: Content::GoogleChlo, ..with(Salt::Q050) },
         0x5430_3530 => Profile { content: Content::GoogleTls, ..with(Salt::T050) },
         0x5430_3531 => Profile { content: Content::GoogleTls, ..with(Salt::T051) },
-        // "Q044" to "Q049".
-        0x5130_3434..=0x5130_3439 => return Family::Gquic,
         _ if version & 0x0f0f_0f0f == 0x0a0a_0a0a => return Family::Reserved,
         _ => return Family::Unknown,
     })

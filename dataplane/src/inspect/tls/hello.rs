@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use glassgate_policy::name::{self, NameError};
 use glassgate_policy::{Name, Reason};
 
+use super::ClientHello;
 use super::ech::{self, EchSeen};
-use super::{ClientHello, Framing};
 use crate::inspect::bytes::Bytes;
 
 const SERVER_NAME: u16 = 0;
@@ -178,15 +178,12 @@ pub(crate) fn is_grease(value: u16) -> bool {
     value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
 }
 
-/// Walks a hello without its message header. Where the message lies is the caller's to fill in.
-pub(super) fn parse(body: &[u8]) -> Result<ClientHello, Reason> {
+/// Walks a hello without its message header. Fills `hello` in place: it holds a name of up to 253 bytes, and handing it
+/// up by value through every layer costs more than the walk.
+pub(super) fn parse(body: &[u8], hello: &mut ClientHello) -> Result<(), Reason> {
     let mut b = Bytes::new(body);
-    let (legacy, cipher_suites, extensions) = prelude(&mut b).ok_or(Reason::MalformedTls)?;
-    let mut hello = ClientHello {
-        versions: Versions { legacy, highest: 0 },
-        cipher_suites,
-        ..ClientHello::bare(ServerName::Absent, Framing::Record, 0)
-    };
+    let extensions;
+    (hello.versions.legacy, hello.cipher_suites, extensions) = prelude(&mut b).ok_or(Reason::MalformedTls)?;
     let mut names = 0;
     let mut rest = Bytes::new(extensions);
     while !rest.is_empty() {
@@ -199,7 +196,7 @@ pub(super) fn parse(body: &[u8]) -> Result<ClientHello, Reason> {
                 if names > 1 {
                     return Err(Reason::MalformedSni);
                 }
-                hello.server_name = server_name(data)?;
+                hello.server_name = ServerName::from_wire(host_name(data).ok_or(Reason::MalformedSni)?)?;
             }
             ALPN => hello.alpn = alpn(data),
             SUPPORTED_VERSIONS => hello.versions.highest = highest_version(data),
@@ -210,12 +207,12 @@ pub(super) fn parse(body: &[u8]) -> Result<ClientHello, Reason> {
             _ => {}
         }
     }
-    if let (EchSeen::Outer { .. }, ServerName::Named(name)) = (hello.ech, hello.server_name)
-        && ech::is_public_name(&name)
+    if let (EchSeen::Outer { .. }, ServerName::Named(name)) = (hello.ech, &hello.server_name)
+        && ech::is_public_name(name)
     {
-        hello.server_name = ServerName::EchOuter(name);
+        hello.server_name = ServerName::EchOuter(*name);
     }
-    Ok(hello)
+    Ok(())
 }
 
 /// Everything before the extensions: version, number of cipher suites, and the extensions unread.
@@ -240,14 +237,11 @@ fn prelude<'a>(b: &mut Bytes<'a>) -> Option<(u16, u16, &'a [u8])> {
 }
 
 /// RFC 6066 section 3: a list of (type, name); only `host_name` exists, and no type may stand twice.
-fn server_name(data: &[u8]) -> Result<ServerName, Reason> {
-    let read = || {
-        let mut b = Bytes::new(data);
-        let mut list = Bytes::new(b.vec16()?);
-        let (kind, name) = (list.u8()?, list.vec16()?);
-        (kind == 0 && list.is_empty() && b.is_empty()).then_some(name)
-    };
-    ServerName::from_wire(read().ok_or(Reason::MalformedSni)?)
+fn host_name(data: &[u8]) -> Option<&[u8]> {
+    let mut b = Bytes::new(data);
+    let mut list = Bytes::new(b.vec16()?);
+    let (kind, name) = (list.u8()?, list.vec16()?);
+    (kind == 0 && list.is_empty() && b.is_empty()).then_some(name)
 }
 
 fn ip_literal(wire: &[u8]) -> Option<IpAddr> {
