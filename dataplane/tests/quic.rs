@@ -302,6 +302,17 @@ fn many_packets_that_do_not_open_end_the_trying() {
     let answers: Vec<_> = (0..40).map(|_| flow.client(&packet)).collect();
     assert!(answers[..30].iter().all(|answer| matches!(answer, Probe::NeedMore(_))));
     assert_eq!(answers[39], Probe::Malformed(Reason::Midstream));
+    assert_eq!(
+        flow.client(&one(&crypto(0, &small()))),
+        Probe::Malformed(Reason::Midstream),
+        "not even a good one"
+    );
+    // The same for packets that open and bring nothing.
+    let mut flow = Flow::new();
+    let answers: Vec<_> =
+        (0..70).map(|pn| flow.client(&Initial::default().numbered(pn).datagram(&[1]))).collect();
+    assert!(answers[..60].iter().all(|answer| matches!(answer, Probe::NeedMore(_))));
+    assert_eq!(answers[69], Probe::Malformed(Reason::ReasmTimeout));
 }
 
 #[test]
@@ -370,9 +381,18 @@ fn version_negotiation() {
     assert!(matches!(flow.server(&negotiation(&first.dcid)), Probe::NeedMore(_)));
     assert_eq!(name(flow.client(&one(&crypto(0, &small())))), NAME);
     assert!(!flow.state.conflict());
-    // A hello that can be read under a reserved version is read.
+    // A hello that can be read under a reserved version is what the client asks for, unless it asks again.
     let greased = Initial { version: 0x1a2a_3a4a, ..Initial::default() };
-    assert_eq!(name(Flow::new().client(&greased.datagram(&crypto(0, &small())))), NAME);
+    let decoy = Hello::named("decoy.example.org").message();
+    let mut flow = Flow::new();
+    assert_eq!(name(flow.client(&greased.datagram(&crypto(0, &decoy)))), "decoy.example.org");
+    assert!(flow.state.provisional());
+    assert_eq!(name(flow.client(&one(&crypto(0, &small())))), NAME);
+    assert!(!flow.state.provisional() && !flow.state.conflict());
+    // Only servers negotiate.
+    let mut flow = Flow::new();
+    assert_eq!(flow.client(&negotiation(b"12345678")), Probe::NotThis);
+    assert!(!flow.state.negotiated());
 }
 
 #[test]
@@ -402,6 +422,19 @@ fn every_version_with_keys() {
         assert_eq!(name(flow.client(&initial.datagram(&crypto(0, &small())))), NAME, "{version:#x}");
         assert_eq!(flow.state.version(), version);
     }
+}
+
+#[test]
+fn google_quic_with_keys() {
+    let frame = |data: &[u8]| [&[7, 0, 8][..], &varint(0), &varint(data.len() as u64), data].concat();
+    let tls = Initial { version: 0x5430_3531, ..Initial::default() };
+    let mut flow = Flow::new();
+    assert_eq!(name(flow.client(&tls.datagram(&frame(&small())))), NAME);
+    assert!(flow.state.is_gquic());
+    let chlo = [&b"CHLO\x01\x00\x00\x00SNI\0\x0f\x00\x00\x00"[..], NAME.as_bytes()].concat();
+    let google = Initial { version: 0x5130_3530, ..Initial::default() };
+    assert_eq!(name(Flow::new().client(&google.datagram(&frame(&chlo)))), NAME);
+    assert!(matches!(Flow::new().client(&google.datagram(&frame(&chlo[..20]))), Probe::NeedMore(_)));
 }
 
 #[test]
@@ -443,7 +476,7 @@ fn tokens_and_packet_numbers() {
     }
     // A decoy with a huge number does not push the real ones out of reach.
     let mut flow = Flow::new();
-    let _ = flow.client(&Initial { pn: u32::MAX - 1, ..Initial::default() }.datagram(&[1]));
+    let _ = flow.client(&Initial { pn: 70_000, ..Initial::default() }.datagram(&[1]));
     let real = Initial { pn: 0, pn_len: 1, ..Initial::default() };
     assert_eq!(name(flow.client(&real.datagram(&crypto(0, &small())))), NAME);
 }

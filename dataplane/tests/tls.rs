@@ -109,7 +109,18 @@ fn two_records_cut_anywhere() {
         assert_eq!(hello.name().unwrap().as_str(), "www.example.com");
         assert_eq!((hello.framing, hello.end), (Framing::Records, stream.len()));
         assert_eq!(hello.message(&stream, &scratch), message);
+        // Once the length of the message is seen, all that is missing is asked for at one go.
+        if cut >= 9 {
+            assert_eq!(read(&stream[..5 + cut - 1]), Probe::NeedMore(stream.len()), "cut at {cut}");
+        }
     }
+    // Bytes behind the message in its last record are not the hello's.
+    let mut stream = records(message, &[0, 700, message.len()]);
+    let end = stream.len();
+    stream.extend([0xee; 3]);
+    let len = (message.len() - 700 + 3) as u16;
+    stream[708..710].copy_from_slice(&len.to_be_bytes());
+    assert_eq!(done(&stream).end, end);
 }
 
 #[test]
@@ -368,6 +379,10 @@ fn hellos_in_the_framing_of_ssl_2() {
         other[at] = value;
         assert_eq!(read(&other), Probe::NotThis, "byte {at}");
     }
+    // The lengths add up, and a cipher suite has two bytes.
+    let mut other = stream.clone();
+    (other[6], other[10]) = (10, 31);
+    assert_eq!(read(&other), Probe::NotThis);
 }
 
 #[test]

@@ -18,8 +18,16 @@
 //! - CRYPTO bytes that come twice with different content are told ([`State::conflict`]), and the name that the other
 //!   reading gives is kept ([`Scratch::rival`]). Keys of Initials are public, so anybody can make a decoy with a good tag.
 //!
-//! Answers of [`datagram`]: [`Probe::Malformed`] is final. [`Probe::NeedMore`] and [`Probe::NotThis`] are not: the next
-//! datagram of the flow may name it. When the caller stops asking, [`State::reason`] says why there is no name.
+//! Answers of [`datagram`]:
+//!
+//! | answer | means | then |
+//! |---|---|---|
+//! | `Done` | a hello | a name, but for [`State::provisional`] and [`State::conflict`] |
+//! | `NeedMore` | QUIC, no whole hello yet; the number counts CRYPTO bytes and is 0 where it is not known | ask with the next datagram |
+//! | `NotThis` | this datagram is no QUIC | the next one may be: junk first is an evasion |
+//! | `Malformed` | final | do not ask again |
+//!
+//! When the caller stops asking, [`State::reason`] says why there is no name.
 
 mod frames;
 mod gquic;
@@ -44,8 +52,10 @@ pub const MIN_INITIAL_DATAGRAM: usize = 1200;
 const MAX_PACKET: usize = 16 * 1024;
 /// Packets of one datagram that are looked at. Clients coalesce up to four kinds.
 const MAX_COALESCED: usize = 8;
-/// Initials of one flow that may fail to open before no more are tried. Each costs one or two key derivations.
+/// Initials of one flow that may fail to open before no more are tried. Each costs up to four key derivations.
 const MAX_FAILED: u8 = 32;
+/// Initials of one flow that are opened. A hello that fills all that is kept needs 14.
+const MAX_OPENED: u8 = 64;
 
 /// What is known of one flow. Fixed size, without pointers; the gathered bytes are the caller's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -180,6 +190,17 @@ impl State {
         }
     }
 
+    /// Whether the hello was read from an Initial that no server takes, because its version is reserved for forcing a
+    /// version negotiation. The name says what the client asked for and counts only if the flow ends without another;
+    /// until then a later `Done` replaces it.
+    pub fn provisional(&self) -> bool {
+        self.version != 0 && version::family(self.version) == Family::Reserved
+    }
+
+    fn exhausted(&self) -> bool {
+        self.failed >= MAX_FAILED || self.opened >= MAX_OPENED
+    }
+
     fn set(&mut self, flag: u16) {
         self.flags |= flag;
     }
@@ -211,7 +232,8 @@ pub fn datagram(
     for _ in 0..MAX_COALESCED {
         let Some(long) = long_header(rest) else { break };
         let profiles = match version::family(long.version) {
-            Family::Negotiation if long.lists_versions() => {
+            // Only a server sends one.
+            Family::Negotiation if from_client != Some(true) && long.lists_versions() => {
                 state.set(NEGOTIATION);
                 return Probe::NeedMore(0);
             }
@@ -278,9 +300,7 @@ fn verdict(overflow: bool, state: &mut State, crypto: &Assembler<'_>) -> Probe<C
             Probe::Done(hello)
         }
         Probe::NeedMore(_) if overflow => Probe::Malformed(Reason::QuicOffset),
-        Probe::NeedMore(_) if state.failed >= MAX_FAILED && state.opened == 0 => {
-            Probe::Malformed(state.reason())
-        }
+        Probe::NeedMore(_) if state.consumed == 0 && state.exhausted() => Probe::Malformed(state.reason()),
         other => other,
     }
 }
@@ -295,7 +315,7 @@ fn open(
     crypto: &mut Assembler<'_>,
     scratch: &mut Scratch,
 ) -> Option<(usize, usize)> {
-    if state.failed >= MAX_FAILED {
+    if state.exhausted() {
         return None;
     }
     let known = state.opened > 0;

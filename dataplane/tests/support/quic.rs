@@ -107,6 +107,8 @@ fn keys(version: u32, origin: &[u8], server: bool) -> ([u8; 16], [u8; 12], [u8; 
         0xff00_001d..=0xff00_0020 => "afbfec289993d24c9e9786f19c6111e04390a899",
         0xff00_0017..=0xff00_001c => "c3eef712c72ebb5a11a7d2432bb46365bef9f502",
         0xff00_0016 => "7fbcdb0e7c66bbe9193a96cd21519ebd7a02644a",
+        0x5130_3530 => "504574efd066fe2f9d945cfcdbd3a7f0d3b56b45",
+        0x5430_3531 => "7a4edef4e7ccee5fa4506c19124fc8ccda6e033d",
         // Clients that force a negotiation use the keys of version 1.
         _ => "38762cf7f55934b34d179ae6a4c80cadccbb7f0a",
     };
