@@ -3,6 +3,7 @@
 pub mod api;
 pub mod clients;
 pub mod gateway;
+pub mod killed;
 pub mod page;
 pub mod round;
 pub mod scenario;
@@ -10,7 +11,7 @@ pub mod verify;
 pub mod watch;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
@@ -97,7 +98,13 @@ fn with_gateway(options: &Options, kind: slot::Kind, dir: &Path, stop: &Stop) ->
     }
     if options.once {
         ui::heading("Killed");
-        gateway = killed(&lab, gateway, &binary, &mut checks, stop)?;
+        for name in ["dataplane", "control"] {
+            let words = killed::process(&lab, &mut gateway, name, stop)?;
+            checks.tell(&format!("kill -9 of {name}"), words);
+        }
+        let (gateway, words) = killed::gateway(&lab, gateway, &binary, stop)?;
+        checks.tell("kill -9 of the gateway", words);
+        checks.tell("kill -9 of a demo", killed::demo(stop)?);
         drop((gateway, lab));
         let traces = slot::traces(&name)?;
         checks.add("nothing left behind", traces.is_empty(), traces.join(", "));
@@ -141,7 +148,7 @@ fn one_round(
     checks.add("transfers unchanged", outcome.failed.is_empty(), outcome.words());
 
     let frames = lab.compare_captures()?;
-    checks.add("frames", frames.is_clean(), frames.words());
+    checks.add("frames", frames.is_clean() && frames.is_full_size(), frames.words());
     for sample in frames.samples() {
         ui::line(format_args!("  {sample}"));
     }
@@ -173,32 +180,6 @@ fn one_round(
     Ok(())
 }
 
-/// `kill -9`: of the data plane, of the control process, of everything. Frames must pass again each time.
-fn killed(
-    lab: &Lab,
-    mut gateway: Gateway,
-    binary: &Path,
-    checks: &mut Checks,
-    stop: &Stop,
-) -> Result<Gateway> {
-    for name in ["dataplane", "control"] {
-        let since = Instant::now();
-        gateway.kill_process(name)?;
-        lab.await_path(Duration::from_secs(10))?;
-        let passes = since.elapsed();
-        gateway.await_ready(Duration::from_secs(20), stop)?;
-        let words = format!("frames pass after {passes:.1?}, all of it runs after {:.1?}", since.elapsed());
-        ui::line(format_args!("  {} {name}: {words}", ui::green("ok")));
-        checks.add(&format!("kill -9 of {name}"), true, words);
-    }
-    let driver = gateway.driver;
-    gateway.kill_all()?;
-    let since = Instant::now();
-    let gateway = Gateway::start(lab, binary, Some(driver), stop)?;
-    checks.add("kill -9 of all, new start", true, format!("frames pass after {:.1?}", since.elapsed()));
-    Ok(gateway)
-}
-
 /// What was looked at, for the table at the end.
 #[derive(Default)]
 struct Checks(Vec<(String, bool, String)>);
@@ -206,6 +187,12 @@ struct Checks(Vec<(String, bool, String)>);
 impl Checks {
     fn add(&mut self, what: &str, fine: bool, words: String) {
         self.0.push((what.to_owned(), fine, words));
+    }
+
+    /// Adds a check that went well, and says so at once.
+    fn tell(&mut self, what: &str, words: String) {
+        ui::line(format_args!("  {} {what}: {words}", ui::green("ok")));
+        self.add(what, true, words);
     }
 
     fn conclude(self) -> Result<()> {

@@ -42,6 +42,8 @@ pub struct Crossing {
     pub sent: u64,
     /// Bytes that went in.
     pub bytes: u64,
+    /// Length of the longest frame that went in.
+    pub longest: usize,
     /// Frames that went in and did not come out with the same bytes.
     pub lost: u64,
     /// Frames that came out and had not gone in like this.
@@ -51,6 +53,11 @@ pub struct Crossing {
 }
 
 impl Comparison {
+    /// Whether the longest frames were there in both directions: MTU 1500, Ethernet header and a tag.
+    pub fn is_full_size(&self) -> bool {
+        self.up.longest == 1518 && self.down.longest == 1518
+    }
+
     /// Whether every frame came out once, with the same bytes, and nothing else did.
     pub fn is_clean(&self) -> bool {
         [&self.up, &self.down].iter().all(|crossing| crossing.lost == 0 && crossing.foreign == 0)
@@ -62,7 +69,10 @@ impl Comparison {
         let lost = self.up.lost + self.down.lost;
         let foreign = self.up.foreign + self.down.foreign;
         let bytes = ui::bytes(self.up.bytes + self.down.bytes);
-        format!("{frames} frames ({bytes}) crossed: {lost} lost or changed, {foreign} that nobody had sent")
+        let longest = self.up.longest.min(self.down.longest);
+        format!(
+            "{frames} frames ({bytes}), up to {longest} bytes long: {lost} lost or changed, {foreign} that nobody sent"
+        )
     }
 
     /// The first bytes of frames that went wrong.
@@ -182,7 +192,10 @@ fn cross(sent: &[Frame], came: &[Frame], window: &Range<Duration>) -> Crossing {
         copies.sent += 1;
         copies.sent_inside += u64::from(inside);
         crossing.sent += u64::from(inside);
-        crossing.bytes += if inside { frame.bytes.len() as u64 } else { 0 };
+        if inside {
+            crossing.bytes += frame.bytes.len() as u64;
+            crossing.longest = crossing.longest.max(frame.bytes.len());
+        }
     }
     for frame in came {
         let copies = all.entry(sha256([frame.bytes.as_slice()])).or_default();

@@ -147,6 +147,17 @@ pub fn sweep() -> Result<Swept> {
     Ok(swept)
 }
 
+/// The lab that this process holds, going by what it wrote into the slot's file.
+pub fn owned_by(pid: u32) -> Option<String> {
+    let files = std::fs::read_dir(DIR).ok()?.flatten();
+    let owner = |path: &Path| {
+        let text = std::fs::read(path).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&text).ok()?.get("owner")?.as_u64()
+    };
+    let path = files.map(|file| file.path()).find(|path| owner(path) == Some(u64::from(pid)))?;
+    Some(path.file_stem()?.to_string_lossy().into_owned())
+}
+
 /// What is there of a lab by this name: namespaces, interfaces of the host, processes, files. Empty when it is
 /// gone without a trace.
 pub fn traces(name: &str) -> Result<Vec<String>> {
