@@ -55,7 +55,7 @@ pub const NAMES: [Server; 10] = [
     Server { name: "music.163.com", host: 23, service: Some(("netease-music", "music")) },
     Server { name: "www.jd.com", host: 24, service: Some(("jd", "shopping")) },
     Server { name: "waimai.meituan.com", host: 25, service: Some(("meituan", "food_delivery")) },
-    Server { name: "pan.baidu.com", host: 26, service: Some(("baidu-pan", "cloud_storage")) },
+    Server { name: "pan.baidu.com", host: 26, service: Some(("baidu-netdisk", "cloud_storage")) },
     Server { name: "news.example", host: 30, service: None },
     Server { name: "shop.example", host: 30, service: None },
 ];
