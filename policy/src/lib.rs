@@ -26,6 +26,7 @@ pub mod flow_event;
 pub mod matrix;
 pub mod name;
 pub mod reason;
+pub mod rules;
 pub mod signature;
 pub mod source;
 pub mod table;
@@ -39,6 +40,6 @@ pub use name::Name;
 pub use reason::Reason;
 pub use table::SignatureTable;
 pub use vocab::{
-    Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, ServiceId,
-    Verdict,
+    Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, Purpose,
+    ServiceId, Verdict,
 };

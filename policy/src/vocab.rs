@@ -117,6 +117,22 @@ coded! {
 }
 
 coded! {
+    /// Why something may be looked at or acted on. A purpose bounds what may follow from it.
+    pub enum Purpose {
+        /// Malware, phishing, intrusion.
+        Security = 1 => "security",
+        /// Capacity of the network.
+        Bandwidth = 2 => "bandwidth",
+        /// Rules of conduct at work.
+        Conduct = 3 => "conduct",
+        /// Trends in looking for jobs.
+        Recruitment = 4 => "recruitment",
+        /// Loss of data.
+        Leak = 5 => "leak",
+    }
+}
+
+coded! {
     /// Which way a frame of a flow goes.
     pub enum Direction {
         /// Client to server.

@@ -1,0 +1,291 @@
+//! Rules from text to verdicts, and where their faults are said to be.
+
+use glassgate_policy::builtin;
+use glassgate_policy::diagnostic::Diagnostics;
+use glassgate_policy::rules::{Outcome, RuleFile, Rules, Target, without_charter};
+use glassgate_policy::{Action, Category, GroupId, ObservationLevel, ServiceId, SignatureTable, Verdict};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+static TABLE: LazyLock<SignatureTable> = LazyLock::new(|| builtin::table().unwrap());
+
+fn bind(text: &str) -> Result<Rules, Diagnostics> {
+    RuleFile::parse("rules.toml", text.as_bytes())?.bind(&TABLE, None).map(|(rules, _)| rules)
+}
+
+fn rules(body: &str) -> Rules {
+    bind(&format!("version = 1\n{body}")).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn rule(name: &str, matches: &str, action: &str, state: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"{name}\"\nmatch = {{ {matches} }}\naction = \"{action}\"\nstate = \"{state}\"\n\
+         owner = \"net\"\npurpose = \"security\"\n"
+    )
+}
+
+fn service(key: &str) -> ServiceId {
+    TABLE.service_named(key).expect(key)
+}
+
+fn target(key: &str) -> Target {
+    let service = service(key);
+    Target { group: GroupId(0), category: TABLE.service(service).unwrap().category, service }
+}
+
+fn day(text: &str) -> Option<jiff::civil::Date> {
+    Some(text.parse().unwrap())
+}
+
+#[test]
+fn no_rules_forward_everything_and_count_what_may_be_counted() {
+    let matrix = Rules::default().matrix(&TABLE, 1, u64::MAX, 1, None);
+    for category in Category::ALL {
+        let verdict = matrix.verdict(GroupId(0), *category, ServiceId::NONE, 0);
+        let level =
+            if category.is_protected() { ObservationLevel::None } else { ObservationLevel::Aggregate };
+        assert_eq!(verdict, Verdict { action: Action::Forward, level }, "{category}");
+    }
+}
+
+/// One row per way in which rules meet: order, state, category against service, and what the flow is.
+#[test]
+fn truth_table_from_rules_to_matrix() {
+    const GAMES: &str = "category = [\"games\"]";
+    const STEAM: &str = "service = [\"steam\"]";
+    const BOTH: &str = "category = [\"games\"], service = [\"steam\", \"epic-games\"]";
+    // rules, then whether steam, epic-games, gog, spotify are dropped
+    type Row = (&'static [(&'static str, &'static str, &'static str)], [bool; 4]);
+    let rows: &[Row] = &[
+        (&[], [false, false, false, false]),
+        (&[(GAMES, "drop", "enforce")], [true, true, true, false]),
+        (&[(GAMES, "drop", "shadow")], [false, false, false, false]),
+        (&[(STEAM, "drop", "enforce")], [true, false, false, false]),
+        (&[(BOTH, "drop", "enforce")], [true, true, false, false]),
+        (&[(STEAM, "forward", "enforce"), (GAMES, "drop", "enforce")], [false, true, true, false]),
+        (&[(GAMES, "drop", "enforce"), (STEAM, "forward", "enforce")], [true, true, true, false]),
+        (&[(STEAM, "forward", "shadow"), (GAMES, "drop", "enforce")], [true, true, true, false]),
+        (&[(GAMES, "forward", "enforce"), (STEAM, "drop", "enforce")], [false, false, false, false]),
+        (&[(GAMES, "forward", "shadow"), (STEAM, "drop", "enforce")], [true, false, false, false]),
+        (
+            &[("category = [\"music\", \"games\"]", "drop", "enforce"), (STEAM, "forward", "enforce")],
+            [true, true, true, true],
+        ),
+        (
+            &[("category = [\"music\"], service = [\"steam\"]", "drop", "enforce")],
+            [false, false, false, false],
+        ),
+    ];
+    for (row, (given, dropped)) in rows.iter().enumerate() {
+        let body: String =
+            given.iter().enumerate().map(|(i, (m, a, s))| rule(&format!("r{i}"), m, a, s)).collect();
+        let rules = rules(&body);
+        let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, None);
+        for (key, dropped) in ["steam", "epic-games", "gog", "spotify"].iter().zip(dropped) {
+            let target = target(key);
+            for group in [GroupId(0), GroupId(1)] {
+                let verdict = matrix.verdict(group, target.category, target.service, 0);
+                assert_eq!(verdict.action == Action::Drop, *dropped, "row {row}, {key}");
+                assert_eq!(verdict.level, ObservationLevel::Aggregate);
+            }
+            assert_eq!(rules.action(&target, None) == Action::Drop, *dropped, "row {row}, {key}");
+        }
+    }
+}
+
+#[test]
+fn rules_never_change_what_may_be_written() {
+    let body = rule("all", "category = [\"protected_health\", \"games\"]", "drop", "enforce");
+    let matrix = rules(&body).matrix(&TABLE, 1, u64::MAX, 1, None);
+    for category in [Category::ProtectedHealth, Category::Games] {
+        let verdict = matrix.verdict(GroupId(0), category, ServiceId::NONE, 0);
+        assert_eq!((verdict.action, verdict.level), (Action::Drop, without_charter(category)));
+    }
+}
+
+#[test]
+fn the_last_day_counts_and_an_unknown_day_does_not() {
+    let rules = rules(&(rule("a", "category = [\"games\"]", "drop", "enforce") + "expires = 2026-06-30\n"));
+    let dropped = |today| rules.action(&target("steam"), today) == Action::Drop;
+    assert!(dropped(day("2026-06-30")));
+    assert!(!dropped(day("2026-07-01")));
+    assert!(!dropped(None), "traffic fails open");
+    assert_eq!(rules.next_change(day("2026-06-01").unwrap()), day("2026-07-01"));
+    assert_eq!(rules.next_change(day("2026-07-01").unwrap()), None);
+}
+
+#[test]
+fn explains_every_rule_that_matches() {
+    let steam = "service = [\"steam\"]";
+    let games = "category = [\"games\"]";
+    let body = rule("shadow-first", games, "drop", "shadow")
+        + &rule("old", steam, "drop", "enforce")
+        + "expires = 2020-01-01\n"
+        + &rule("other", "category = [\"music\"]", "drop", "enforce")
+        + &rule("decides", steam, "forward", "enforce")
+        + &rule("covered", games, "drop", "enforce")
+        + &rule("shadow-last", games, "drop", "shadow");
+    let explained: Vec<_> = rules(&body).explain(&target("steam"), day("2026-01-01")).collect();
+    let covered = Outcome::Covered { by: 3 };
+    assert_eq!(
+        explained,
+        [(0, Outcome::WouldDecide), (1, Outcome::Expired), (3, Outcome::Decides), (4, covered), (5, covered)]
+    );
+}
+
+#[test]
+fn expired_rules_and_contradictions_are_warned_of() {
+    let body = rule("a", "category = [\"music\"], service = [\"steam\"]", "drop", "enforce")
+        + "expires = 2020-01-01\n";
+    let text = format!("version = 1\n{body}");
+    let file = RuleFile::parse("r", text.as_bytes()).unwrap();
+    let (_, warnings) = file.bind(&TABLE, day("2026-01-01")).unwrap();
+    let codes: Vec<_> = warnings.into_iter().map(|d| (d.code, d.line)).collect();
+    assert_eq!(codes, [("never-matches", 4), ("expired", 3)]);
+}
+
+/// Each fault: the text that is wrong, and the text whose first place in the file is where the fault is.
+#[test]
+fn faults_have_their_place() {
+    let good = format!("version = 1\n{}", rule("a", "category = [\"games\"]", "drop", "enforce"));
+    let second = rule("b", "service = [\"steam\"]", "drop", "enforce");
+    let swap = |from: &str, to: &str| good.replacen(from, to, 1);
+    let add = |line: &str| format!("{good}{line}\n");
+    let cases: Vec<(String, &str, &str)> = vec![
+        (swap("\"games\"", "\"gamse\""), "\"gamse\"", "unknown-category"),
+        (swap("\"games\"", "\"Games\""), "\"Games\"", "unknown-category"),
+        (swap("\"games\"", "\"games\", \"x\""), "\"x\"", "unknown-category"),
+        (swap("\"games\"", "\"games\", \"games\""), "\"games\"]", "twice"),
+        (swap("[\"games\"]", "[]"), "[]", "empty-match"),
+        (swap("[\"games\"]", "\"games\""), "\"games\"", "toml"),
+        (swap("[\"games\"]", "[1]"), "1]", "toml"),
+        (swap("category = [\"games\"]", ""), "{  }", "empty-match"),
+        (swap("category =", "categories ="), "categories", "toml"),
+        (swap("category =", "group ="), "group", "toml"),
+        (swap("category = [\"games\"]", "service = [\"stem\"]"), "\"stem\"", "unknown-service"),
+        (swap("category = [\"games\"]", "service = [\"Steam\"]"), "\"Steam\"", "unknown-service"),
+        (swap("category = [\"games\"]", "service = [\"steam\", \"steam\"]"), "\"steam\"]", "twice"),
+        (swap("category = [\"games\"]", "service = []"), "[]", "empty-match"),
+        (swap("\"drop\"", "\"dorp\""), "\"dorp\"", "unknown-action"),
+        (swap("\"drop\"", "\"reset\""), "\"reset\"", "unknown-action"),
+        (swap("\"drop\"", "drop"), "drop\n", "toml"),
+        (swap("\"drop\"", "1"), "1\nstate", "toml"),
+        (swap("\"enforce\"", "\"on\""), "\"on\"", "unknown-state"),
+        (swap("\"enforce\"", "true"), "true", "toml"),
+        (swap("\"security\"", "\"secrity\""), "\"secrity\"", "unknown-purpose"),
+        (swap("\"security\"", "\"fun\""), "\"fun\"", "unknown-purpose"),
+        (swap("\"net\"", "\"\""), "\"\"", "missing"),
+        (swap("\"net\"", "\"  \""), "\"  \"", "missing"),
+        (swap("\"net\"", "\"a\\u0007\""), "\"a\\u0007\"", "bad-text"),
+        (swap("\"a\"", "\"A\""), "\"A\"", "bad-name"),
+        (swap("\"a\"", "\"\""), "\"\"", "bad-name"),
+        (swap("\"a\"", "\"no games\""), "\"no games\"", "bad-name"),
+        (format!("{good}{}", second.replace("\"b\"", "\"a\"")), "\"a\"\nmatch = { service", "named-twice"),
+        (swap("version = 1", "version = 2"), "2", "unknown-version"),
+        (swap("version = 1", "version = \"1\""), "\"1\"", "toml"),
+        (swap("version = 1", "version = -1"), "-1", "toml"),
+        (swap("version = 1\n", ""), "", "toml"),
+        (swap("version = 1", "version = 1\nversion = 1"), "version = 1\n[", "toml"),
+        (swap("version = 1", "Version = 1"), "Version", "toml"),
+        (swap("name = \"a\"\n", ""), "[[rule]]", "toml"),
+        (swap("action = \"drop\"\n", ""), "[[rule]]", "toml"),
+        (swap("owner = \"net\"\n", ""), "[[rule]]", "toml"),
+        (swap("purpose = \"security\"\n", ""), "[[rule]]", "toml"),
+        (swap("match = { category = [\"games\"] }\n", ""), "[[rule]]", "toml"),
+        (swap("[[rule]]", "[rule]"), "[rule]", "toml"),
+        (swap("[[rule]]", "[[rules]]"), "rules", "toml"),
+        (swap("[[rule]]", "[[rule]"), "[[rule]", "toml"),
+        (swap("owner =", "ower ="), "ower", "toml"),
+        (add("rate = \"1 Mbit/s\""), "rate", "toml"),
+        (add("expires = \"2027-01-01\""), "\"2027-01-01\"", "toml"),
+        (add("expires = 2027-13-01"), "2027-13-01", "toml"),
+        (add("expires = 2027-02-30"), "2027-02-30", "toml"),
+        (add("expires = 2027-01-01T00:00:00Z"), "2027-01-01T", "bad-date"),
+        (add("expires = 10:00:00"), "10:00:00", "bad-date"),
+        (add("expires = 1"), "expires = 1", "toml"),
+        (add(&format!("note = \"{}\"", "x".repeat(600))), "\"xxx", "bad-text"),
+        (add("note = \"a"), "\"a\n", "toml"),
+        (add("note = 'a' 'b'"), "'b'", "toml"),
+        (add("= 17"), "= 17\n", "toml"),
+        (add("state = \"shadow\""), "state = \"shadow\"", "toml"),
+        (add("\u{1}"), "\u{1}", "toml"),
+        (
+            swap("\"games\"", "\"protected_union\"").replace("security", "conduct"),
+            "\"protected_union\"",
+            "protected",
+        ),
+        (
+            swap("category = [\"games\"]", "service = [\"unions-de\"]").replace("security", "bandwidth"),
+            "\"unions-de\"",
+            "protected",
+        ),
+        (format!("{good}{}", second.replace("steam", "steem")), "\"steem\"", "unknown-service"),
+    ];
+    for (text, place, code) in &cases {
+        let faults = bind(text).expect_err(text);
+        let fault = &faults.as_slice()[0];
+        let at = text.find(place).expect(place);
+        let line = text[..at].matches('\n').count() as u32 + 1;
+        let close = fault.line.abs_diff(line) <= 1;
+        let exact = *code == "toml" || fault.line == line;
+        assert!(
+            fault.code == *code && close && exact && fault.column > 0,
+            "wanted {code} at line {line}\n{faults}\n{text}"
+        );
+        assert!(fault.to_string().contains('^'));
+    }
+    assert!(cases.len() >= 50, "{}", cases.len());
+}
+
+#[test]
+fn bytes_that_are_no_text_have_a_place() {
+    let faults = RuleFile::parse("r", b"version = 1\n# \xff\n").unwrap_err();
+    assert_eq!((faults.as_slice()[0].line, faults.as_slice()[0].column), (2, 3));
+    assert!(RuleFile::parse("r", &vec![b' '; (1 << 20) + 1]).is_err());
+}
+
+#[test]
+fn too_many_rules_are_refused_not_cut() {
+    let body: String =
+        (0..1025).map(|i| rule(&format!("r{i}"), "category = [\"games\"]", "drop", "enforce")).collect();
+    let faults = bind(&format!("version = 1\n{body}")).unwrap_err();
+    assert_eq!(faults.as_slice()[0].code, "too-many");
+}
+
+#[test]
+fn help_points_at_what_was_meant() {
+    let help = |text: &str| bind(text).unwrap_err().as_slice()[0].help.clone().unwrap_or_default();
+    let good = format!("version = 1\n{}", rule("a", "category = [\"games\"]", "drop", "enforce"));
+    assert_eq!(help(&good.replace("\"games\"", "\"gmaes\"")), "did you mean `games`?");
+    assert_eq!(help(&good.replace("purpose =", "porpose =")), "did you mean `purpose`?");
+    assert_eq!(
+        help(&good.replace("category = [\"games\"]", "service = [\"steem\"]")),
+        "did you mean `steam`?"
+    );
+    assert!(help(&good.replace("[\"games\"]", "\"games\"")).contains("list"));
+}
+
+proptest! {
+    /// Small damage anywhere is refused with a place, or still means something; it never panics.
+    #[test]
+    fn damaged_files_are_refused_or_read(at in any::<prop::sample::Index>(), with in "[ -~\\n]{0,3}", cut in 0usize..5) {
+        let good = format!(
+            "version = 1\n{}{}expires = 2027-01-01\nnote = \"x\"\n",
+            rule("a", "category = [\"games\"]", "drop", "enforce"),
+            rule("b", "service = [\"steam\"]", "forward", "shadow"),
+        );
+        let at = at.index(good.len());
+        let end = (at + cut).min(good.len());
+        let bad = format!("{}{with}{}", &good[..at], &good[end..]);
+        if let Err(faults) = bind(&bad) {
+            for fault in &faults {
+                prop_assert!(fault.line >= 1 && fault.line as usize <= bad.matches('\n').count() + 2);
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = RuleFile::parse("x", &bytes);
+    }
+}
