@@ -8,12 +8,13 @@ mod setup;
 use std::ffi::CString;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use glassgate_dataplane::port::spec::PortSpec;
 
 pub use self::distribution::Distribution;
 pub use self::error::DeviceError;
+use self::interface::Interface;
 use crate::eal::Eal;
 use crate::log;
 use crate::mempool::Mempool;
@@ -126,7 +127,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Finds or makes the device `spec`, configures and starts it. `index` makes the names of virtual devices
+    /// Finds or makes the device `spec`, configures and starts it; a kernel interface is brought up. `index` makes the names of virtual devices
     /// unique within the process. Returns the device and one port per queue, in their order.
     ///
     /// # Errors
@@ -156,9 +157,14 @@ impl Device {
         &self.info
     }
 
-    /// The link as it is now, without waiting. `None` when the driver does not answer.
+    /// The link as it is now, without waiting. A kernel interface that is gone is down. `None` when the driver does
+    /// not answer.
     pub fn link(&self) -> Option<LinkState> {
-        let _control = self.opened.eal.control();
+        if let Some(interface) = &self.opened.interface {
+            // The drivers on sockets call their link up as long as they run, and make up a speed.
+            return Some(LinkState { up: interface.link_is_up(), mbps: None, full_duplex: true });
+        }
+        let _one = self.opened.query();
         let mut link = dpdk_sys::rte_eth_link::default();
         // SAFETY: the port is open as long as `opened` is; `link` is writable.
         let answer = unsafe { dpdk_sys::rte_eth_link_get_nowait(self.opened.port, &mut link) };
@@ -186,6 +192,11 @@ pub(crate) struct Opened {
     virtual_device: bool,
     started: bool,
     promiscuous: bool,
+    /// What it stands on, if that is a kernel interface.
+    interface: Option<Interface>,
+    /// Questions to the driver, which may keep state about the answers: one at a time. Not the lock of the control
+    /// path, so that an lcore that asks never waits for another device to be opened.
+    query: Mutex<()>,
     /// Frames of the pool that the driver may hold, and gives back when it closes.
     promised: Option<(Mempool, u32)>,
 }
@@ -198,9 +209,19 @@ impl Opened {
         if control.open.contains(&name) {
             return Err(DeviceError::AlreadyOpen { name });
         }
-        distribution::check_interface(spec)?;
         let mark = log::mark();
         let missing = |reason| error::missing(spec, reason, log::since(mark));
+        let interface = match spec.interface() {
+            Some(name) => Some(Interface::find(name).ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?),
+            None => None,
+        };
+        if let Some(interface) = &interface {
+            // Frames of the kernel's other queues would not cross the bridge.
+            if let (PortSpec::AfXdp(name), Some(queues @ 2..)) = (spec, interface.rx_queues()) {
+                return Err(DeviceError::SplitInterface { interface: name.to_string(), queues });
+            }
+            interface.bring_up().map_err(|reason| DeviceError::Down { spec: spec.clone(), reason })?;
+        }
         if let Some(arguments) = spec.vdev_args(index, distribution::virtual_queues(spec, queues)) {
             let arguments =
                 CString::new(arguments).map_err(|_| missing(io::ErrorKind::InvalidInput.into()))?;
@@ -226,6 +247,8 @@ impl Opened {
             virtual_device: !matches!(spec, PortSpec::Pci(_)),
             started: false,
             promiscuous: false,
+            interface,
+            query: Mutex::default(),
             promised: None,
         })
     }
@@ -234,8 +257,12 @@ impl Opened {
         self.port
     }
 
+    fn query(&self) -> MutexGuard<'_, ()> {
+        self.query.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn stats(&self) -> Option<DeviceStats> {
-        let _control = self.eal.control();
+        let _one = self.query();
         let mut stats = dpdk_sys::rte_eth_stats::default();
         // SAFETY: the port is open as long as `self` is; `stats` is writable.
         let answer = unsafe { dpdk_sys::rte_eth_stats_get(self.port, &mut stats) };

@@ -4,9 +4,6 @@ use std::fmt;
 
 use glassgate_dataplane::port::spec::PortSpec;
 
-use super::error::DeviceError;
-use super::interface;
-
 /// How a device chooses the queue of a frame it received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
@@ -80,18 +77,6 @@ pub(super) fn choose(spec: &PortSpec, wished: u16, offered: u16, rss_offloads: u
         PortSpec::Tap(_) => one(Some("a TAP's distribution is not symmetric")),
         PortSpec::Pci(_) if rss_offloads & dpdk_sys::SHIM_RSS_IP == 0 => one(Some("the NIC has no RSS")),
         PortSpec::Pci(_) => (queues, Distribution::SymmetricRss),
-    }
-}
-
-/// Refuses an interface of which an XDP socket would see only a part: frames of the kernel's other queues would not
-/// cross the bridge.
-pub(super) fn check_interface(spec: &PortSpec) -> Result<(), DeviceError> {
-    let PortSpec::AfXdp(interface) = spec else { return Ok(()) };
-    match interface::rx_queues(interface) {
-        Some(queues) if queues > 1 => {
-            Err(DeviceError::SplitInterface { interface: interface.to_string(), queues })
-        }
-        _ => Ok(()),
     }
 }
 

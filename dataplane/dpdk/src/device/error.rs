@@ -7,7 +7,7 @@ use std::path::Path;
 use glassgate_dataplane::port::spec::PortSpec;
 use thiserror::Error;
 
-use super::interface;
+use super::interface::Interface;
 use crate::eal::indented;
 
 /// Why a device can't be opened.
@@ -39,6 +39,14 @@ pub enum DeviceError {
         interface: String,
         /// Its receive queues.
         queues: usize,
+    },
+    /// The interface is there, but can't be brought up.
+    #[error("port {spec}: the interface can't be brought up: {reason}")]
+    Down {
+        /// As the configuration names it.
+        spec: PortSpec,
+        /// What the kernel said.
+        reason: io::Error,
     },
     /// The pool has fewer frames than the descriptors of all queues may hold.
     #[error(
@@ -96,7 +104,7 @@ impl SetupError {
 /// Explains a device that DPDK does not find, from what the system knows.
 pub(super) fn missing(spec: &PortSpec, reason: io::Error, log: Vec<String>) -> DeviceError {
     let why = match spec {
-        PortSpec::AfXdp(interface) | PortSpec::AfPacket(interface) => match interface::index(interface) {
+        PortSpec::AfXdp(interface) | PortSpec::AfPacket(interface) => match Interface::find(interface) {
             None => format!(
                 "there is no interface `{interface}` in this network namespace (`ip -br link` lists them)"
             ),

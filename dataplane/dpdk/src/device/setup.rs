@@ -42,13 +42,19 @@ fn start_locked(
 ) -> Result<DeviceInfo, SetupError> {
     let port = opened.port;
     let offered = info_of(port)?;
-    let (queues, distribution) = distribution::choose(
+    let (mut queues, mut distribution) = distribution::choose(
         spec,
         options.queues,
         offered.max_rx_queues.min(offered.max_tx_queues),
         offered.flow_type_rss_offloads,
     );
-    configure(port, &offered, queues, distribution, pool, options)?;
+    let mut answer = configure(port, &offered, queues, distribution, pool, options);
+    if distribution == Distribution::SymmetricRss && (answer.is_err() || !key_is_symmetric(port, &offered)) {
+        queues = 1;
+        distribution = Distribution::OneQueue { instead: Some("the NIC does not take a symmetric RSS key") };
+        answer = configure(port, &offered, queues, distribution, pool, options);
+    }
+    answer?;
 
     let or_default =
         |wish: Option<u16>, driver: u16| wish.unwrap_or(if driver == 0 { DEFAULT_RING } else { driver });
@@ -84,6 +90,8 @@ fn start_locked(
             unsafe { dpdk_sys::rte_eth_tx_queue_setup(port, queue, tx_ring, node as u32, std::ptr::null()) };
         check("set up a transmit queue", answer)?;
     }
+    // SAFETY: the port is open. NICs may still count what happened before; those that can't be reset did not.
+    unsafe { dpdk_sys::rte_eth_stats_reset(port) };
     // SAFETY: the port and all its queues are set up.
     check("start", unsafe { dpdk_sys::rte_eth_dev_start(port) })?;
     opened.started = true;
@@ -148,10 +156,23 @@ fn configure(
     check("be configured", unsafe { dpdk_sys::rte_eth_dev_configure(port, queues, queues, &conf) })?;
     if let Some(mtu) = options.mtu {
         // SAFETY: the port is configured and not started.
-        let answer = unsafe { dpdk_sys::rte_eth_dev_set_mtu(port, mtu) };
-        supported("use this MTU", answer)?;
+        check("use this MTU", unsafe { dpdk_sys::rte_eth_dev_set_mtu(port, mtu) })?;
     }
     Ok(())
+}
+
+/// Whether the NIC hashes with our key: some accept a key and keep their own. Those that can't be asked are believed.
+fn key_is_symmetric(port: u16, offered: &rte_eth_dev_info) -> bool {
+    let key = distribution::symmetric_key(offered.hash_key_size);
+    let mut used = key.clone();
+    let mut conf = dpdk_sys::rte_eth_rss_conf {
+        rss_key: used.as_mut_ptr(),
+        rss_key_len: u8::try_from(used.len()).unwrap_or(u8::MAX),
+        rss_hf: 0,
+    };
+    // SAFETY: the port is configured; `conf` and the key it points to, of the length it says, are writable.
+    unsafe { dpdk_sys::rte_eth_dev_rss_hash_conf_get(port, &mut conf) };
+    used == key
 }
 
 /// The device behind a port, to remove it.

@@ -50,6 +50,10 @@ impl Lab {
         run(&format!("ip netns exec {} {command}", self.gateway));
     }
 
+    pub(crate) fn in_lan(&self, command: &str) {
+        run(&format!("ip netns exec {} {command}", self.lan));
+    }
+
     /// Runs `work` on a thread inside a namespace; sockets that it makes stay there.
     pub(crate) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
@@ -63,18 +67,31 @@ impl Lab {
         })
     }
 
+    /// Makes the gateway's interfaces `a` and `b` those of the two ends.
+    pub(crate) fn adopt(&self) {
+        for (end, side, host) in [(&self.lan, "a", 0), (&self.wan, "b", 1)] {
+            run(&format!("ip -n {} link set dev {side} netns {end} name e", self.gateway));
+            settle(end, host);
+        }
+    }
+
     fn connect(&self, end: &str, side: &str, host: usize, veth_options: &str) {
         let gateway = &self.gateway;
         run(&format!("ip link add e netns {end} type veth peer name {side} netns {gateway} {veth_options}"));
-        // The kernel hands over frames without checksums unless it is told that the link can't fill them in.
-        run(&format!("ip netns exec {end} ethtool -K e tx off"));
-        run(&format!("ip -n {end} address add {}/24 dev e", V4[host]));
-        run(&format!("ip -n {end} address add {}/64 dev e nodad", V6[host]));
         // The bridge's side has no address and says nothing of its own.
         run(&format!("ip -n {gateway} link set dev {side} addrgenmode none"));
         run(&format!("ip -n {gateway} link set dev {side} up"));
-        run(&format!("ip -n {end} link set dev e up"));
+        settle(end, host);
     }
+}
+
+/// Gives the interface `e` of an end its addresses and brings it up.
+fn settle(end: &str, host: usize) {
+    // The kernel hands over frames without checksums unless it is told that the link can't fill them in.
+    run(&format!("ip netns exec {end} ethtool -K e tx off"));
+    run(&format!("ip -n {end} address add {}/24 dev e", V4[host]));
+    run(&format!("ip -n {end} address add {}/64 dev e nodad", V6[host]));
+    run(&format!("ip -n {end} link set dev e up"));
 }
 
 impl Drop for Lab {
