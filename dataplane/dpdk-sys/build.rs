@@ -8,8 +8,48 @@ use std::process::{Command, ExitCode};
 /// releases: another one is a port, with its own tests, not a wider range.
 const VERSIONS: std::ops::Range<&str> = "22.11".."22.12";
 
-/// What the bindings and the shim call. Drivers are not among them: they are loaded by the EAL at start.
+/// What the bindings and the shim call. With dynamic linking the EAL loads the drivers itself at start.
 const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring"];
+
+/// What those and the drivers call in turn, needed by name only when linking statically.
+const STATIC_LIBRARIES: &[&str] = &[
+    "rte_cryptodev",
+    "rte_gso",
+    "rte_hash",
+    "rte_kvargs",
+    "rte_meter",
+    "rte_net",
+    "rte_pci",
+    "rte_rcu",
+    "rte_security",
+    "rte_telemetry",
+];
+
+/// The drivers of the static build: virtual ones, and NICs that need nothing beyond the kernel's vfio or uio. Mellanox
+/// (mlx5) is not among them: it brings in rdma-core. Use the dynamic build for it.
+const STATIC_DRIVERS: &[&str] = &[
+    "rte_bus_pci",
+    "rte_bus_vdev",
+    "rte_common_iavf",
+    "rte_mempool_ring",
+    "rte_net_af_packet",
+    "rte_net_af_xdp",
+    "rte_net_e1000",
+    "rte_net_i40e",
+    "rte_net_iavf",
+    "rte_net_ice",
+    "rte_net_igc",
+    "rte_net_ixgbe",
+    "rte_net_null",
+    "rte_net_pcap",
+    "rte_net_ring",
+    "rte_net_tap",
+    "rte_net_virtio",
+    "rte_net_vmxnet3",
+];
+
+/// What static DPDK calls outside of itself, linked dynamically.
+const STATIC_NEEDS: &[&str] = &["bpf", "bsd", "numa", "pcap", "xdp"];
 
 /// Functions that the safe crate calls, one by one: every further match costs seconds of compile time, and each
 /// name here is one that somebody has read the contract of.
@@ -115,7 +155,10 @@ impl Dpdk {
             .output()
             .map_err(|error| format!("pkg-config does not run: {error}"))?;
         flags.extend(String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned));
-        Ok(Self { flags, link_paths: library.link_paths })
+        // Left out by pkg-config where the linker looks anyway, but rustc itself looks for static libraries.
+        let mut link_paths = library.link_paths;
+        link_paths.extend(pkg_config::get_variable("libdpdk", "libdir").ok().map(PathBuf::from));
+        Ok(Self { flags, link_paths })
     }
 
     fn bindings(&self, to: &Path) -> Result<(), String> {
@@ -164,7 +207,19 @@ impl Dpdk {
         for path in &self.link_paths {
             println!("cargo::rustc-link-search=native={}", path.display());
         }
-        for library in LIBRARIES {
+        if env::var_os("CARGO_FEATURE_STATIC").is_none() {
+            for library in LIBRARIES {
+                println!("cargo::rustc-link-lib=dylib={library}");
+            }
+            return;
+        }
+        // Not `pkg-config --static`, which asks for everything any driver of the distribution might need. Drivers
+        // announce themselves from constructors, which a linker drops unless told to take the archive whole.
+        // `-bundle` leaves the archives to the final link instead of copying them into the rlib.
+        for library in LIBRARIES.iter().chain(STATIC_LIBRARIES).chain(STATIC_DRIVERS) {
+            println!("cargo::rustc-link-lib=static:+whole-archive,-bundle={library}");
+        }
+        for library in STATIC_NEEDS {
             println!("cargo::rustc-link-lib=dylib={library}");
         }
     }

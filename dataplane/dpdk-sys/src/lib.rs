@@ -6,7 +6,8 @@
 //! * The list of what is bound is in `build.rs`, by name and narrow on purpose.
 //! * Inline functions are reached through `shim_*` (see `csrc/shim.h`): one call per burst, never one per frame.
 //! * Constants that DPDK builds with macros that bindgen can't evaluate are `SHIM_*`.
-//! * Linking is dynamic: the EAL loads the drivers from Debian's driver directory at start.
+//! * Linking is dynamic: the EAL loads the drivers from Debian's driver directory at start. With the feature `static`,
+//!   DPDK and a list of drivers (in `build.rs`) are part of the binary.
 
 #![no_std]
 
