@@ -10,6 +10,8 @@
 //! ```
 
 mod bridge;
+#[cfg(feature = "dpdk")]
+mod dpdk_ports;
 mod policy_slot;
 
 use crate::child;
@@ -90,19 +92,23 @@ fn forward(channel: &Channel) -> Result<()> {
         let (channel, shared) = (channel.try_clone()?, shared.clone());
         thread::Builder::new().name("guard".into()).spawn(move || listen(&channel, &shared))?
     };
-    let lan_uplink = &orders.ports;
-    match lan_uplink {
+    match &orders.ports {
         [Device::Socket(lan), Device::Socket(uplink)] => {
-            let open =
-                |path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
+            let open = |path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
             let ports = vec![[open(lan)?, open(uplink)?]];
-            let infos = ["lan", "uplink"].iter().zip(lan_uplink).map(|(name, device)| PortInfo {
+            let infos = ["lan", "uplink"].iter().zip(&orders.ports).map(|(name, device)| PortInfo {
                 name: (*name).into(),
                 device: device.to_string(),
                 driver: "unix socket".into(),
                 mac: None,
             });
-            bridge_all(channel, &shared, ports, infos.collect(), &orders.settings, orders.lcores)?;
+            bridge_all(channel, &shared, ports, infos.collect(), &orders.settings, orders.lcores, pin)?;
+        }
+        #[cfg(feature = "dpdk")]
+        [Device::Dpdk(lan), Device::Dpdk(uplink)] => {
+            let opened = dpdk_ports::open([lan, uplink], &orders.settings)?;
+            let (enter, infos) = (opened.enter(), opened.infos);
+            bridge_all(channel, &shared, opened.queues, infos, &orders.settings, orders.lcores, enter)?;
         }
         [a, b] => {
             let device = if a.needs_dpdk() { a } else { b };
@@ -114,14 +120,16 @@ fn forward(channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// Runs one lcore for each pair of ports, until told to stop.
-fn bridge_all<P: Port + Send>(
+/// Runs one lcore for each pair of ports, until told to stop. `enter` makes the thread that it is called on an lcore
+/// of a CPU, for as long as what it returns lives.
+fn bridge_all<P: Port + Send, G>(
     channel: &Channel,
     shared: &Shared,
     ports: Vec<[P; 2]>,
     infos: Vec<PortInfo>,
     settings: &Dataplane,
     lcores: Vec<(EventRing, StatsPage)>,
+    enter: impl Fn(u32) -> Result<G> + Clone + Send,
 ) -> Result<()>
 where
     P::Frame: Send,
@@ -139,9 +147,9 @@ where
         for (i, ((ports, (ring, page)), cpu)) in
             ports.into_iter().zip(lcores).zip(&settings.lcores).enumerate()
         {
-            let (ready, cpu) = (ready.clone(), *cpu);
+            let (ready, enter, cpu) = (ready.clone(), enter.clone(), *cpu);
             let run = move || -> Result<()> {
-                pin(cpu)?;
+                let _entered = enter(cpu)?;
                 let bridge = Bridge::new(ports, ring.producer(), page.writer(), settings);
                 _ = ready.send(());
                 bridge.run(&shared.policy, &shared.stop);

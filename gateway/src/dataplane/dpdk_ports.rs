@@ -1,0 +1,78 @@
+//! Ports on DPDK: from the devices of the configuration to one pair of queues per lcore.
+
+use crate::config::Dataplane;
+use crate::messages::PortInfo;
+use anyhow::{Context as _, Result, bail};
+use glassgate_dataplane::port::spec::PortSpec;
+use glassgate_dpdk::{DeviceOptions, DpdkPort, Eal, EalOptions, Lcore, LogLevel, Memory, Mempool, MempoolOptions};
+use std::sync::Arc;
+use tracing::{error, info, warn};
+
+/// Frames of the pool for each lcore: all descriptors of its two ports in both directions, and a good half to spare.
+const FRAMES_PER_LCORE: u32 = 16 * 1024;
+
+/// Open ports.
+pub(super) struct Opened {
+    /// LAN and uplink queue of each lcore.
+    pub(super) queues: Vec<[DpdkPort; 2]>,
+    pub(super) infos: Vec<PortInfo>,
+    eal: Eal,
+}
+
+/// Starts DPDK and opens both devices with a queue for each lcore.
+pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<Opened> {
+    let mib = settings.memory_mib;
+    let memory = if settings.huge_pages { Memory::HugePages { mib } } else { Memory::NoHuge { mib } };
+    let lcores = settings.lcores.len();
+    let eal = Eal::init(EalOptions {
+        lcores: settings.lcores.iter().map(|cpu| *cpu as usize).collect(),
+        log: Some(Arc::new(log_line)),
+        log_level: LogLevel::Warning,
+        ..EalOptions::for_ports(memory, specs)
+    })?;
+    let frames = FRAMES_PER_LCORE.saturating_mul(lcores as u32);
+    let pool = Mempool::create(&eal, MempoolOptions { frames, ..MempoolOptions::default() })?;
+    let options = DeviceOptions { queues: lcores as u16, ..DeviceOptions::default() };
+    let mut infos = Vec::new();
+    let mut sides = Vec::new();
+    for (index, (spec, name)) in specs.into_iter().zip(["lan", "uplink"]).enumerate() {
+        let (device, queues) = glassgate_dpdk::Device::open(&eal, spec, index, pool, &options)
+            .with_context(|| format!("opening the port `{name}`"))?;
+        let info = device.info();
+        info!("{name}: {info}");
+        if queues.len() < lcores {
+            bail!(
+                "`{spec}` serves {} of the {lcores} lcores of `dataplane.lcores` ({}): name as many CPUs as it has queues",
+                queues.len(),
+                info.distribution
+            );
+        }
+        let [a, b, c, d, e, f] = info.mac;
+        infos.push(PortInfo {
+            name: name.to_owned(),
+            device: spec.to_string(),
+            driver: info.driver.clone(),
+            mac: Some(format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")),
+        });
+        sides.push(queues);
+    }
+    let (uplink, lan) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
+    let queues = lan.into_iter().zip(uplink).map(|(lan, uplink)| [lan, uplink]).collect();
+    Ok(Opened { queues, infos, eal })
+}
+
+impl Opened {
+    /// What makes a thread an lcore.
+    pub(super) fn enter(&self) -> impl Fn(u32) -> Result<Lcore> + Clone + Send + use<> {
+        let eal = self.eal.clone();
+        move |cpu| Ok(Lcore::enter(&eal, Some(cpu as usize))?)
+    }
+}
+
+fn log_line(level: LogLevel, line: &str) {
+    match level {
+        LogLevel::Error => error!("DPDK: {line}"),
+        LogLevel::Warning => warn!("DPDK: {line}"),
+        _ => info!("DPDK: {line}"),
+    }
+}
