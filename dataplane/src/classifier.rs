@@ -433,7 +433,8 @@ impl<S: FlowSink> Classifier<S> {
             Transport::Tcp { .. } => self.options.idle.tcp_unanswered,
             Transport::Udp => self.options.idle.udp_unanswered,
         };
-        self.wheel.arm(id, (self.now_ns + u64::from(idle) * 1_000_000).div_ceil(1_000_000_000));
+        let end = self.now_ns.saturating_add(u64::from(idle) * 1_000_000);
+        self.wheel.arm(id, end.div_ceil(1_000_000_000));
         if let Some(cold) = self.cold.get_mut(id.index()) {
             *cold = Cold::new(self.now_ns, number, packet.vlans);
         }

@@ -1,23 +1,23 @@
 //! The page of counters that an lcore shows to the other processes.
 //!
-//! An lcore counts in its own memory ([`LcoreStats`], plain numbers) and copies the whole to its page once per some
-//! hundred turns, so that watching costs the fast path nothing. The guard reads the progress word, the slow
+//! An lcore counts in its own memory ([`LcoreCounters`], plain numbers) and copies the whole to its page every few
+//! milliseconds, so that watching costs the fast path nothing. The guard reads the progress word, the slow
 //! path reads all of it, both as often as they like.
 //!
 //! ```text
 //!    0  magic │ words
 //!  128  progress                     written every few turns: proof that the loop turns, not that a process lives
 //!  256  sequence                     odd while the copy is being written
-//!  384  LcoreStats, a word each      in the order of its fields
+//!  384  LcoreState, LcoreCounters    a word each, in the order of their fields
 //! ```
 //!
 //! A copy is consistent: what is read belongs to one moment of the lcore, so that its sums can be checked exactly.
 //! The reader tries a bounded number of times; a writer that was killed in the middle of a copy leaves it odd,
 //! which is said ([`Reading::consistent`]) and mended by its successor.
 
+use crate::counters::LcoreCounters;
 use crate::shm::{Region, ShmError};
 use glassgate_policy::matrix::MatrixHash;
-use glassgate_policy::{AppProto, Category, Evidence, Reason};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::fence;
@@ -30,12 +30,6 @@ const STATS_AT: usize = 384;
 const SIZE: usize = 4096;
 /// How often a reader tries for a consistent copy.
 const TRIES: usize = 64;
-
-/// Slots of an array indexed by [`AppProto`] or [`Evidence`].
-pub const CODES: usize = 16;
-
-/// The two ports of the bridge.
-pub const PORTS: usize = 2;
 
 /// Numbers that stand in the page one after the other.
 trait Words {
@@ -92,42 +86,8 @@ macro_rules! words {
 }
 
 words! {
-    /// What an lcore counts at one port. `rx` is what came in there; drops are counted at the port the frame should
-    /// have left by.
-    pub struct PortStats {
-        /// Frames received.
-        pub rx_frames: u64,
-        /// Bytes received, as on the wire without preamble and FCS.
-        pub rx_bytes: u64,
-        /// Frames sent.
-        pub tx_frames: u64,
-        /// Bytes sent.
-        pub tx_bytes: u64,
-        /// Frames that hardware or driver lost before they were handed over.
-        pub rx_missed: u64,
-        /// Frames dropped because their flow's verdict says so.
-        pub drop_policy: u64,
-        /// Frames dropped because the transmit queue stayed full.
-        pub drop_tx_full: u64,
-    }
-}
-
-words! {
-    /// What happened to the flows of one category.
-    pub struct CategoryStats {
-        /// Flows whose name belongs to it.
-        pub flows: u64,
-        /// Bytes of ended and current flows, client to server, since the name was known.
-        pub bytes_up: u64,
-        /// Bytes, server to client.
-        pub bytes_down: u64,
-    }
-}
-
-words! {
-    /// Everything an lcore counts, in plain numbers that it owns alone. Totals since it started, where not said
-    /// otherwise.
-    pub struct LcoreStats {
+    /// The state of an lcore and its loop. What it counts of frames and flows is [`LcoreCounters`].
+    pub struct LcoreState {
         /// Monotonic nanoseconds at which this copy was made.
         pub mono_ns: u64,
         /// Monotonic nanoseconds at which the lcore started.
@@ -136,30 +96,14 @@ words! {
         pub turns: u64,
         /// Turns in which no frame arrived at either port.
         pub idle_turns: u64,
-        /// The ports, in the order of the configuration: LAN, uplink.
-        pub ports: [PortStats; PORTS],
-        /// Frames that belong to no flow (ARP, ICMP, spanning tree…): forwarded, never looked at.
-        pub frames_no_flow: u64,
-        /// Frames whose headers could not be read: forwarded.
-        pub frames_unparsed: u64,
         /// Flows in the table now.
         pub flows_active: u64,
         /// Flows the table can hold.
         pub flows_capacity: u64,
-        /// Flows that began.
-        pub flows_created: u64,
-        /// Flows that ended or timed out.
-        pub flows_ended: u64,
-        /// Flows whose name became known, by [`Evidence`].
-        pub named: [u64; CODES],
-        /// The same flows, by the protocol of the name ([`AppProto`]).
-        pub named_proto: [u64; CODES],
-        /// Flows that stay without a name, by [`Reason`].
-        pub unnamed: [u64; Reason::SLOTS],
-        /// Flows by category.
-        pub categories: [CategoryStats; Category::SLOTS],
-        /// Panics of an inspector that were contained: the flow went on uninspected.
-        pub panics: u64,
+        /// Slots of the inspection slab in use now.
+        pub slab_used: u64,
+        /// Slots of the inspection slab.
+        pub slab_capacity: u64,
         /// Epoch of the matrix in use; `0` before the first.
         pub matrix_epoch: u64,
         /// Monotonic nanoseconds at which that matrix decays.
@@ -171,25 +115,7 @@ words! {
     }
 }
 
-const _: () = {
-    assert!(STATS_AT + LcoreStats::COUNT * 8 <= SIZE);
-    assert!((Evidence::Sni as usize) < CODES && (AppProto::Dns as usize) < CODES);
-};
-
-impl LcoreStats {
-    /// Adds the counts of another lcore. Times, epochs and hashes, which can't be added, stay as they are.
-    pub fn add(&mut self, other: &Self) {
-        let kept = *self;
-        let (mut ours, mut theirs) = (Vec::with_capacity(Self::COUNT), Vec::with_capacity(Self::COUNT));
-        self.put(&mut |word| ours.push(word));
-        other.put(&mut |word| theirs.push(word));
-        let mut sums = ours.iter().zip(&theirs).map(|(a, b)| a.wrapping_add(*b));
-        *self = Self::take(&mut || sums.next().unwrap_or(0));
-        (self.mono_ns, self.started_ns) = (kept.mono_ns, kept.started_ns);
-        (self.matrix_epoch, self.matrix_valid_until_ns) = (kept.matrix_epoch, kept.matrix_valid_until_ns);
-        (self.matrix_hash, self.table_hash) = (kept.matrix_hash, kept.table_hash);
-    }
-
+impl LcoreState {
     /// Notes the acknowledgement of a matrix.
     pub fn acknowledge_matrix(&mut self, epoch: u64, valid_until_ns: u64, hash: &MatrixHash) {
         (self.matrix_epoch, self.matrix_valid_until_ns) = (epoch, valid_until_ns);
@@ -201,6 +127,11 @@ impl LcoreStats {
         self.table_hash = hash_words(hash);
     }
 }
+
+/// All words of a copy.
+const WORDS: usize = LcoreState::COUNT + LcoreCounters::WORDS;
+
+const _: () = assert!(STATS_AT + WORDS * 8 <= SIZE);
 
 /// A SHA-256 as it stands in the page.
 pub fn hash_words(hash: &[u8; 32]) -> [u64; 4] {
@@ -227,10 +158,12 @@ pub struct StatsPage {
 }
 
 /// What a reader found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// The numbers.
-    pub stats: LcoreStats,
+    /// The loop.
+    pub state: LcoreState,
+    /// What it counted.
+    pub counters: LcoreCounters,
     /// Whether they belong to one moment. False when the writer died in the middle of a copy.
     pub consistent: bool,
 }
@@ -239,7 +172,7 @@ impl StatsPage {
     /// Makes a page, all zero.
     pub fn create(name: &str) -> Result<Self, ShmError> {
         let region = Region::create(name, SIZE)?;
-        store(&region, WORDS_AT, LcoreStats::COUNT as u64);
+        store(&region, WORDS_AT, WORDS as u64);
         if let Some(magic) = region.word(0) {
             magic.store(MAGIC, Release);
         }
@@ -254,7 +187,7 @@ impl StatsPage {
             return Err(ShmError::Magic { expected: MAGIC, found: magic });
         }
         match load(&region, WORDS_AT) {
-            found if found == LcoreStats::COUNT as u64 => Ok(Self { region }),
+            found if found == WORDS as u64 => Ok(Self { region }),
             found => Err(ShmError::Header { what: "words", found }),
         }
     }
@@ -281,24 +214,22 @@ impl StatsPage {
     pub fn read(&self) -> Reading {
         for _ in 0..TRIES {
             let before = self.region.word(SEQUENCE_AT).map_or(1, |w| w.load(Acquire));
-            let stats = self.copy();
+            let (state, counters) = self.copy();
             // The loads of the copy come before the second look at the sequence.
             fence(Acquire);
             if before.is_multiple_of(2) && load(&self.region, SEQUENCE_AT) == before {
-                return Reading { stats, consistent: true };
+                return Reading { state, counters, consistent: true };
             }
             std::hint::spin_loop();
         }
-        Reading { stats: self.copy(), consistent: false }
+        let (state, counters) = self.copy();
+        Reading { state, counters, consistent: false }
     }
 
-    fn copy(&self) -> LcoreStats {
-        let mut at = STATS_AT;
-        LcoreStats::take(&mut || {
-            let word = load(&self.region, at);
-            at += 8;
-            word
-        })
+    fn copy(&self) -> (LcoreState, LcoreCounters) {
+        let mut words = (0..WORDS).map(|i| load(&self.region, STATS_AT + i * 8));
+        let state = LcoreState::take(&mut || words.next().unwrap_or(0));
+        (state, LcoreCounters::from_words(words))
     }
 }
 
@@ -319,15 +250,17 @@ impl StatsWriter {
     }
 
     /// Copies all numbers to the page. Costs some 300 stores: once per some hundred turns, or per millisecond.
-    pub fn publish(&mut self, stats: &LcoreStats) {
+    pub fn publish(&mut self, state: &LcoreState, counters: &LcoreCounters) {
         store(&self.region, SEQUENCE_AT, self.sequence.wrapping_add(1));
         // The sequence is odd before the first number changes.
         fence(Release);
         let mut at = STATS_AT;
-        stats.put(&mut |word| {
+        let mut put = |word| {
             store(&self.region, at, word);
             at += 8;
-        });
+        };
+        state.put(&mut put);
+        counters.words().for_each(put);
         self.sequence = self.sequence.wrapping_add(2);
         if let Some(sequence) = self.region.word(SEQUENCE_AT) {
             sequence.store(self.sequence, Release);
@@ -351,31 +284,37 @@ fn load(region: &Region, at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn numbered(n: u64) -> LcoreStats {
-        LcoreStats::take(&mut || n)
+    fn numbered(n: u64) -> (LcoreState, LcoreCounters) {
+        (LcoreState::take(&mut || n), LcoreCounters::from_words(std::iter::repeat_n(n, LcoreCounters::WORDS)))
+    }
+
+    fn publish(writer: &mut StatsWriter, (state, counters): &(LcoreState, LcoreCounters)) {
+        writer.publish(state, counters);
+    }
+
+    fn reading((state, counters): (LcoreState, LcoreCounters)) -> Reading {
+        Reading { state, counters, consistent: true }
     }
 
     #[test]
     fn every_field_arrives_in_its_place() {
         let page = StatsPage::create("page").unwrap();
-        let mut next = 0;
-        let stats = LcoreStats::take(&mut || {
-            next += 1;
-            next
-        });
-        page.writer().publish(&stats);
+        let mut words = 1..;
+        let state = LcoreState::take(&mut || words.next().unwrap());
+        let counters = LcoreCounters::from_words(words.by_ref().take(LcoreCounters::WORDS));
+        page.writer().publish(&state, &counters);
         let reader = StatsPage::attach(page.fd().try_clone_to_owned().unwrap()).unwrap();
-        assert_eq!(reader.read(), Reading { stats, consistent: true });
-        assert_eq!(next as usize, LcoreStats::COUNT);
+        assert_eq!(reader.read(), Reading { state, counters, consistent: true });
+        assert_eq!(words.next().unwrap(), WORDS as u64 + 1);
     }
 
     #[test]
     fn hashes_keep_their_bytes() {
         let hash: [u8; 32] = std::array::from_fn(|i| i as u8 * 7);
         assert_eq!(hash_bytes(&hash_words(&hash)), hash);
-        let mut stats = LcoreStats::default();
-        stats.acknowledge_matrix(3, 4, &hash);
-        assert_eq!((stats.matrix_epoch, hash_bytes(&stats.matrix_hash)), (3, hash));
+        let mut state = LcoreState::default();
+        state.acknowledge_matrix(3, 4, &hash);
+        assert_eq!((state.matrix_epoch, hash_bytes(&state.matrix_hash)), (3, hash));
     }
 
     #[test]
@@ -386,21 +325,21 @@ mod tests {
         std::thread::scope(|scope| {
             let turns = scope.spawn(move || {
                 for n in 1..20_000 {
-                    writer.publish(&numbered(n));
+                    publish(&mut writer, &numbered(n));
                     writer.tick();
                 }
             });
             let mut last = 0;
             while !turns.is_finished() {
-                let reading = reader.read();
-                if reading.consistent {
-                    assert_eq!(reading.stats, numbered(reading.stats.turns), "from one moment");
-                    assert!(reading.stats.turns >= last);
-                    last = reading.stats.turns;
+                let seen = reader.read();
+                if seen.consistent {
+                    assert_eq!(seen, reading(numbered(seen.state.turns)), "from one moment");
+                    assert!(seen.state.turns >= last);
+                    last = seen.state.turns;
                 }
             }
         });
-        assert_eq!(page.read(), Reading { stats: numbered(19_999), consistent: true });
+        assert_eq!(page.read(), reading(numbered(19_999)));
         assert_eq!(page.progress(), 19_999);
     }
 
@@ -408,15 +347,15 @@ mod tests {
     fn a_writer_that_died_in_the_middle_is_noticed_and_mended() {
         let page = StatsPage::create("dead").unwrap();
         let mut writer = page.writer();
-        writer.publish(&numbered(1));
+        publish(&mut writer, &numbered(1));
         writer.tick();
         store(&page.region, SEQUENCE_AT, 3);
         store(&page.region, STATS_AT, 99);
         assert!(!page.read().consistent);
         let mut successor = page.writer();
-        successor.publish(&numbered(2));
+        publish(&mut successor, &numbered(2));
         successor.tick();
-        assert_eq!(page.read(), Reading { stats: numbered(2), consistent: true });
+        assert_eq!(page.read(), reading(numbered(2)));
         assert_eq!(page.progress(), 2, "progress goes on, it does not start again");
     }
 

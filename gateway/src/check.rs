@@ -1,12 +1,13 @@
 //! `glassgate check`: everything that `run` would read, validated without touching a port.
 
 use crate::cli::Check;
-use crate::config::{Config, DEFAULT_PATH};
+use crate::config::{Config, DEFAULT_PATH, PolicyFiles};
 use crate::exit::Exit;
+use crate::verdicts;
 use anyhow::Result;
 use glassgate_policy::diagnostic::Diagnostics;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a check found, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -24,11 +25,25 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
     let (mut checked, mut found) = (Vec::new(), Diagnostics::new());
     let nothing_named = args.config.is_none() && args.rules.is_none() && args.signatures.is_none();
     let path = args.config.as_deref().or(nothing_named.then_some(Path::new(DEFAULT_PATH)));
+    let mut files = PolicyFiles { signatures: args.signatures.clone(), rules: args.rules.clone() };
     if let Some(path) = path {
         checked.push(path.display().to_string());
-        if let Err(faults) = Config::load(path) {
-            found.append(faults);
+        match Config::load(path) {
+            Ok(config) => {
+                files.signatures = files.signatures.or(config.files.signatures);
+                files.rules = files.rules.or(config.files.rules);
+            }
+            Err(faults) => found.append(faults),
         }
+    }
+    let name = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    checked.push(
+        name(&files.signatures).unwrap_or_else(|| "the signatures that come with the gateway".to_owned()),
+    );
+    checked.extend(name(&files.rules));
+    match verdicts::compile(files.signatures.as_deref(), files.rules.as_deref()) {
+        Ok(compiled) => found.append(compiled.warnings),
+        Err(faults) => found.append(faults),
     }
     let report = Report { ok: !found.has_errors(), checked, found };
     if args.json {

@@ -67,8 +67,8 @@ pub(crate) struct Dataplane {
 /// The files that verdicts are compiled from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PolicyFiles {
-    /// A folder of signature sources, or one.
-    pub(crate) signatures: PathBuf,
+    /// A folder of signature sources, or one; `None`: those that come with the gateway.
+    pub(crate) signatures: Option<PathBuf>,
     /// The rules file, if there is one.
     pub(crate) rules: Option<PathBuf>,
 }
@@ -143,9 +143,8 @@ impl Check<'_> {
         let ports = self.ports(raw);
         let sockets = |ports: &Ports| matches!(ports.lan, Some(Device::Socket(_)));
         let dataplane = self.dataplane(raw, ports.as_ref().is_some_and(sockets));
-        let signatures = self.path(&raw.signatures.path);
-        let rules =
-            if raw.rules.path.value.is_empty() { Some(None) } else { self.path(&raw.rules.path).map(Some) };
+        let signatures = self.path_or_none(&raw.signatures.path);
+        let rules = self.path_or_none(&raw.rules.path);
         let valid_for = self.number(&raw.rules.valid_for_s, 5..=3600, "seconds");
         let audit_dir = self.path(&raw.audit.dir);
         let listen = self.listen(&raw.page.listen);
@@ -261,6 +260,10 @@ impl Check<'_> {
             return None;
         }
         Some(path)
+    }
+
+    fn path_or_none(&mut self, setting: &Setting<String>) -> Option<Option<PathBuf>> {
+        if setting.value.is_empty() { Some(None) } else { self.path(setting).map(Some) }
     }
 
     fn path(&mut self, setting: &Setting<String>) -> Option<PathBuf> {

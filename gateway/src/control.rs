@@ -12,9 +12,11 @@
 
 mod history;
 mod policy;
+mod report;
 mod slow_path;
 pub(crate) mod snapshot;
 pub(crate) mod socket;
+mod tally;
 
 use crate::child;
 use crate::config::Config;
@@ -28,7 +30,6 @@ use glassgate_dataplane::stats_page::StatsPage;
 use slow_path::SlowPath;
 use snapshot::Snapshot;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -71,7 +72,6 @@ pub(crate) fn run(guard: u32) -> Result<Exit> {
 /// What the guard said before `Go`.
 struct Orders {
     config: Config,
-    path: PathBuf,
     last_epoch: u64,
     lcores: Vec<(EventRing, StatsPage)>,
 }
@@ -93,14 +93,8 @@ fn serve(channel: &Channel) -> Result<()> {
         socket::bind(&config.socket)
             .with_context(|| format!("`control.socket`: {} can't be made", config.socket.display()))?
     };
-    let mut slow_path = SlowPath::new(
-        &config,
-        &orders.path,
-        orders.last_epoch,
-        orders.lcores,
-        channel.try_clone()?,
-        publish,
-    )?;
+    let mut slow_path =
+        SlowPath::new(config.clone(), orders.last_epoch, orders.lcores, channel.try_clone()?, publish);
 
     let listener = channel.try_clone()?;
     thread::Builder::new().name("guard".into()).spawn(move || listen(&listener, &commands))?;
@@ -132,7 +126,7 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
     loop {
         let received = channel.receive::<ToControl>()?.context("the guard is gone")?;
         match received.message {
-            ToControl::Start { config, path, last_epoch } => start = Some((config, path, last_epoch)),
+            ToControl::Start { config, last_epoch } => start = Some((config, last_epoch)),
             ToControl::Lcore => {
                 let [ring, page] = <[OwnedFd; 2]>::try_from(received.fds)
                     .map_err(|fds| anyhow::anyhow!("an lcore with {} descriptors", fds.len()))?;
@@ -147,8 +141,8 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
             ToControl::Stop => bail!("told to stop before the start"),
         }
     }
-    let (config, path, last_epoch) = start.context("the guard did not say what to be")?;
-    Ok(Orders { config: *config, path, last_epoch, lcores })
+    let (config, last_epoch) = start.context("the guard did not say what to be")?;
+    Ok(Orders { config: *config, last_epoch, lcores })
 }
 
 /// Hears the guard.

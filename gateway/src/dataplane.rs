@@ -9,9 +9,9 @@
 //!  lcore n   turn, tick, turn, tick, … take a new policy, publish counters
 //! ```
 
-mod bridge;
 #[cfg(feature = "dpdk")]
 mod dpdk_ports;
+mod lcore_loop;
 mod policy_slot;
 
 use crate::child;
@@ -21,24 +21,27 @@ use crate::handover;
 use crate::ipc::Channel;
 use crate::messages::{Failure, FromDataplane, PolicyId, PortInfo, ToDataplane};
 use anyhow::{Context as _, Result, bail};
-use bridge::{Bridge, Verdicts};
+use glassgate_dataplane::classifier::Policy;
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::port::socket::SocketPort;
 use glassgate_dataplane::stats_page::StatsPage;
-use glassgate_policy::VerdictMatrix;
+use glassgate_policy::compile::{self, compile};
+use glassgate_policy::table::SignatureTable;
+use glassgate_policy::{Verdict, VerdictMatrix};
+use lcore_loop::{LcoreLoop, Verdicts};
 use policy_slot::PolicySlot;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tracing::{error, info};
 
 /// The largest matrix: all groups and columns, and its header.
 const MAX_MATRIX: u64 = 80 << 20;
 /// The largest signature table.
-const MAX_TABLE: u64 = 1 << 30;
+const MAX_TABLE: u64 = glassgate_policy::table::format::MAX_BYTES as u64;
 
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
@@ -79,11 +82,17 @@ struct Orders {
 struct Shared {
     stop: AtomicBool,
     policy: PolicySlot<Verdicts>,
+    /// The table in use and the file it came from: verdicts are renewed many times with the same table.
+    table: Mutex<Option<(OwnedFd, Arc<SignatureTable>)>>,
 }
 
 fn forward(channel: &Channel) -> Result<()> {
     let orders = take_orders(channel)?;
-    let shared = Arc::new(Shared { stop: AtomicBool::new(false), policy: PolicySlot::new(Verdicts::none()) });
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        policy: PolicySlot::new(no_verdicts()?),
+        table: Mutex::new(None),
+    });
     if let Some((id, fds)) = orders.policy {
         take_policy(channel, &shared, &id, fds)?;
     }
@@ -94,7 +103,8 @@ fn forward(channel: &Channel) -> Result<()> {
     };
     match &orders.ports {
         [Device::Socket(lan), Device::Socket(uplink)] => {
-            let open = |path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
+            let open =
+                |path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
             let ports = vec![[open(lan)?, open(uplink)?]];
             let infos = ["lan", "uplink"].iter().zip(&orders.ports).map(|(name, device)| PortInfo {
                 name: (*name).into(),
@@ -150,9 +160,10 @@ where
             let (ready, enter, cpu) = (ready.clone(), enter.clone(), *cpu);
             let run = move || -> Result<()> {
                 let _entered = enter(cpu)?;
-                let bridge = Bridge::new(ports, ring.producer(), page.writer(), settings);
+                let (ring, page, first) = (ring.producer(), page.writer(), no_verdicts()?);
+                let lcore = LcoreLoop::new(ports, ring, page, settings, &first, secret()?);
                 _ = ready.send(());
-                bridge.run(&shared.policy, &shared.stop);
+                lcore.run(&shared.policy, &shared.stop);
                 Ok(())
             };
             threads.push(thread::Builder::new().name(format!("lcore-{i}")).spawn_scoped(scope, run)?);
@@ -222,20 +233,55 @@ fn listen(channel: &Channel, shared: &Shared) {
 
 /// Validates a policy and publishes it; a policy that is refused is named to the guard, and the one before stays.
 fn take_policy(channel: &Channel, shared: &Shared, id: &PolicyId, fds: Vec<OwnedFd>) -> Result<()> {
-    match validate(fds) {
+    match validate(shared, fds) {
         Ok(verdicts) => shared.policy.publish(verdicts),
         Err(e) => channel.send(&FromDataplane::Refused { epoch: id.epoch, why: format!("{e:#}") }, &[])?,
     }
     Ok(())
 }
 
-fn validate(fds: Vec<OwnedFd>) -> Result<Verdicts> {
+fn validate(shared: &Shared, fds: Vec<OwnedFd>) -> Result<Verdicts> {
     let [table, matrix] = <[OwnedFd; 2]>::try_from(fds)
         .map_err(|fds| anyhow::anyhow!("a policy with {} descriptors", fds.len()))?;
-    let _table = handover::open(table, MAX_TABLE).context("the signature table")?;
+    let table = known_or_new(shared, table).context("the signature table")?;
     let matrix = handover::open(matrix, MAX_MATRIX).context("the verdict matrix")?;
     let matrix = VerdictMatrix::from_bytes(&matrix).context("the verdict matrix")?;
-    Ok(Verdicts { hash: matrix.hash(), matrix: Arc::new(matrix) })
+    let hash = matrix.hash();
+    Ok(Verdicts { policy: Policy { table, matrix: Arc::new(matrix) }, hash })
+}
+
+/// The table of a file. A file that is in use already was validated and, being sealed, has not changed since.
+fn known_or_new(shared: &Shared, file: OwnedFd) -> Result<Arc<SignatureTable>> {
+    let mut known = shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((in_use, table)) = known.as_ref()
+        && handover::identity(in_use)? == handover::identity(&file)?
+    {
+        return Ok(table.clone());
+    }
+    let kept = file.try_clone()?;
+    let table = Arc::new(SignatureTable::from_bytes(&handover::open(file, MAX_TABLE)?)?);
+    *known = Some((kept, table.clone()));
+    Ok(table)
+}
+
+/// Before the first policy: know nothing, forward everything, observe nothing.
+fn no_verdicts() -> Result<Verdicts> {
+    let compiled =
+        compile(&[], &compile::Options::default()).map_err(|e| anyhow::anyhow!("an empty table: {e}"))?;
+    let table = SignatureTable::from_bytes(&compiled.bytes).context("an empty table")?;
+    let matrix = VerdictMatrix::uniform(0, Verdict::FAIL_OPEN);
+    Ok(Verdicts { policy: Policy { table: Arc::new(table), matrix: Arc::new(matrix) }, hash: [0; 32] })
+}
+
+/// A secret for the hashes of one lcore's tables, so that nobody can aim at one of their buckets.
+fn secret() -> Result<[u64; 4]> {
+    let mut bytes = [0u8; 32];
+    let (mut at, flags) = (0, rustix::rand::GetRandomFlags::empty());
+    while at < bytes.len() {
+        at += rustix::rand::getrandom(&mut bytes[at..], flags).context("asking for random bytes")?;
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    Ok(std::array::from_fn(|i| words.get(i).map_or(0, |w| u64::from_ne_bytes(*w))))
 }
 
 /// Ties the calling thread to a CPU.

@@ -289,7 +289,7 @@ impl Guard {
         let channel = self.control.channel().context("no control process")?;
         let last_epoch = self.policy.as_ref().map_or(0, |policy| policy.id.epoch);
         let config = Box::new(self.config.clone());
-        channel.send(&ToControl::Start { config, path: self.path.clone(), last_epoch }, &[])?;
+        channel.send(&ToControl::Start { config, last_epoch }, &[])?;
         for (ring, page) in self.rings.iter().zip(&self.pages) {
             channel.send(&ToControl::Lcore, &[ring.fd(), page.fd()])?;
         }

@@ -42,6 +42,13 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Which file a descriptor stands for. Meaningful as long as a descriptor of the file is open: numbers are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
 /// Makes a sealed file of these bytes.
 pub(crate) fn seal(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -55,6 +62,12 @@ pub(crate) fn seal(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 pub(crate) fn is_sealed(fd: impl AsFd) -> bool {
     // What is no memfd answers with an error: as good as none.
     fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(ALL_SEALS))
+}
+
+/// Which file this is.
+pub(crate) fn identity(fd: impl AsFd) -> io::Result<Identity> {
+    let stat = fstat(fd)?;
+    Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
 }
 
 /// Reads a sealed file of at most `max` bytes, whoever may have moved its offset.
@@ -83,6 +96,8 @@ mod tests {
         assert!(file.write_all(b"x").is_err() && file.set_len(0).is_err() && file.set_len(100).is_err());
         // An offset at the end is the other side's business.
         file.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(identity(&fd).unwrap(), identity(&file).unwrap());
+        assert_ne!(identity(&fd).unwrap(), identity(seal("test", b"matrix").unwrap()).unwrap());
         assert_eq!(open(fd, 6).unwrap(), b"matrix");
     }
 

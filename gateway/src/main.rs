@@ -22,8 +22,12 @@ mod guard;
 mod handover;
 mod ipc;
 mod log;
+mod look;
 mod messages;
 mod page;
+mod replay;
+mod sources;
+mod verdicts;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -69,9 +73,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Status(args) => ask::status(&args),
         Command::Reload(args) => ask::reload(&args),
         Command::Check(args) => check::run(&args),
-        Command::Replay(args) => {
-            anyhow::bail!("{} captures can't be replayed: this build has no classifier", args.captures.len())
-        }
+        Command::Replay(args) => look::run(&args),
     }
 }
 

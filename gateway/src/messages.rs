@@ -9,7 +9,6 @@
 
 use crate::config::{Config, Dataplane, Device};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// From the guard to the data plane.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,8 +59,6 @@ pub(crate) enum ToControl {
     /// What to be. First of all.
     Start {
         config: Box<Config>,
-        /// Where the configuration came from.
-        path: PathBuf,
         /// The epoch of the last policy of a predecessor; the next one is greater.
         last_epoch: u64,
     },

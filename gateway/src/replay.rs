@@ -20,36 +20,39 @@ use std::sync::Arc;
 
 /// Nanoseconds between two captures: longer than anything is remembered.
 const BETWEEN_CAPTURES: u64 = 2 * 24 * 3600 * 1_000_000_000;
+/// The longest time that a capture may span: its times are as hostile as its frames, and must not drive the clock to
+/// its end. What is later counts as this late.
+const LONGEST_CAPTURE: u64 = 366 * 24 * 3600 * 1_000_000_000;
 /// Timers looked at per frame: a capture may leap over hours from one frame to the next.
 const EXPIRE_BUDGET: usize = 4096;
 
 /// What to replay, and where the lines go.
-pub struct Replay<'a> {
+pub(crate) struct Replay<'a> {
     /// Captures, in order.
-    pub captures: &'a [PathBuf],
+    pub(crate) captures: &'a [PathBuf],
     /// What the classifier decides by.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Sizes of the classifier.
-    pub options: Options,
+    pub(crate) options: Options,
     /// Where the line of each flow goes; `None` for counts only.
-    pub flows: Option<Box<dyn Write + 'a>>,
+    pub(crate) flows: Option<Box<dyn Write + 'a>>,
 }
 
 /// What a replay saw.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Captures read to their end.
-    pub captures: usize,
+    pub(crate) captures: usize,
     /// Frames in them.
-    pub frames: u64,
+    pub(crate) frames: u64,
     /// What the classifier counted.
-    pub counters: LcoreCounters,
+    pub(crate) counters: LcoreCounters,
     /// Captures that could not be read, or not to their end, and why. What could be read counts.
-    pub damaged: Vec<(PathBuf, String)>,
+    pub(crate) damaged: Vec<(PathBuf, String)>,
 }
 
 /// Replays captures.
-pub fn run(replay: Replay<'_>) -> Result<Outcome> {
+pub(crate) fn run(replay: Replay<'_>) -> Result<Outcome> {
     let sink = Lines::new(replay.flows, replay.policy.table.clone());
     let mut classifier = Classifier::new(replay.options, replay.policy, sink, 0);
     let mut outcome = Outcome::default();
@@ -79,14 +82,20 @@ pub fn run(replay: Replay<'_>) -> Result<Outcome> {
 }
 
 /// Replays one capture; answers what is wrong with its end, if anything.
-fn one(path: &Path, classifier: &mut Classifier<Lines<'_>>, clock: &mut u64, frames: &mut u64) -> Result<Option<String>> {
+fn one(
+    path: &Path,
+    classifier: &mut Classifier<Lines<'_>>,
+    clock: &mut u64,
+    frames: &mut u64,
+) -> Result<Option<String>> {
     let mut reader = CaptureReader::open(path).with_context(|| format!("{}", path.display()))?;
     let (start, mut first) = (*clock, None);
     loop {
         match reader.next() {
             Some(Ok(frame)) => {
                 let first = *first.get_or_insert(frame.time());
-                *clock = (*clock).max(start.saturating_add(frame.time().saturating_sub(first)));
+                let into = frame.time().saturating_sub(first).min(LONGEST_CAPTURE);
+                *clock = (*clock).max(start.saturating_add(into));
                 classifier.frame(frame.bytes(), frame.wire_len(), frame.link(), frame.number(), *clock);
                 classifier.expire(*clock, EXPIRE_BUDGET);
                 *frames += 1;
@@ -161,7 +170,8 @@ impl FlowSink for Lines<'_> {
         let Some(out) = &mut self.out else { return };
         // An ambiguous flow has no name: whatever was read is one of several readings.
         let named = s.evidence != Evidence::None;
-        let pick = |want: bool| said.iter().filter(|s| s.claim == want).map(|s| s.name.as_str()).collect::<Vec<_>>();
+        let pick =
+            |want: bool| said.iter().filter(|s| s.claim == want).map(|s| s.name.as_str()).collect::<Vec<_>>();
         let (names, claims) = (pick(false), pick(true));
         let line = FlowLine {
             capture: &self.capture,
@@ -172,7 +182,10 @@ impl FlowSink for Lines<'_> {
             server_port: s.tuple.server.port,
             vlan: s.vlans.ids(),
             // Four kinds are promised; the rest of what is known stands in `app`.
-            kind: s.app.filter(|a| *a != AppProto::H2c && s.evidence != Evidence::DnsHint).map(|a| a.as_str()),
+            kind: s
+                .app
+                .filter(|a| *a != AppProto::H2c && s.evidence != Evidence::DnsHint)
+                .map(|a| a.as_str()),
             app: s.app.map(|a| a.as_str()),
             name: names.first().copied().filter(|_| named),
             evidence: named.then(|| s.evidence.as_str()),

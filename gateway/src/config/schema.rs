@@ -128,8 +128,8 @@ sections! {
 
     /// What services are recognized by.
     [signatures] {
-        /// A folder of signature sources, or one file. Relative to this file.
-        path: String = "/usr/share/glassgate/signatures".to_owned();
+        /// A folder of signature sources (`*.tsv`), or one file. Relative to this file. Empty: the signatures that come with the gateway.
+        path: String = String::new();
     }
 
     /// What happens to flows, and what may be observed.

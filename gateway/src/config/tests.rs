@@ -63,7 +63,7 @@ fn every_fault_has_its_place() {
         ("[dataplane]\nmemory_mib = 1", (2, 14), "MiB"),
         ("[dataplane]\nidle_sleep_us = 5000", (2, 17), "microseconds"),
         ("[dataplane]\nhuge_pages = 'yes'", (2, 14), "invalid type"),
-        ("[signatures]\npath = ''", (2, 8), "needs a path"),
+        ("[signatures]\npath = \"a\\u0000b\"", (2, 8), "needs a path"),
         ("[rules]\nvalid_for_s = 4", (2, 15), "5 to 3600"),
         ("[audit]\ndir = ''", (2, 7), "needs a path"),
         ("[control]\nsocket = ''", (2, 10), "needs a path"),

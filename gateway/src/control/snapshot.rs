@@ -26,12 +26,16 @@ pub(crate) struct Snapshot {
     pub(crate) flows: FlowsNow,
     /// Flows that got a name, by how it is known.
     pub(crate) named: Vec<Count>,
+    /// Flows with a known protocol, by protocol.
+    pub(crate) protocols: Vec<Count>,
     /// The blindness meter: flows without a name, by reason.
     pub(crate) unnamed: Vec<Count>,
     /// Flows and bytes by category, greatest first.
     pub(crate) categories: Vec<Aggregate>,
     /// Flows and bytes by service, greatest first, as far as they may be counted.
     pub(crate) services: Vec<Aggregate>,
+    /// Frames that belong to no flow, by what they are: forwarded, never looked at.
+    pub(crate) not_flows: Vec<Count>,
     pub(crate) policy: PolicyNow,
     pub(crate) events: EventsNow,
     /// The last two minutes, oldest first, a point each second.
@@ -88,6 +92,9 @@ pub(crate) struct LcoreNow {
     pub(crate) turns: u64,
     pub(crate) flows_active: u64,
     pub(crate) flows_capacity: u64,
+    /// Flows whose first bytes are being put together.
+    pub(crate) inspections: u64,
+    pub(crate) inspections_capacity: u64,
     /// Panics of inspectors that were contained.
     pub(crate) panics: u64,
     /// The epoch of the matrix it uses.
@@ -106,6 +113,8 @@ pub(crate) struct FlowsNow {
     pub(crate) capacity: u64,
     pub(crate) opened: u64,
     pub(crate) opened_per_s: f64,
+    /// Flows that ended and were not looked at beyond their verdict, because nothing may be written about them.
+    pub(crate) unobserved: u64,
 }
 
 /// A number with its word.

@@ -4,7 +4,9 @@ use crate::config::Dataplane;
 use crate::messages::PortInfo;
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::port::spec::PortSpec;
-use glassgate_dpdk::{DeviceOptions, DpdkPort, Eal, EalOptions, Lcore, LogLevel, Memory, Mempool, MempoolOptions};
+use glassgate_dpdk::{
+    DeviceOptions, DpdkPort, Eal, EalOptions, Lcore, LogLevel, Memory, Mempool, MempoolOptions,
+};
 use std::sync::Arc;
 use tracing::{error, info, warn};
 

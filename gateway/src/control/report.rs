@@ -1,0 +1,240 @@
+//! From counters, events and processes to a [`Snapshot`].
+
+use super::history::{History, Totals};
+use super::policy::HandedOut;
+use super::snapshot::{
+    Count, EventsNow, FlowsNow, LcoreNow, Outages, PolicyNow, PortNow, Recording, Snapshot,
+};
+use super::tally::{Tally, counts};
+use crate::config::Config;
+use crate::messages::{PortInfo, World};
+use crate::verdicts::Compiled;
+use glassgate_dataplane::counters::LcoreCounters;
+use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
+use glassgate_policy::flow_event::EventKind;
+
+/// An lcore that has not shown its counters for this long is in trouble.
+const SILENT_MS: u64 = 2000;
+
+/// Everything that a snapshot is made from.
+pub(super) struct Sources<'a> {
+    pub(super) config: &'a Config,
+    pub(super) now_ns: u64,
+    pub(super) started_ns: u64,
+    pub(super) lcores: &'a [(EventRing, StatsPage)],
+    pub(super) world: &'a World,
+    pub(super) tally: &'a Tally,
+    pub(super) compiled: Option<&'a Compiled>,
+    pub(super) handed_out: Option<&'a HandedOut>,
+    pub(super) loaded: &'a str,
+    pub(super) rejected: Option<&'a str>,
+}
+
+impl Sources<'_> {
+    /// The gateway now. Rates come from `history`, which learns from this moment.
+    pub(super) fn snapshot(&self, history: &mut History) -> Snapshot {
+        let readings: Vec<Reading> = self.lcores.iter().map(|(_, page)| page.read()).collect();
+        let mut sum = LcoreCounters::default();
+        readings.iter().for_each(|reading| sum.add(&reading.counters));
+        history.note(totals(&sum, self.now_ns));
+        let lcores = self.lcores_now(&readings);
+        let state = |of: fn(&Reading) -> u64| readings.iter().map(of).sum();
+        let policy = self.policy_now(&lcores);
+        let guard = self.world.processes.iter().find(|p| p.name == "guard");
+        let mut snapshot = Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: wall_clock(),
+            uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
+            troubles: Vec::new(),
+            recording: recording(&policy),
+            processes: self.world.processes.clone(),
+            outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
+            confinement: self.world.confinement.clone(),
+            ports: (0..2).map(|port| self.port_now(port, &sum, history)).collect(),
+            flows: FlowsNow {
+                active: state(|r| r.state.flows_active),
+                capacity: state(|r| r.state.flows_capacity),
+                opened: sum.flows_opened[0],
+                opened_per_s: history.rates().flows,
+                unobserved: sum.unobserved_flows[0],
+            },
+            named: self.tally.named(),
+            protocols: self.tally.protocols(),
+            unnamed: self.tally.unnamed(),
+            categories: self.tally.categories(),
+            services: self.tally.services(),
+            not_flows: not_flows(&sum),
+            events: self.events_now(),
+            history: history.points(),
+            lcores,
+            policy,
+        };
+        snapshot.troubles = troubles(&snapshot);
+        snapshot
+    }
+
+    fn port_now(&self, i: usize, sum: &LcoreCounters, history: &History) -> PortNow {
+        let rates = history.rates();
+        PortNow {
+            info: self.world.ports.get(i).cloned().unwrap_or_else(|| self.closed_port(i)),
+            rx_frames: sum.rx_frames[i],
+            rx_bytes: sum.rx_bytes[i],
+            tx_frames: sum.tx_frames[i],
+            tx_bytes: sum.tx_bytes[i],
+            rx_missed: sum.rx_missed[i],
+            drop_policy: sum.drop_policy[i],
+            drop_tx_full: sum.drop_tx_full[i],
+            rx_frames_per_s: rates.rx_frames[i],
+            rx_bits_per_s: rates.rx_bits[i],
+            tx_frames_per_s: rates.tx_frames[i],
+            tx_bits_per_s: rates.tx_bits[i],
+        }
+    }
+
+    fn closed_port(&self, i: usize) -> PortInfo {
+        let ports = &self.config.ports;
+        let (name, device) = if i == 0 { ("lan", &ports.lan) } else { ("uplink", &ports.uplink) };
+        PortInfo {
+            name: name.to_owned(),
+            device: device.as_ref().map(ToString::to_string).unwrap_or_default(),
+            driver: "closed".to_owned(),
+            mac: None,
+        }
+    }
+
+    fn lcores_now(&self, readings: &[Reading]) -> Vec<LcoreNow> {
+        let expected = self.handed_out.map(|h| hash_words(&h.hash));
+        let lcores = readings.iter().zip(self.lcores).zip(&self.config.dataplane.lcores);
+        lcores
+            .map(|((reading, (ring, _)), cpu)| {
+                let (state, events) = (&reading.state, ring.watch());
+                LcoreNow {
+                    cpu: *cpu,
+                    seen_ms_ago: self.now_ns.saturating_sub(state.mono_ns) / 1_000_000,
+                    load: 1.0 - state.idle_turns as f64 / state.turns.max(1) as f64,
+                    turns: state.turns,
+                    flows_active: state.flows_active,
+                    flows_capacity: state.flows_capacity,
+                    inspections: state.slab_used,
+                    inspections_capacity: state.slab_capacity,
+                    panics: reading.counters.panics[0],
+                    epoch: state.matrix_epoch,
+                    acknowledged: expected == Some(state.matrix_hash),
+                    ring_capacity: ring.capacity() as u64,
+                    ring_fill: events.sent.wrapping_sub(events.received).min(ring.capacity() as u64),
+                }
+            })
+            .collect()
+    }
+
+    fn policy_now(&self, lcores: &[LcoreNow]) -> PolicyNow {
+        let out = self.handed_out;
+        let left = |until: u64| until.saturating_sub(self.now_ns) as f64 / 1e9;
+        PolicyNow {
+            epoch: out.map_or(0, |o| o.epoch),
+            matrix_hash: out.map(|o| hex(&o.hash)).unwrap_or_default(),
+            table_hash: out.map(|o| hex(&o.table_hash)).unwrap_or_default(),
+            acknowledged: lcores.iter().filter(|l| l.acknowledged).count(),
+            lcores: lcores.len(),
+            valid_for_s: out.map_or(0.0, |o| left(o.valid_until_ns)),
+            services: self.compiled.map_or(0, |c| c.services as u64),
+            signatures: self.compiled.map_or(0, |c| c.signatures as u64),
+            rules: 0,
+            loaded: self.loaded.to_owned(),
+            rejected: self.rejected.map(str::to_owned),
+            refused: self.world.refused.clone(),
+        }
+    }
+
+    fn events_now(&self) -> EventsNow {
+        let mut lost = [0u64; EventKind::ALL.len()];
+        let mut bad = 0;
+        for (ring, _) in self.lcores {
+            let counters = ring.watch();
+            lost.iter_mut().zip(counters.lost).for_each(|(sum, n)| *sum = sum.wrapping_add(n));
+            bad += counters.bad_events + counters.bad_indices;
+        }
+        let lost = EventKind::ALL.iter().zip(lost);
+        EventsNow {
+            received: self.tally.events,
+            lost: lost.map(|(kind, count)| Count { name: kind.as_str().to_owned(), count }).collect(),
+            bad,
+            records: 0,
+        }
+    }
+}
+
+fn totals(sum: &LcoreCounters, mono_ns: u64) -> Totals {
+    Totals {
+        mono_ns,
+        rx_frames: sum.rx_frames,
+        rx_bytes: sum.rx_bytes,
+        tx_frames: sum.tx_frames,
+        tx_bytes: sum.tx_bytes,
+        drops: [sum.drop_policy, sum.drop_tx_full, sum.rx_missed].iter().flatten().sum(),
+        flows: sum.flows_opened[0],
+    }
+}
+
+/// Frames that belong to no flow, by what they are.
+fn not_flows(sum: &LcoreCounters) -> Vec<Count> {
+    let families = ["opaque_frames", "tunnel_frames", "malformed_frames", "fragment_frames"];
+    counts(sum.each().filter(|(family, _, _)| families.contains(family)).map(|(family, label, count)| {
+        (label.unwrap_or(if family == "fragment_frames" { "fragments" } else { family }), count)
+    }))
+}
+
+/// What is recorded, from what is in force.
+fn recording(policy: &PolicyNow) -> Recording {
+    let in_force = policy.acknowledged > 0;
+    let level = if in_force { "aggregate" } else { "none" };
+    let what = if in_force {
+        "Counts per service and category. No names, no addresses, no devices, no people."
+    } else {
+        "Nothing about anybody. No verdicts are in force, so the fast path forwards and counts frames only."
+    };
+    Recording {
+        level: level.to_owned(),
+        what: what.to_owned(),
+        basis: "No charter is in force, so nothing beyond counts may be recorded.".to_owned(),
+    }
+}
+
+/// Everything that does not work, for people.
+fn troubles(now: &Snapshot) -> Vec<String> {
+    let mut troubles = Vec::new();
+    for process in now.processes.iter().filter(|p| p.state != "up") {
+        troubles.push(match &process.last_end {
+            Some(end) => format!("the {} process is {}: {end}", process.name, process.state),
+            None => format!("the {} process is {}", process.name, process.state),
+        });
+    }
+    for lcore in now.lcores.iter().filter(|l| l.seen_ms_ago > SILENT_MS) {
+        troubles.push(format!("the lcore on CPU {} has shown no sign for a while", lcore.cpu));
+    }
+    if let Some(rejected) = &now.policy.rejected {
+        let first = rejected.lines().next().unwrap_or_default();
+        troubles
+            .push(format!("rules or signatures on disk were not taken, what was in force stays: {first}"));
+    }
+    if let Some(refused) = &now.policy.refused {
+        troubles.push(format!("the data plane refused the verdicts: {refused}"));
+    }
+    if now.policy.epoch == 0 {
+        troubles.push("no verdicts are in force: everything is forwarded, nothing observed".to_owned());
+    } else if now.policy.valid_for_s <= 0.0 {
+        troubles.push("the verdicts have run out: everything is forwarded, nothing observed".to_owned());
+    }
+    troubles
+}
+
+/// The wall clock, for people.
+pub(super) fn wall_clock() -> String {
+    let now = jiff::Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

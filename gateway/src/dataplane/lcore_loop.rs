@@ -1,0 +1,115 @@
+//! What an lcore does, turn after turn: frames, progress, policy, counters.
+
+use super::policy_slot::PolicySlot;
+use crate::clock::mono_ns;
+use crate::config::Dataplane;
+use glassgate_dataplane::classifier::{Classifier, FlowSink, Options, Policy};
+use glassgate_dataplane::event_ring::Producer;
+use glassgate_dataplane::lcore::Lcore;
+use glassgate_dataplane::port::Port;
+use glassgate_dataplane::stats_page::{LcoreState, StatsWriter};
+use glassgate_policy::FlowEvent;
+use glassgate_policy::matrix::MatrixHash;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Turns without a frame before an lcore that may sleep does.
+const IDLE_TURNS: u32 = 256;
+/// Nanoseconds between two copies of the counters.
+const PUBLISH_NS: u64 = 2_000_000;
+
+/// What the lcores decide by, and the hash by which they acknowledge it.
+#[derive(Clone)]
+pub(super) struct Verdicts {
+    pub(super) policy: Policy,
+    /// All zero before the first policy.
+    pub(super) hash: MatrixHash,
+}
+
+/// Sends the events of an lcore to the slow path.
+struct RingSink(Producer);
+
+impl FlowSink for RingSink {
+    fn event(&mut self, event: &FlowEvent) -> bool {
+        self.0.push(*event)
+    }
+}
+
+/// One lcore: its ports, its flows, its ring, its page.
+pub(super) struct LcoreLoop<P: Port> {
+    lcore: Lcore<P, RingSink>,
+    page: StatsWriter,
+    state: LcoreState,
+    idle_sleep: Duration,
+}
+
+impl<P: Port> LcoreLoop<P> {
+    /// Takes all memory that the lcore will ever need.
+    pub(super) fn new(
+        ports: [P; 2],
+        events: Producer,
+        page: StatsWriter,
+        settings: &Dataplane,
+        verdicts: &Verdicts,
+        secret: [u64; 4],
+    ) -> Self {
+        let options =
+            Options { flows: settings.flows, slab: settings.inspections, secret, ..Options::default() };
+        let now = mono_ns();
+        let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
+        let state = LcoreState {
+            started_ns: now,
+            flows_capacity: classifier.flow_capacity() as u64,
+            slab_capacity: classifier.slab_fill().1 as u64,
+            ..LcoreState::default()
+        };
+        let [lan, uplink] = ports;
+        Self { lcore: Lcore::new(lan, uplink, classifier), page, state, idle_sleep: settings.idle_sleep }
+    }
+
+    /// Turns until told to stop; then ends all flows, so that their last counts reach the slow path.
+    pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool) {
+        let (mut seen, mut idle, mut published) = (0, 0u32, 0u64);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(verdicts) = policy.newer(&mut seen) {
+                self.take_policy(&verdicts);
+                published = 0;
+            }
+            let now = mono_ns();
+            let turn = self.lcore.turn(now);
+            self.page.tick();
+            self.state.turns += 1;
+            if now.saturating_sub(published) > PUBLISH_NS {
+                published = now;
+                self.publish(now);
+            }
+            if turn.frames > 0 {
+                idle = 0;
+                continue;
+            }
+            self.state.idle_turns += 1;
+            idle = idle.saturating_add(1);
+            if idle > IDLE_TURNS && !self.idle_sleep.is_zero() {
+                thread::sleep(self.idle_sleep);
+            }
+        }
+        self.lcore.classifier().finish();
+        self.publish(mono_ns());
+    }
+
+    fn take_policy(&mut self, verdicts: &Verdicts) {
+        let Verdicts { policy, hash } = verdicts;
+        self.lcore.classifier().set_policy(policy.clone());
+        self.state.acknowledge_matrix(policy.matrix.epoch(), policy.matrix.valid_until_ns(), hash);
+        self.state.acknowledge_table(&policy.table.hash());
+    }
+
+    fn publish(&mut self, now: u64) {
+        let classifier = self.lcore.classifier();
+        self.state.mono_ns = now;
+        self.state.flows_active = classifier.flows() as u64;
+        self.state.slab_used = classifier.slab_fill().0 as u64;
+        self.page.publish(&self.state, self.lcore.counters());
+    }
+}

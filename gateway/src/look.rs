@@ -1,0 +1,133 @@
+//! `glassgate replay` as the command line has it: what to decide by, where the lines go, what to say at the end.
+
+use crate::cli;
+use crate::exit::{Ended, Exit};
+use crate::replay::{self, Outcome, Replay};
+use crate::verdicts;
+use anyhow::{Context as _, Result};
+use glassgate_dataplane::classifier::{Options, Policy};
+use glassgate_dataplane::counters::LcoreCounters;
+use glassgate_policy::SignatureTable;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a replay saw, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Summary {
+    captures: usize,
+    frames: u64,
+    flows: u64,
+    /// Every count that is not zero: family, then label; a family of one number has the label `all`.
+    counts: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    damaged: Vec<Damaged>,
+}
+
+#[derive(Debug, Serialize)]
+struct Damaged {
+    capture: String,
+    why: String,
+}
+
+/// Replays the captures that the arguments name.
+pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
+    let to_stdout = args.flows.as_deref() == Some(Path::new("-"));
+    if to_stdout && args.json {
+        return Err(Ended::new(
+            Exit::Usage,
+            "--json and --flows - both write to standard output: name a file for --flows",
+        )
+        .into());
+    }
+    let compiled = verdicts::compile(args.signatures.as_deref(), args.rules.as_deref())
+        .map_err(|faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}")))?;
+    let table = SignatureTable::from_bytes(&compiled.bytes).context("the signature table")?;
+    let matrix = compiled.matrix(1, u64::MAX);
+    let flows: Option<Box<dyn Write>> = match args.flows.as_deref() {
+        None => None,
+        Some(_) if to_stdout => Some(Box::new(PatientStdout)),
+        Some(path) => {
+            let file = File::create(path).with_context(|| format!("{} can't be written", path.display()))?;
+            Some(Box::new(file))
+        }
+    };
+    let outcome = replay::run(Replay {
+        captures: &args.captures,
+        policy: Policy { table: Arc::new(table), matrix: Arc::new(matrix) },
+        options: Options::default(),
+        flows,
+    })?;
+    for (path, why) in &outcome.damaged {
+        eprintln!("glassgate: {}: {why}", path.display());
+    }
+    let summary = Summary::new(&outcome);
+    if args.json {
+        crate::print(&(serde_json::to_string(&summary)? + "\n"))?;
+    } else if to_stdout {
+        eprint!("{}", summary.describe());
+    } else {
+        crate::print(&summary.describe())?;
+    }
+    Ok(if outcome.damaged.is_empty() { Exit::Done } else { Exit::Damaged })
+}
+
+/// Standard output whose reader may go away (`| head`): what nobody reads is not written, and no error.
+struct PatientStdout;
+
+impl Write for PatientStdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match std::io::stdout().write(bytes) {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match std::io::stdout().flush() {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Summary {
+    fn new(outcome: &Outcome) -> Self {
+        let mut counts: BTreeMap<&'static str, BTreeMap<&'static str, u64>> = BTreeMap::new();
+        for (family, label, count) in outcome.counters.each().filter(|(_, _, count)| *count > 0) {
+            counts.entry(family).or_default().insert(label.unwrap_or("all"), count);
+        }
+        let LcoreCounters { flows_opened: [flows], .. } = outcome.counters;
+        let damaged = outcome.damaged.iter();
+        Self {
+            captures: outcome.captures,
+            frames: outcome.frames,
+            flows,
+            counts,
+            damaged: damaged
+                .map(|(path, why)| Damaged { capture: path.display().to_string(), why: why.clone() })
+                .collect(),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let mut out = format!("{} captures, {} frames, {} flows\n", self.captures, self.frames, self.flows);
+        for (title, family) in [
+            ("named", "flows_named"),
+            ("unnamed", "flows_unnamed"),
+            ("categories", "flows_category"),
+            ("no flow", "opaque_frames"),
+            ("unreadable", "malformed_frames"),
+        ] {
+            let Some(family) = self.counts.get(family) else { continue };
+            let mut labels: Vec<_> = family.iter().collect();
+            labels.sort_by(|a, b| b.1.cmp(a.1));
+            let words: Vec<String> = labels.iter().map(|(label, count)| format!("{label} {count}")).collect();
+            _ = writeln!(out, "{title:<11} {}", words.join(", "));
+        }
+        out
+    }
+}
