@@ -81,6 +81,14 @@ impl Netns {
         process::capture(&mut command).map(drop)
     }
 
+    /// Has VLAN tags written into the frames that leave by a veth. Otherwise they travel beside the frame, where
+    /// the peer's XDP program can't see them: a socket of XDP got every tagged frame without its tag.
+    pub fn vlan_tags_in_frames(&self, interface: &str) -> Result<()> {
+        let mut command = self.command("ethtool");
+        command.args(["-K", interface, "txvlan", "off", "tx-vlan-stag-hw-insert", "off"]);
+        process::capture(&mut command).map(drop)
+    }
+
     /// Sets `/proc/sys/net/KEY` of the namespace.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = PathBuf::from("/proc/sys/net").join(key);

@@ -24,7 +24,8 @@ pub fn switch(lan: &Netns, gateway: &Netns) -> Result<()> {
          link set dev switch up",
         gateway.name()
     ))?;
-    lan.no_offload("uplink")
+    lan.no_offload("uplink")?;
+    lan.vlan_tags_in_frames("uplink")
 }
 
 /// The router and what is behind it. `uplink` is the cable to the gateway's `port-b`; it ends in a bridge, so
@@ -41,6 +42,7 @@ pub fn internet(wan: &Netns, gateway: &Netns) -> Result<()> {
         gateway.name()
     ))?;
     wan.no_offload("uplink")?;
+    wan.vlan_tags_in_frames("uplink")?;
     wan.no_offload("router")?;
     let addresses = origin::addresses();
     wan.ip(&addresses.iter().map(|address| format!("addr add {address} dev lo\n")).collect::<String>())
