@@ -1,0 +1,73 @@
+//! After start the fast path allocates nothing: counted by the allocator, over real clients' frames and, where
+//! `GLASSGATE_CORPUS` names a folder of captures, over all of them.
+
+use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
+use glassgate_dataplane::parse::ParseOptions;
+use glassgate_dataplane::port::capture::CaptureReader;
+use glassgate_dataplane::port::{Frame as _, Link};
+use glassgate_policy::{SignatureTable, Verdict, VerdictMatrix};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+struct Stored {
+    bytes: Vec<u8>,
+    wire_len: usize,
+    link: Link,
+}
+
+fn frames_of(path: &Path) -> Vec<Stored> {
+    let Ok(mut reader) = CaptureReader::open(path) else { return Vec::new() };
+    let mut frames = Vec::new();
+    while let Some(Ok(frame)) = reader.next() {
+        frames.push(Stored { bytes: frame.bytes().to_vec(), wire_len: frame.wire_len(), link: frame.link() });
+    }
+    frames
+}
+
+fn classifier() -> Classifier<NoSink> {
+    let compiled = glassgate_policy::compile::compile(&[], &glassgate_policy::compile::Options::default()).unwrap();
+    let policy = Policy {
+        table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
+        matrix: Arc::new(VerdictMatrix::uniform(1, Verdict::FAIL_OPEN)),
+    };
+    // Small, so that every "full" is reached: eviction, guards that give way, slots that run out.
+    let options = Options {
+        flows: 256,
+        slab: 16,
+        hints: 256,
+        quic_ids: 16,
+        parse: ParseOptions { tunnel_depth: 4, capture: true },
+        ..Options::default()
+    };
+    Classifier::new(options, policy, NoSink, 0)
+}
+
+/// Passes the frames through; each pass is a day after the one before, so that every flow begins anew.
+fn pass(classifier: &mut Classifier<NoSink>, frames: &[Stored], day: u64) {
+    let start = day * 86_400_000_000_000;
+    for (i, frame) in frames.iter().enumerate() {
+        let now = start + i as u64 * 100_000;
+        classifier.frame(&frame.bytes, frame.wire_len, frame.link, i as u64 + 1, now);
+        classifier.expire(now, 8);
+    }
+}
+
+#[test]
+fn no_allocation_per_frame_after_start() {
+    let mut paths = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/real-clients.pcap")];
+    if let Some(corpus) = std::env::var_os("GLASSGATE_CORPUS") {
+        let mut more: Vec<PathBuf> = std::fs::read_dir(corpus).unwrap().map(|e| e.unwrap().path()).collect();
+        more.sort();
+        paths.append(&mut more);
+    }
+    let frames: Vec<Stored> = paths.iter().flat_map(|path| frames_of(path)).collect();
+    assert!(frames.len() > 200, "the capture of real clients is there");
+    let mut classifier = classifier();
+    let first = allocation_counter::measure(|| pass(&mut classifier, &frames, 1));
+    let second = allocation_counter::measure(|| pass(&mut classifier, &frames, 2));
+    println!("{} frames: {} allocations in the first pass, {} in the second", frames.len(), first.count_total, second.count_total);
+    assert_eq!(first.count_total, 0, "everything is taken at start, nothing at first use");
+    assert_eq!(second.count_total, 0);
+    let named: u64 = classifier.counters.flows_named.iter().sum();
+    assert!(named > 10, "the frames were really inspected: {named} names");
+}
