@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{demo, setup, steps, ui};
+use xtask::{corpus, demo, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -25,6 +25,8 @@ enum Task {
     Test(steps::Options),
     /// The fast part of `test`: format, structure, lints. Needs no root and installs nothing.
     Check(steps::Options),
+    /// Measure how many of the names in captures the gateway sees.
+    Corpus(corpus::Options),
     /// Take away what killed demos and tests left (each start does so too).
     Sweep,
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options, Kind::Demo, &stop),
         Task::Test(options) => steps::run(&options, false, &stop),
         Task::Check(options) => steps::run(&options, true, &stop),
+        Task::Corpus(options) => corpus::run(&options),
         Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
     });
     match result {
