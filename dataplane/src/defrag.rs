@@ -451,3 +451,6 @@ impl Way {
         self.state != State::Free && now.saturating_sub(self.begun) > timeout
     }
 }
+
+#[cfg(test)]
+mod tests;

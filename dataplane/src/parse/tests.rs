@@ -333,3 +333,398 @@ fn checksums() {
     blank[24..26].fill(0);
     assert!(ipv4_header_ok(&blank, 14, &CAPTURE) && !ipv4_header_ok(&blank, 14, &LIVE));
 }
+
+#[test]
+fn pppoe_mpls_llc() {
+    let ip = ip4(17, &udp(b"q"));
+    let pppoe = |number: &[u8], ip: &[u8]| {
+        eth(0x8864, &cat(&[&[0x11, 0, 0, 9], &be(number.len() + ip.len()), number, ip, &[0xee; 4]]))
+    };
+    let label = |bottom: u8| [0, 1, bottom, 64];
+    let pseudo_wire = |word: &[u8]| eth(0x8847, &cat(&[&label(1), word, &eth(0x0800, &ip)]));
+    for (name, frame) in [
+        ("pppoe", pppoe(&[0, 0x21], &ip)),
+        ("pppoe, compressed", pppoe(&[0x21], &ip)),
+        ("pppoe, ipv6", pppoe(&[0, 0x57], &ip6(17, &udp(b"q")))),
+        ("qinq, pppoe", {
+            let inner = vlan(3, 0x8864, &pppoe(&[0, 0x21], &ip)[14..]);
+            eth(0x88a8, &vlan(2, 0x8100, &inner))
+        }),
+        ("mpls", eth(0x8847, &cat(&[&label(0), &label(0), &label(1), &ip]))),
+        ("mpls, ipv6", eth(0x8848, &cat(&[&label(1), &ip6(17, &udp(b"q"))]))),
+        ("pseudo-wire", pseudo_wire(&[])),
+        ("pseudo-wire with control word", pseudo_wire(&[0; 4])),
+        ("snap", {
+            let snap = cat(&[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip]);
+            eth(snap.len() as u16, &cat(&[&snap, &[0xee; 9]]))
+        }),
+        ("sap", eth((3 + ip.len()) as u16, &cat(&[&[6, 6, 3], &ip]))),
+        ("provider backbone", eth(0x88e7, &cat(&[&[0, 0, 0, 1], &eth(0x0800, &ip)]))),
+    ] {
+        let p = packet(&frame);
+        assert_eq!((p.payload(&frame), p.tunnelled), (&b"q"[..], false), "{name}");
+    }
+    for (frame, kind) in [
+        (eth(0x0806, &[0; 28]), OpaqueKind::Arp),
+        (eth(0x88cc, &[0; 28]), OpaqueKind::EtherType),
+        (eth(38, &[0x42; 46]), OpaqueKind::Llc),
+        (eth(0x8863, &[0x11, 9, 0, 0, 0, 0]), OpaqueKind::EtherType),
+        (pppoe(&[0xc0, 0x21], &[1, 1, 0, 4]), OpaqueKind::Ppp),
+        (eth(0x8864, &[0x11, 0, 0]), OpaqueKind::Runt),
+        (eth(0x0800, &ip4(1, &[8; 8])), OpaqueKind::Icmp),
+        (eth(0x86dd, &ip6(58, &[128; 8])), OpaqueKind::Icmpv6),
+        (eth(0x0800, &ip4(132, &[8; 12])), OpaqueKind::IpProtocol),
+        (eth(0x86dd, &ip6(59, &[])), OpaqueKind::IpProtocol),
+        (eth(0x8847, &[0, 1, 0, 1].repeat(70)), OpaqueKind::TooDeep),
+    ] {
+        assert_eq!(opaque_kind(read(&frame, &DEEP)), kind);
+    }
+}
+
+/// The chain of extension headers: what endpoints accept, what they discard, and where the walk ends.
+#[test]
+fn ipv6_extension_headers() {
+    let ext = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+    let chain = |n: usize| {
+        let mut rest = tcp(b"x");
+        for i in 0..n {
+            rest = cat(&[&ext(if i == 0 { 6 } else { 60 }), &rest]);
+        }
+        eth(0x86dd, &ip6(60, &rest))
+    };
+    let malformed = Parsed::Malformed(Reason::MalformedL3);
+    for n in [1, 8] {
+        let p = packet(&chain(n));
+        assert_eq!((p.payload(&chain(n)), p.end_reason()), (&b"x"[..], None));
+    }
+    assert_eq!(packet(&chain(9)).end_reason(), Some(Reason::ExthdrCap));
+    assert_eq!(opaque_kind(read(&chain(200), &LIVE)), OpaqueKind::TooDeep);
+    let behind = |first: u8, header: &[u8]| eth(0x86dd, &ip6(first, &cat(&[header, &tcp(b"x")])));
+    for (name, frame, want) in [
+        ("hop-by-hop", behind(0, &ext(6)), true),
+        ("two hop-by-hop", behind(0, &cat(&[&ext(0), &ext(6)])), false),
+        ("hop-by-hop behind another", behind(60, &cat(&[&ext(0), &ext(6)])), false),
+        ("unknown option, skipped", behind(60, &[6, 0, 0x1e, 4, 0, 0, 0, 0]), true),
+        ("unknown option, discarded", behind(60, &[6, 0, 0x5e, 4, 0, 0, 0, 0]), false),
+        ("option beyond its header", behind(60, &[6, 0, 1, 5, 0, 0, 0, 0]), false),
+        ("routing, nothing left", behind(43, &[6, 0, 0, 0, 0, 0, 0, 0]), true),
+        ("routing type 0, a segment left", behind(43, &[6, 0, 0, 1, 0, 0, 0, 0]), false),
+        ("segment routing", behind(43, &[6, 0, 4, 1, 0, 0, 0, 0]), true),
+        ("atomic fragment", behind(44, &[6, 0, 0, 0, 0, 0, 0, 9]), true),
+        ("authentication", behind(51, &[6, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 9, 9, 9, 9]), true),
+        ("header beyond the packet", behind(60, &[6, 200, 1, 4, 0, 0, 0, 0]), false),
+    ] {
+        match read(&frame, &LIVE) {
+            Parsed::Packet(p) => assert!(want && p.payload(&frame) == b"x", "{name}"),
+            other => assert!(!want && other == malformed, "{name}: {other:?}"),
+        }
+    }
+    let ah = [6, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 9, 9, 9, 9];
+    let frame = eth(0x0800, &ip4(51, &cat(&[&ah, &tcp(b"x")])));
+    assert_eq!(packet(&frame).payload(&frame), b"x", "authentication header in IPv4");
+}
+
+#[test]
+fn fragments() {
+    let fragment = |frame: &[u8]| match read(frame, &LIVE) {
+        Parsed::Fragment(f) => f,
+        other => panic!("{other:?}"),
+    };
+    let v4 = eth(0x0800, &ip4_with(&[], 17, 0x2000 | 3, &[7; 21]));
+    let f = fragment(&v4);
+    assert_eq!((f.offset, f.more, f.id, f.proto, f.v6), (24, true, 7, 17, false));
+    assert_eq!(f.payload(&v4), [7; 16], "cut to a multiple of 8, as hosts do");
+    let last = eth(0x0800, &ip4_with(&[], 17, 3, &[7; 21]));
+    assert_eq!((fragment(&last).more, fragment(&last).payload_len), (false, 21));
+    let header = [17, 0, 0, 25, 1, 2, 3, 4];
+    let v6 = eth(0x86dd, &ip6(44, &cat(&[&header, &[7; 16]])));
+    let f = fragment(&v6);
+    assert_eq!((f.offset, f.more, f.id, f.proto, f.v6), (24, true, 0x0102_0304, 17, true));
+    assert_eq!(f.payload(&v6), [7; 16]);
+    for bad in [
+        eth(0x0800, &ip4_with(&[], 17, 0x1fff, &[7; 16])),
+        eth(0x0800, &ip4_with(&[], 17, 0x2000, &[7; 7])),
+        eth(0x0800, &ip4_with(&[], 17, 3, &[])),
+        eth(0x86dd, &ip6(44, &cat(&[&header, &[7; 15]]))),
+        eth(0x86dd, &ip6(44, &header[..7])),
+    ] {
+        assert_eq!(read(&bad, &LIVE), Parsed::Malformed(Reason::MalformedL3));
+    }
+}
+
+#[test]
+fn tunnels_without_ports() {
+    let ip = ip4(17, &udp(b"in"));
+    let over = |proto: u8, rest: &[u8]| eth(0x0800, &ip4(proto, rest));
+    let gre = |flags: [u8; 2], kind: u16, rest: &[u8]| over(47, &cat(&[&flags, &kind.to_be_bytes(), rest]));
+    for (kind, frame) in [
+        (TunnelKind::IpIp, over(4, &ip)),
+        (TunnelKind::SixIn4, over(41, &ip6(17, &udp(b"in")))),
+        (TunnelKind::IpIp, eth(0x86dd, &ip6(4, &ip))),
+        (TunnelKind::EtherIp, over(97, &cat(&[&[0x30, 0], &eth(0x0800, &ip)]))),
+        (TunnelKind::MplsInIp, over(137, &cat(&[&[0, 1, 1, 9], &ip]))),
+        (TunnelKind::Gre, gre([0, 0], 0x0800, &ip)),
+        (TunnelKind::Gre, gre([0xb0, 0], 0x0800, &cat(&[&[9; 12], &ip]))),
+        (TunnelKind::Gre, gre([0x40, 0], 0x0800, &cat(&[&[0; 4], &[0, 1, 0, 2, 9, 9], &[0; 4], &ip]))),
+        (TunnelKind::Gre, gre([0, 0], 0x6558, &eth(0x0800, &ip))),
+        (TunnelKind::Gre, gre([0x20, 0], 0x6558, &cat(&[&[9; 4], &eth(0x8100, &vlan(4, 0x0800, &ip))]))),
+        (TunnelKind::Gre, gre([0, 0], 0x883e, &cat(&[&[0; 4], &ip]))),
+        (TunnelKind::Erspan, gre([0, 0], 0x88be, &eth(0x0800, &ip))),
+        (TunnelKind::Erspan, gre([0x10, 0], 0x88be, &cat(&[&[9; 4], &[0x10; 8], &eth(0x0800, &ip)]))),
+        (TunnelKind::Erspan, gre([0x10, 0], 0x22eb, &cat(&[&[9; 4], &[0x20; 12], &eth(0x0800, &ip)]))),
+        (TunnelKind::Erspan, gre([0x10, 0], 0x22eb, &cat(&[&[9; 4], &[0x21; 20], &eth(0x0800, &ip)]))),
+        (TunnelKind::Pptp, {
+            let ppp = cat(&[&[0xff, 3, 0, 0x21], &ip]);
+            gre([0x30, 0x81], 0x880b, &cat(&[&be(ppp.len()), &[0, 1], &[9; 8], &ppp, &[0xee; 3]]))
+        }),
+    ] {
+        assert_eq!(read(&frame, &LIVE), Parsed::Tunnel(kind));
+        assert_eq!(inner(&frame), b"in", "{kind:?}");
+    }
+    assert_eq!(read(&over(50, &[9; 40]), &DEEP), Parsed::Tunnel(TunnelKind::Esp));
+    assert_eq!(read(&over(115, &[9; 40]), &DEEP), Parsed::Tunnel(TunnelKind::L2tpv3));
+}
+
+#[test]
+fn tunnels_over_udp() {
+    let ip = ip4(6, &tcp(b"in"));
+    let over = |port: u16, rest: &[&[u8]]| eth(0x0800, &ip4(17, &udp_to(port, &cat(rest))));
+    let gtp = |flags: u8, rest: &[u8]| over(2152, &[&[flags, 255], &be(rest.len()), &[0, 0, 0, 1], rest]);
+    let wifi = cat(&[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip]);
+    let teredo = ip6(6, &tcp(b"in"));
+    let mut named = teredo.clone();
+    named[10..12].fill(0);
+    for (kind, frame) in [
+        (TunnelKind::Vxlan, over(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0], &eth(0x0800, &ip)])),
+        (TunnelKind::Vxlan, over(8472, &[&[0x88, 0, 0, 7, 0, 0, 1, 0], &eth(0x0800, &ip)])),
+        (TunnelKind::Vxlan, over(4790, &[&[0x0c, 0, 0, 1, 0, 0, 1, 0], &ip])),
+        (TunnelKind::Geneve, over(6081, &[&[1, 0, 0x65, 0x58, 0, 0, 1, 0], &[9; 4], &eth(0x0800, &ip)])),
+        (TunnelKind::Geneve, over(6081, &[&[0, 0, 8, 0, 0, 0, 1, 0], &ip])),
+        (TunnelKind::GtpU, gtp(0x30, &ip)),
+        (TunnelKind::GtpU, gtp(0x32, &cat(&[&[0, 1, 0, 0], &ip]))),
+        (TunnelKind::GtpU, gtp(0x34, &cat(&[&[0, 0, 0, 0x85], &[1, 9, 9, 0x85], &[1, 9, 9, 0], &ip]))),
+        (TunnelKind::L2tp, over(1701, &[&[0, 2, 0, 1, 0, 1], &[0xff, 3, 0, 0x21], &ip])),
+        (TunnelKind::L2tp, {
+            let rest = cat(&[&[0, 1, 0, 1, 0, 0, 0, 0, 0, 2, 9, 9, 0x21], &ip]);
+            over(1701, &[&[0x4a, 2], &be(rest.len() + 4), &rest])
+        }),
+        (TunnelKind::Capwap, over(5247, &[&[0, 0x10, 2, 0, 0, 0, 0, 0], &eth(0x0800, &ip)])),
+        (TunnelKind::Capwap, over(5247, &[&[0, 0x10, 3, 1, 0, 0, 0, 0], &[8, 1], &[0; 22], &wifi])),
+        (TunnelKind::Capwap, over(5247, &[&[0, 0x10, 3, 1, 0, 0, 0, 0], &[1, 8], &[0; 22], &wifi])),
+        (TunnelKind::Teredo, over(3544, &[&teredo])),
+        (TunnelKind::Teredo, over(3544, &[&[0, 1, 0, 0], &[9; 9], &[0, 0, 9, 9, 9, 9, 9, 9], &teredo])),
+        (TunnelKind::Teredo, over(40000, &[&named])),
+        (TunnelKind::Ayiya, over(5072, &[&[0x41, 0x52, 0x11, 41, 0, 0, 0, 0], &[9; 16 + 20], &teredo])),
+        (TunnelKind::Lisp, over(4341, &[&[0xc0, 0, 0, 0, 0, 0, 0, 1], &ip])),
+        (TunnelKind::Gre, over(4754, &[&[0, 0, 8, 0], &ip])),
+        (TunnelKind::MplsInIp, over(6635, &[&[0, 1, 1, 9], &ip])),
+        (TunnelKind::Tzsp, over(37008, &[&[1, 0, 0, 1, 10, 2, 9, 9, 0, 1], &eth(0x0800, &ip)])),
+    ] {
+        let p = packet(&frame);
+        assert_eq!((p.tunnel, p.end_reason(), p.tunnelled), (Some(kind), Some(Reason::Tunnel), false));
+        assert_eq!(inner(&frame), b"in", "{kind:?}");
+    }
+    // Depth is counted, and what stands too deep leaves the flow of its carrier.
+    let one = over(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0], &eth(0x0800, &ip)]);
+    let two = over(4789, &[&[8, 0, 0, 0, 0, 0, 2, 0], &one]);
+    let p = packet_of(read(&two, &ParseOptions::ONE_TUNNEL));
+    assert_eq!((p.tunnel, p.tunnelled), (Some(TunnelKind::Vxlan), true));
+    assert_eq!(inner(&two), b"in");
+    // What only has the port, or holds no packet, stays a flow like any other.
+    for frame in
+        [over(4789, &[b"a question of some length"]), over(3544, &[b"x"]), over(2152, &[&[0x32, 1, 0, 0]])]
+    {
+        assert_eq!(packet_of(read(&frame, &DEEP)).tunnel, None);
+    }
+    let arp = over(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0], &eth(0x0806, &[0; 28])]);
+    let p = packet_of(read(&arp, &DEEP));
+    assert_eq!((p.dst_port, p.tunnel, p.tunnelled), (4789, Some(TunnelKind::Vxlan), false));
+}
+
+#[test]
+fn links() {
+    let ip = ip4(17, &udp(b"q"));
+    let v6 = ip6(17, &udp(b"q"));
+    let snap = cat(&[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip]);
+    let data = |control: [u8; 2], rest: &[u8]| cat(&[&control, &[0; 22], rest]);
+    let attributes = cat(&[
+        &[8, 0, 1, 0, 8, 0, 0, 0],
+        &[5, 0, 10, 0, 0, 0, 0, 0],
+        &((ip.len() + 4) as u16).to_le_bytes(),
+        &[9, 0],
+        &ip,
+    ]);
+    let big = cat(&[&[0, 8, 0, 1, 8, 0, 0, 0], &be(ip.len() + 4), &[0, 9], &ip]);
+    let netlink = cat(&[
+        &[0, 4, 3, 56, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12],
+        &((20 + attributes.len()) as u32).to_le_bytes(),
+        &[0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[2, 0, 0, 0],
+        &attributes,
+    ]);
+    for (link, frame) in [
+        (Link::RawIp, ip.clone()),
+        (Link::RawIp, v6.clone()),
+        (Link::Null, cat(&[&[2, 0, 0, 0], &ip])),
+        (Link::Null, cat(&[&[0, 0, 0, 2], &ip])),
+        (Link::Null, cat(&[&[30, 0, 0, 0], &v6])),
+        (Link::Sll, cat(&[&[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0], &ip])),
+        (Link::Sll, cat(&[&[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4], &snap])),
+        (Link::Sll, netlink.clone()),
+        (Link::Sll2, cat(&[&[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 6], &[0; 8], &ip])),
+        (Link::Ppp, cat(&[&[0xff, 3, 0, 0x21], &ip])),
+        (Link::Ppp, cat(&[&[0x57], &v6])),
+        (Link::Pppoe, cat(&[&[0x11, 0, 0, 1], &be(ip.len() + 2), &[0, 0x21], &ip])),
+        (Link::Chdlc, cat(&[&[0x0f, 0, 8, 0], &ip])),
+        (Link::Ieee80211, data([0x08, 0x01], &snap)),
+        (Link::Ieee80211, data([0x88, 0x02], &cat(&[&[0, 0], &snap]))),
+        (Link::Ieee80211, data([0x88, 0x03], &cat(&[&[9; 6], &[0, 0], &snap]))),
+        (Link::Ieee80211, data([0x88, 0x82], &cat(&[&[0, 0], &[9; 4], &snap]))),
+        (Link::Ieee80211, data([0x88, 0x02], &cat(&[&[0, 0], &[0, 0], &snap]))),
+        (Link::Ieee80211, data([0x88, 0x02], &cat(&[&[0x80, 0], &[9; 14], &snap]))),
+        (Link::Ieee80211, data([0x08, 0x41], &cat(&[&[9; 8], &snap]))),
+        (Link::Ieee80211Radiotap, cat(&[&[0, 0, 10, 0], &[9; 6], &data([0x08, 0x01], &snap)])),
+        (Link::Ieee80211Radiotap, cat(&[&[0x44, 0, 0, 0, 16, 0, 0, 0], &[9; 8], &data([8, 1], &snap)])),
+        (Link::Ieee80211Radiotap, cat(&[&[0x80, 0x21, 0x10, 1, 0, 0, 0, 12], &[9; 4], &data([8, 1], &snap)])),
+        (Link::Ppi, cat(&[&[0, 0, 12, 0, 105, 0, 0, 0], &[9; 4], &data([8, 1], &snap)])),
+        (Link::Nflog, cat(&[&[2, 0, 0, 0], &attributes])),
+        (Link::Nflog, cat(&[&[2, 0, 0, 0], &big])),
+        (Link::Netlink, netlink),
+    ] {
+        let p = packet_of(parse(&frame, frame.len(), link, &LIVE));
+        assert_eq!(p.payload(&frame), b"q", "{link:?}");
+    }
+    for (link, frame, kind) in [
+        (Link::Other(147), ip.clone(), OpaqueKind::Link),
+        (Link::Null, cat(&[&[99, 0, 0, 0], &ip]), OpaqueKind::Link),
+        (Link::Ieee80211, data([0x80, 0], &[9; 30]), OpaqueKind::Ieee80211),
+        (Link::Ieee80211, data([0x48, 1], &[]), OpaqueKind::Ieee80211),
+        (Link::Ieee80211, data([0x08, 0x41], &[9; 60]), OpaqueKind::Ieee80211),
+        (Link::Nflog, cat(&[&[2, 0, 0, 0], &[0; 8]]), OpaqueKind::Link),
+    ] {
+        assert_eq!(opaque_kind(parse(&frame, frame.len(), link, &LIVE)), kind);
+    }
+    for number in 0..400 {
+        let link = Link::from_linktype(number);
+        assert_eq!(Link::from_linktype(link.linktype()), link);
+    }
+}
+
+mod hostile {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Everything that offsets may be used for stays inside of the frame.
+    fn check(bytes: &[u8], wire_len: usize, link: Link) {
+        for options in [LIVE, ParseOptions::ONE_TUNNEL, DEEP, CAPTURE] {
+            match parse(bytes, wire_len, link, &options) {
+                Parsed::Packet(p) => {
+                    assert_eq!(p.payload(bytes).len(), p.payload_len as usize);
+                    assert!(p.payload_len <= p.payload_wire_len && p.l4_at < p.payload_at);
+                    assert_eq!(p.tunnelled, p.tunnelled && options.tunnel_depth > 0);
+                    l4_checksum(&p, bytes);
+                    ipv4_header_ok(bytes, p.l3_at, &options);
+                    p.tcp(bytes);
+                }
+                Parsed::Fragment(f) => {
+                    assert_eq!(f.payload(bytes).len(), f.payload_len as usize);
+                    assert!(f.payload_len <= f.payload_wire_len);
+                    assert!(f.offset + f.payload_wire_len <= 65_535);
+                    first_part(f.payload(bytes), &f, &options);
+                    parse_reassembled(f.payload(bytes), f.payload_wire_len as usize, &f, &options);
+                }
+                Parsed::Opaque(_) | Parsed::Tunnel(_) | Parsed::Malformed(_) => {}
+            }
+        }
+    }
+
+    /// Frames that reach every header, to be damaged.
+    fn seeds() -> Vec<Vec<u8>> {
+        let ip = ip4(17, &udp(b"question"));
+        let v6 = ip6(6, &tcp_with(&[8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1], b"hello"));
+        let vxlan = |rest: &[u8]| ip4(17, &udp_to(4789, &cat(&[&[8, 0, 0, 0, 0, 0, 1, 0], rest])));
+        vec![
+            eth(0x0800, &ip),
+            eth(0x8100, &vlan(1, 0x8100, &vlan(2, 0x86dd, &v6))),
+            eth(0x8864, &cat(&[&[0x11, 0, 0, 1], &be(ip.len() + 2), &[0, 0x21], &ip])),
+            eth(0x8847, &cat(&[&[0, 1, 0, 9], &[0, 1, 1, 9], &v6])),
+            eth(
+                0x86dd,
+                &ip6(
+                    0,
+                    &cat(&[
+                        &[60, 0, 1, 4, 0, 0, 0, 0],
+                        &[44, 0, 1, 4, 0, 0, 0, 0],
+                        &[6, 0, 0, 1, 0, 0, 0, 9],
+                        &tcp(&[7; 12]),
+                    ]),
+                ),
+            ),
+            eth(0x0800, &ip4(47, &cat(&[&[0xb0, 0, 0x65, 0x58], &[9; 12], &eth(0x0800, &ip)]))),
+            eth(0x0800, &vxlan(&eth(0x0800, &vxlan(&eth(0x86dd, &v6))))),
+            eth(
+                0x0800,
+                &ip4(
+                    17,
+                    &udp_to(2152, &cat(&[&[0x34, 255, 0, 48, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 9, 9, 0], &ip])),
+                ),
+            ),
+            eth(
+                0x0800,
+                &ip4(17, &udp_to(6081, &cat(&[&[2, 0, 0x65, 0x58, 0, 0, 1, 0], &[9; 8], &eth(0x0800, &ip)]))),
+            ),
+            eth(
+                0x0800,
+                &ip4(
+                    17,
+                    &udp_to(
+                        5247,
+                        &cat(&[
+                            &[0, 0x10, 3, 1, 0, 0, 0, 0, 0x88, 0x43],
+                            &[0; 24],
+                            &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0],
+                            &ip,
+                        ]),
+                    ),
+                ),
+            ),
+            eth(
+                0x0800,
+                &ip4(17, &udp_to(1701, &cat(&[&[0x0a, 2, 0, 1, 0, 1, 0, 0, 0, 0, 0, 2, 9, 9, 0x21], &ip]))),
+            ),
+            eth(
+                0x0800,
+                &ip4(17, &udp_to(37008, &cat(&[&[1, 0, 0, 1, 10, 2, 9, 9, 0, 1], &eth(0x0800, &ip)]))),
+            ),
+        ]
+    }
+
+    fn link() -> impl Strategy<Value = Link> {
+        (0u16..300).prop_map(Link::from_linktype)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200), extra in 0usize..100, link in link()) {
+            check(&bytes, bytes.len() + extra, link);
+        }
+
+        #[test]
+        fn damaged_frames(
+            seed in 0..seeds().len(),
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<proptest::sample::Index>(),
+            lost in any::<bool>(),
+        ) {
+            let mut frame = seeds().swap_remove(seed);
+            for (at, value) in damage {
+                let at = at.index(frame.len());
+                frame[at] = value;
+            }
+            let whole = frame.len();
+            check(&frame, whole, Link::Ethernet);
+            frame.truncate(cut.index(whole));
+            check(&frame, if lost { whole } else { frame.len() }, Link::Ethernet);
+        }
+    }
+}

@@ -205,3 +205,6 @@ impl Port for CapturePort {
 /// A reader that may be moved to the lcore that polls it.
 trait Source: Read + Send {}
 impl<R: Read + Send> Source for R {}
+
+#[cfg(test)]
+mod tests;
