@@ -10,7 +10,8 @@ use super::follow::Next;
 use super::{Classifier, FlowSink, NameSeen};
 use crate::assembler::Inserted;
 use crate::flow::{FlowId, Half, Hot, Stage, bit, mark};
-use crate::inspect::{dns, http, starttls, tls};
+use crate::inspect::starttls::{self, Via};
+use crate::inspect::{dns, http, tls};
 use crate::probe::Probe;
 use crate::slab::{LARGE, SlotId};
 use glassgate_policy::{AppProto, Direction, Evidence, Reason};
@@ -40,8 +41,8 @@ pub(super) struct Segment {
 enum Found {
     /// A hello, the bytes up to its end, and where TLS begins.
     Hello(tls::ClientHello, usize),
-    /// A request of HTTP/1, or of HTTP/2 in clear.
-    Request(http::Head, AppProto),
+    /// A request of HTTP/1, or of HTTP/2 in clear, and where it begins.
+    Request(http::Head, AppProto, usize),
     /// DNS messages.
     Dns,
 }
@@ -144,13 +145,13 @@ impl<S: FlowSink> Classifier<S> {
                 self.hello(id, &hello, AppProto::Tls, segment.number);
                 self.guard(id, segment.side, end);
             }
-            Found::Request(head, app) => {
+            Found::Request(head, app, at) => {
                 self.orient(id, segment.side);
-                if app == AppProto::Http && self.slot_of(id, segment.side).is_some() {
+                if at == 0 && app == AppProto::Http && self.slot_of(id, segment.side).is_some() {
                     self.follow_from_start(id, segment, Next::Request(http::Tracker::new()));
                 } else {
                     self.head(id, &head, app, segment);
-                    self.guard(id, segment.side, head.len);
+                    self.guard(id, segment.side, at + head.len);
                 }
             }
             Found::Dns => self.follow_from_start(id, segment, Next::Dns),
@@ -321,7 +322,7 @@ impl<S: FlowSink> Classifier<S> {
                     self.name(id, &name, Evidence::Sni, AppProto::Tls, segment.number);
                 }
             }
-            Probe::Done(Found::Request(head, app)) => {
+            Probe::Done(Found::Request(head, app, _)) => {
                 if let Ok(name) = &head.name {
                     self.name(id, name, Evidence::HttpHost, app, segment.number);
                 }
@@ -431,16 +432,11 @@ fn probe(hot: &Hot, side: usize, stream: &[u8], scratch: &mut tls::Scratch) -> P
             return Probe::Done(found);
         }
         let app = if stream.starts_with(H2_PREFACE) { AppProto::H2c } else { AppProto::Http };
-        if let Some(found) = answers(http::request_head(stream).map(|head| Found::Request(head, app))) {
+        if let Some(found) = answers(http::request_head(stream).map(|head| Found::Request(head, app, 0))) {
             return Probe::Done(found);
         }
         let later = match starttls::find(stream) {
-            Probe::Done(at) => match tls::client_hello(stream.get(at..).unwrap_or_default(), scratch) {
-                Probe::Done(hello) => Probe::Done(Found::Hello(hello, at + hello.end)),
-                Probe::NeedMore(n) => Probe::NeedMore(at + n),
-                Probe::NotThis => Probe::Malformed(Reason::MalformedTls),
-                Probe::Malformed(reason) => Probe::Malformed(reason),
-            },
+            Probe::Done(found) => behind(stream, found, scratch),
             other => other.map(|_| Found::Dns),
         };
         if let Some(found) = answers(later) {
@@ -451,5 +447,26 @@ fn probe(hot: &Hot, side: usize, stream: &[u8], scratch: &mut tls::Scratch) -> P
         (usize::MAX, Some(reason)) => Probe::Malformed(reason),
         (usize::MAX, None) => Probe::NotThis,
         (need, _) => Probe::NeedMore(need),
+    }
+}
+
+/// What begins after a request for TLS, or behind a proxy.
+fn behind(
+    stream: &[u8],
+    starttls::Found { at, via }: starttls::Found,
+    scratch: &mut tls::Scratch,
+) -> Probe<Found> {
+    let rest = stream.get(at..).unwrap_or_default();
+    match (tls::client_hello(rest, scratch), via) {
+        (Probe::Done(hello), _) => Probe::Done(Found::Hello(hello, at + hello.end)),
+        (Probe::NeedMore(n), _) => Probe::NeedMore(at + n),
+        (Probe::NotThis, Via::Proxy) => match http::request_head(rest) {
+            Probe::Done(head) => Probe::Done(Found::Request(head, AppProto::Http, at)),
+            Probe::NeedMore(n) => Probe::NeedMore(at + n),
+            Probe::NotThis => Probe::NotThis,
+            Probe::Malformed(reason) => Probe::Malformed(reason),
+        },
+        (Probe::NotThis, Via::Upgrade) => Probe::Malformed(Reason::MalformedTls),
+        (Probe::Malformed(reason), _) => Probe::Malformed(reason),
     }
 }
