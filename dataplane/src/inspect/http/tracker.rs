@@ -16,7 +16,7 @@ use crate::probe::Probe;
 /// assert_eq!(head.name.unwrap().as_str(), "a.example");
 /// bytes = &bytes[used..];
 /// // The body is over; the next head is not all there and must be kept.
-/// assert_eq!(tracker.next(bytes), Step::More { used: 2, want: 26 });
+/// assert_eq!(tracker.next(bytes), Step::More { used: 2, want: 24 });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracker {
