@@ -153,6 +153,9 @@ fn what_says_nothing_leads_nowhere() {
     ] {
         assert_eq!(find(&[junk, HELLO].concat()), Probe::NotThis, "{}", junk.escape_ascii());
     }
+    let plain_mysql =
+        [&[0x20, 0, 0, 1, 0x85, 0xa6, 0xff, 0x20, 0, 0, 0, 1, 0x21][..], &[0; 23], HELLO].concat();
+    assert_eq!(find(&plain_mysql), Probe::NotThis, "a client that doesn't ask for TLS");
     assert_eq!(find(HELLO), Probe::NotThis, "TLS itself needs no search");
     let words: Vec<u8> = (0..CAP).map(|i| b"EHLOSTARTTLS \r\nabc"[i * 7 % 18]).collect();
     for len in (1..CAP).step_by(97) {

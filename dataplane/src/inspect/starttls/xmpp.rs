@@ -1,6 +1,6 @@
 //! A stream of XML whose client asks for TLS.
 
-use super::{CAP, Step, begins, tls_begins};
+use super::{CAP, Step, begins};
 use memchr::memmem;
 
 pub(super) fn dialogue(stream: &[u8]) -> Step {
@@ -37,13 +37,8 @@ pub(super) fn dialogue(stream: &[u8]) -> Step {
             None => return missing,
         }
     };
-    let at = skip_blanks(text, request + end);
-    match stream.get(at..).and_then(tls_begins) {
-        // Text after the request: the server refused, and the client goes on without.
-        Some(false) => Step::NotThis,
-        Some(true) => Step::Tls(at),
-        None => Step::More(stream.len() + 1),
-    }
+    // Text after the request would mean that the server refused, and that the client goes on without.
+    Step::Tls(skip_blanks(text, request + end))
 }
 
 fn is_text(byte: u8) -> bool {
