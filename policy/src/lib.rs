@@ -18,14 +18,18 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod audit;
 pub mod builtin;
 pub mod category;
+pub mod charter;
 pub mod compile;
 pub mod diagnostic;
+pub mod engine;
 pub mod flow_event;
 pub mod matrix;
 pub mod name;
 pub mod reason;
+pub mod rollup;
 pub mod rules;
 pub mod signature;
 pub mod source;

@@ -72,8 +72,10 @@ pub struct Rule {
 pub struct Match {
     /// One of these categories; any if there are none.
     pub categories: Vec<Category>,
-    /// One of these services, sorted; any if there are none.
+    /// One of these services, by number, sorted; any if there are none.
     pub services: Vec<ServiceId>,
+    /// The same services by key, as they were written.
+    pub service_keys: Vec<String>,
 }
 
 /// The rules in force, in order.

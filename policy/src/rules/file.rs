@@ -235,10 +235,11 @@ impl Reader<'_> {
         if self.faults.count() > before {
             return None;
         }
+        let service_keys = services.iter().map(|(key, _)| key.clone()).collect();
         let rule = Rule {
             name,
             line,
-            matches: Match { categories, services: Vec::new() },
+            matches: Match { categories, services: Vec::new(), service_keys },
             action,
             state: state?,
             owner: owner?,

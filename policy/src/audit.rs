@@ -1,0 +1,406 @@
+//! Audit records: what the gateway writes down, and where.
+//!
+//! A record is one JSON object on one line. Every record carries
+//! `{boot_id, seq, mono_ns, wall, wall_quality, event_type}`; keys that mean the same as in EVE (the JSON of Suricata) have
+//! its names, such as `bytes_toserver`. `seq` has no gaps: what is missing was lost, and a `gap` record says how much.
+//!
+//! There is no record type with room for a name, an address, a device or a person, and none for a protected category:
+//! a category can only be written as [`OnRecord`], and that has no protected one.
+//!
+//! | `event_type` | says |
+//! |---|---|
+//! | `started`, `stopped` | the policy engine began, ended in order |
+//! | `policy` | which table and rules are in force from here on |
+//! | `rollup` | counts of one hour, group, category and service |
+//! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
+//! | `gap` | something was lost: how much and why |
+//! | `removed` | an old segment was deleted to keep within the quota |
+
+mod file;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::category::Category;
+use crate::vocab::{GroupId, ObservationLevel, coded};
+pub use file::{FileLog, FileLogOptions, OpenError, Recovered};
+
+coded! {
+    /// How far the wall clock can be believed.
+    pub enum WallQuality {
+        /// Nobody knows: never set, or stepped.
+        Unknown = 0 => "unknown",
+        /// Set once, running free.
+        Unsynchronized = 1 => "unsynchronized",
+        /// Kept by a time server.
+        Synchronized = 2 => "synchronized",
+    }
+}
+
+/// A moment. The monotonic clock decides, the wall clock only labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of the monotonic clock of this boot.
+    pub mono_ns: u64,
+    /// The wall clock, if there is one.
+    pub wall: Option<Timestamp>,
+    /// How far it can be believed.
+    pub quality: WallQuality,
+}
+
+impl Now {
+    /// The day, where the clock is good enough to decide by.
+    pub fn trusted_wall(&self) -> Option<Timestamp> {
+        self.wall.filter(|_| self.quality == WallQuality::Synchronized)
+    }
+}
+
+/// Which boot of the machine a monotonic time belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootId(pub u128);
+
+impl BootId {
+    /// From the kernel's `/proc/sys/kernel/random/boot_id`; `None` if the text is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex: String = text.trim().chars().filter(|c| *c != '-').collect();
+        if hex.len() != 32 {
+            return None;
+        }
+        u128::from_str_radix(&hex, 16).ok().map(Self)
+    }
+}
+
+impl std::fmt::Display for BootId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A category that may stand in a record: all but the protected ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnRecord(Category);
+
+impl OnRecord {
+    /// `None` for a protected category.
+    pub const fn new(category: Category) -> Option<Self> {
+        if category.is_protected() { None } else { Some(Self(category)) }
+    }
+
+    /// The category.
+    pub const fn category(self) -> Category {
+        self.0
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event_type", rename_all = "snake_case")]
+pub enum Record<'a> {
+    /// The policy engine began.
+    Started {
+        /// Version of the program.
+        version: &'a str,
+    },
+    /// The policy engine ended in order.
+    Stopped {},
+    /// From here on, these decide.
+    Policy {
+        /// Epoch of the matrix.
+        epoch: u64,
+        /// SHA-256 of the signature table.
+        table: Hex<'a>,
+        /// SHA-256 of what the table was compiled from.
+        table_content: Hex<'a>,
+        /// Rules in force.
+        rules: usize,
+    },
+    /// Counts of one group, category and service in one window.
+    Rollup {
+        /// The level that allows it.
+        level: Word<ObservationLevel>,
+        /// When.
+        #[serde(flatten)]
+        window: Window,
+        /// Number of the group.
+        group: u16,
+        /// The category.
+        category: OnRecord,
+        /// Key of the service, if one is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<&'a str>,
+        /// Flows whose verdict fell in the window.
+        flows: u64,
+        /// Those of them that were dropped.
+        flows_dropped: u64,
+        /// Volume within the window, of these and older flows.
+        flow: Volume,
+        /// Flows by how their name is known.
+        evidence: Counts,
+        /// Flows by protocol.
+        app_proto: Counts,
+    },
+    /// What could not be seen in one window: to be read beside its counts.
+    Blindness {
+        /// When.
+        #[serde(flatten)]
+        window: Window,
+        /// Flows with a verdict.
+        flows: u64,
+        /// Flows that were not looked at, because nothing may be written about them.
+        not_looked_at: u64,
+        /// Flows by how their name is known.
+        evidence: Counts,
+        /// Flows without a name, by reason.
+        reasons: Counts,
+        /// Flows whose name was too weak a hint to count for a category about people.
+        too_weak: u64,
+    },
+    /// Something was lost.
+    Gap {
+        /// Why.
+        cause: Word<GapCause>,
+        /// Events of the fast path that are missing.
+        #[serde(skip_serializing_if = "is_zero")]
+        events: u64,
+        /// Records that are missing.
+        #[serde(skip_serializing_if = "is_zero")]
+        records: u64,
+        /// Bytes that were cut off.
+        #[serde(skip_serializing_if = "is_zero")]
+        bytes: u64,
+        /// What the system said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+    /// An old segment was deleted.
+    Removed {
+        /// Its file name.
+        segment: &'a str,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+coded! {
+    /// Why something is missing.
+    pub enum GapCause {
+        /// Numbers of events are missing: the ring was full, or the fast path died.
+        EventsMissing = 1 => "events_missing",
+        /// Events that mean nothing or contradict themselves.
+        BadEvents = 2 => "bad_events",
+        /// More services and groups at once than are kept; they were counted under their category.
+        TooManyCells = 3 => "too_many_cells",
+        /// The end of the last segment was not a whole record.
+        TornTail = 4 => "torn_tail",
+        /// The last run did not end in order: up to an hour of counts is missing.
+        UncleanEnd = 5 => "unclean_end",
+        /// Writing failed; records went to a new segment, some may stand in both.
+        WriteFailed = 6 => "write_failed",
+        /// Writing failed for so long that records had to be given up.
+        LogFull = 7 => "log_full",
+    }
+}
+
+/// A span of time that counts belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// Wall time of its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// Wall time of its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
+    /// Monotonic time of its beginning.
+    pub start_mono_ns: u64,
+    /// Monotonic time of its end.
+    pub end_mono_ns: u64,
+    /// Whether it went on to its end.
+    pub complete: bool,
+}
+
+/// Frames and bytes each way, by their EVE names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Volume {
+    /// Frames from client to server.
+    pub pkts_toserver: u64,
+    /// Frames from server to client.
+    pub pkts_toclient: u64,
+    /// Bytes from client to server.
+    pub bytes_toserver: u64,
+    /// Bytes from server to client.
+    pub bytes_toclient: u64,
+}
+
+/// Words with a count, zero left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub Vec<(&'static str, u64)>);
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(_, n)| *n > 0).map(|(word, n)| (word, n)))
+    }
+}
+
+/// A value that stands in records as its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word<T>(pub T);
+
+impl<T: std::fmt::Display> Serialize for Word<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Serialize for OnRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+/// Bytes that stand in records as hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Where records go.
+pub trait AuditSink {
+    /// Takes a record, in order. Never fails and never waits for a disk: what can't be kept is counted, and said in a
+    /// [`Record::Gap`] as soon as something can be written again.
+    fn append(&mut self, now: &Now, record: &Record<'_>);
+
+    /// Makes durable what was taken. An error says what is wrong now; nothing has to be done about it.
+    fn commit(&mut self, now: &Now) -> std::io::Result<()>;
+}
+
+/// Records in memory, as lines: for `replay` and for tests.
+#[derive(Clone, Debug)]
+pub struct MemoryLog {
+    numbering: Numbering,
+    /// The lines, without line ends.
+    pub lines: Vec<String>,
+}
+
+impl MemoryLog {
+    /// An empty one.
+    pub const fn new(boot: BootId) -> Self {
+        Self { numbering: Numbering { boot, next: 0 }, lines: Vec::new() }
+    }
+}
+
+impl AuditSink for MemoryLog {
+    fn append(&mut self, now: &Now, record: &Record<'_>) {
+        let mut line = Vec::new();
+        if self.numbering.write(&mut line, now, record) {
+            self.lines.push(String::from_utf8(line).unwrap_or_default().trim_end().to_owned());
+        }
+    }
+
+    fn commit(&mut self, _now: &Now) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts number and time on records.
+#[derive(Clone, Copy, Debug)]
+struct Numbering {
+    boot: BootId,
+    next: u64,
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    boot_id: Word<BootId>,
+    seq: u64,
+    mono_ns: u64,
+    wall: Option<Timestamp>,
+    wall_quality: Word<WallQuality>,
+    #[serde(flatten)]
+    record: &'a Record<'a>,
+}
+
+impl Numbering {
+    /// Appends a line to `out`. The number is used up even if that fails, so that a loss shows.
+    fn write(&mut self, out: &mut Vec<u8>, now: &Now, record: &Record<'_>) -> bool {
+        let stamped = Stamped {
+            boot_id: Word(self.boot),
+            seq: self.next,
+            mono_ns: now.mono_ns,
+            wall: now.wall,
+            wall_quality: Word(now.quality),
+            record,
+        };
+        self.next += 1;
+        let before = out.len();
+        match serde_json::to_writer(&mut *out, &stamped) {
+            Ok(()) => {
+                out.push(b'\n');
+                true
+            }
+            Err(_) => {
+                out.truncate(before);
+                false
+            }
+        }
+    }
+}
+
+/// Number of the group that everybody belongs to while there are no groups.
+pub const EVERYBODY: GroupId = GroupId(0);
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protected_categories_have_no_record() {
+        for category in Category::ALL {
+            assert_eq!(OnRecord::new(*category).is_none(), category.is_protected());
+        }
+    }
+
+    #[test]
+    fn records_are_lines_with_number_and_time() {
+        let mut log = MemoryLog::new(BootId(0xab));
+        let wall: Timestamp = "2026-11-21T20:00:00.5Z".parse().unwrap();
+        let now = Now { mono_ns: 7, wall: Some(wall), quality: WallQuality::Synchronized };
+        log.append(&now, &Record::Started { version: "1" });
+        let gap = Record::Gap {
+            cause: Word(GapCause::EventsMissing),
+            events: 3,
+            records: 0,
+            bytes: 0,
+            error: Some("a\"b\n"),
+        };
+        log.append(&Now { wall: None, quality: WallQuality::Unknown, ..now }, &gap);
+        assert_eq!(
+            log.lines,
+            [
+                r#"{"boot_id":"000000000000000000000000000000ab","seq":0,"mono_ns":7,"wall":"2026-11-21T20:00:00.5Z","wall_quality":"synchronized","event_type":"started","version":"1"}"#,
+                r#"{"boot_id":"000000000000000000000000000000ab","seq":1,"mono_ns":7,"wall":null,"wall_quality":"unknown","event_type":"gap","cause":"events_missing","events":3,"error":"a\"b\n"}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn boot_ids() {
+        let id = BootId::parse("3f1c9d0a-0b1c-4d2e-8f90-a1b2c3d4e5f6\n").unwrap();
+        assert_eq!(id.to_string(), "3f1c9d0a0b1c4d2e8f90a1b2c3d4e5f6");
+        assert_eq!(BootId::parse("x"), None);
+        assert_eq!(BootId::parse(&"g".repeat(32)), None);
+    }
+}

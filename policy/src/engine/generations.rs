@@ -1,0 +1,148 @@
+//! Which table and rules an event was decided by.
+//!
+//! Service numbers are good for one table only, and events of an older one may still be in the ring when a new one is
+//! in force. So a few generations are kept, found by the epoch in the event; and services get numbers of the engine's
+//! own, by their keys, so that an hour's counts go on when the table is replaced in its middle.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Policy;
+use crate::flow_event::FlowEvent;
+use crate::rules::{Outcome, Target};
+use crate::vocab::ServiceId;
+
+/// Generations kept: the one in force and those that events may still come from.
+const KEPT: usize = 4;
+/// The most answers about rules that are remembered.
+const MAX_MATCHING: usize = 65_536;
+/// The most services ever numbered; beyond them services are counted under their category.
+const MAX_SERVICES: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+pub(super) struct Generations {
+    /// Oldest first.
+    all: VecDeque<Generation>,
+    /// Keys of services; number *n* stands at *n* − 1.
+    keys: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+#[derive(Debug)]
+struct Generation {
+    first_epoch: u64,
+    policy: Policy,
+    /// From the number of a service in the table to ours.
+    services: Vec<u32>,
+    /// For each group, category and service seen: the rules that decide, or would if they were enforced.
+    matching: HashMap<(u16, u8, u32), Vec<usize>>,
+}
+
+/// Why an event can't be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    /// Its table is not known any more.
+    Stale,
+    /// The table says otherwise.
+    Contradiction,
+}
+
+impl Generations {
+    /// Adds a generation; `false` if the one in force has the same table and rules, which then stays.
+    pub(super) fn push(&mut self, policy: Policy) -> bool {
+        if let Some(last) = self.all.back_mut()
+            && last.policy.table.hash() == policy.table.hash()
+            && last.policy.rules == policy.rules
+            && last.policy.today == policy.today
+        {
+            last.policy.epoch = policy.epoch;
+            return false;
+        }
+        let services = policy.table.services().map(|(_, service)| self.number(service.name)).collect();
+        if self.all.len() >= KEPT {
+            self.all.pop_front();
+        }
+        self.all.push_back(Generation {
+            first_epoch: policy.epoch,
+            policy,
+            services,
+            matching: HashMap::new(),
+        });
+        true
+    }
+
+    fn number(&mut self, key: &str) -> u32 {
+        if let Some(number) = self.numbers.get(key) {
+            return *number;
+        }
+        if self.keys.len() >= MAX_SERVICES {
+            return 0;
+        }
+        let key: Arc<str> = key.into();
+        self.keys.push(key.clone());
+        let number = self.keys.len() as u32;
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Key of a service by our number.
+    pub(super) fn service_key(&self, number: u32) -> Option<&str> {
+        self.keys.get((number as usize).checked_sub(1)?).map(AsRef::as_ref)
+    }
+
+    /// The table in force.
+    pub(super) fn current(&self) -> Option<&Policy> {
+        self.all.back().map(|generation| &generation.policy)
+    }
+
+    /// Our number for the service of an event.
+    pub(super) fn place(&self, event: &FlowEvent) -> Result<u32, Misplaced> {
+        if event.service == ServiceId::NONE {
+            return Ok(0);
+        }
+        let generation = self.of(event.epoch).ok_or(Misplaced::Stale)?;
+        let service = generation.policy.table.service(event.service).ok_or(Misplaced::Contradiction)?;
+        if service.category != event.category {
+            return Err(Misplaced::Contradiction);
+        }
+        let at = (event.service.0 as usize).wrapping_sub(1);
+        generation.services.get(at).copied().ok_or(Misplaced::Contradiction)
+    }
+
+    /// Calls `count` with the name of every rule that decides about the flow, or would if it were enforced.
+    pub(super) fn hits(&mut self, event: &FlowEvent, mut count: impl FnMut(&str)) {
+        let Some(i) = self.index_of(event.epoch) else { return };
+        let Some(Generation { policy, matching, .. }) = self.all.get_mut(i) else { return };
+        if policy.rules.as_slice().is_empty() {
+            return;
+        }
+        let key = (event.group.0, event.category as u8, event.service.0);
+        let target = Target { group: event.group, category: event.category, service: event.service };
+        // Only a producer that makes groups up gets there: begin anew rather than grow.
+        if matching.len() >= MAX_MATCHING {
+            matching.clear();
+        }
+        let matching = matching.entry(key).or_insert_with(|| {
+            let outcomes = policy.rules.explain(&target, policy.today);
+            let telling = outcomes.filter(|(_, o)| matches!(o, Outcome::Decides | Outcome::WouldDecide));
+            telling.map(|(rule, _)| rule).collect()
+        });
+        for rule in matching {
+            if let Some(rule) = policy.rules.as_slice().get(*rule) {
+                count(&rule.name);
+            }
+        }
+    }
+
+    fn of(&self, low_epoch: u16) -> Option<&Generation> {
+        self.all.get(self.index_of(low_epoch)?)
+    }
+
+    /// The generation of an epoch of which only the low bits are known: the latest epoch that has them.
+    fn index_of(&self, low_epoch: u16) -> Option<usize> {
+        let latest = self.all.back()?.policy.epoch;
+        let behind = u64::from((latest as u16).wrapping_sub(low_epoch));
+        let epoch = latest.checked_sub(behind)?;
+        self.all.iter().rposition(|generation| generation.first_epoch <= epoch)
+    }
+}
