@@ -356,6 +356,18 @@ fn retry_once_and_again() {
     }
     assert_eq!(name(flow.client(&last.numbered(9).datagram(&crypto(1000, tail)))), NAME);
     assert!(flow.state.retried() && !flow.state.conflict() && !flow.state.rekeyed());
+    // Some clients make a new hello. The server knows nothing of the first one.
+    let mut flow = Flow::new();
+    let decoy = Hello::named("decoy.example.org").message();
+    assert_eq!(name(flow.client(&one(&crypto(0, &decoy)))), "decoy.example.org");
+    assert!(matches!(flow.server(&retry(V1, &[1; 11])), Probe::NeedMore(_)));
+    let again = Initial { dcid: vec![1; 11], token: vec![1; 20], pn: 1, ..Initial::default() };
+    assert_eq!(name(flow.client(&again.datagram(&crypto(0, &small())))), NAME);
+    assert!(!flow.state.conflict());
+    // But only once for each Retry.
+    let third = Initial { dcid: vec![2; 11], pn: 2, ..again };
+    let _ = flow.client(&third.datagram(&crypto(0, &decoy)));
+    assert!(flow.state.conflict());
 }
 
 #[test]

@@ -89,6 +89,7 @@ const ZERO_RTT: u16 = 1 << 9;
 const GQUIC: u16 = 1 << 10;
 const GOOGLE_FRAMES: u16 = 1 << 11;
 const CHLO: u16 = 1 << 12;
+const RETRY_OPEN: u16 = 1 << 13;
 
 /// Where packets are opened: one a lcore.
 pub struct Scratch {
@@ -211,7 +212,8 @@ impl State {
 /// `from_client` is the direction, or None if it is not known: then everything is tried as the client's, which costs
 /// time and never makes a wrong answer. `crypto` gathers the client's CRYPTO bytes of this flow; [`ClientHello::message`] reads from its
 /// [`Assembler::contiguous`]. After a hello, further calls watch for conflicts ([`State::conflict`]) and answer `Done` again
-/// only for a further hello, which the client sends after a HelloRetryRequest.
+/// only for a further hello: after a HelloRetryRequest, a Retry or a version negotiation, and for each CHLO of Google
+/// QUIC.
 pub fn datagram(
     payload: &[u8],
     from_client: Option<bool>,
@@ -261,7 +263,7 @@ pub fn datagram(
         match packet.kind {
             Kind::Retry if client && from_client.is_some() => break,
             Kind::Retry => {
-                state.set(RETRY);
+                state.set(RETRY | RETRY_OPEN);
                 break;
             }
             Kind::ZeroRtt => state.set(ZERO_RTT),
@@ -362,10 +364,14 @@ fn open(
     if known && origin != state.origin && state.flags & RETRY == 0 {
         state.set(REKEYED);
     }
-    // After a version negotiation the client begins anew, with a new hello.
-    if known && !same_version && (state.flags & (NEGOTIATION | UNKNOWN_VERSION) != 0) {
+    // After a version negotiation the client begins anew, with a new hello. After a Retry it should repeat its hello (RFC 9000
+    // section 17.2.5.3) and not all do; the server has kept nothing of what came before.
+    let negotiated = known && !same_version && state.flags & (NEGOTIATION | UNKNOWN_VERSION) != 0;
+    let retried = known && origin != state.origin && state.flags & RETRY_OPEN != 0;
+    if negotiated || retried {
         crypto.clear();
         state.consumed = 0;
+        state.flags &= !RETRY_OPEN;
     }
     state.largest_pn =
         if known && same_version && origin == state.origin { state.largest_pn.max(pn) } else { pn };
