@@ -227,8 +227,8 @@ pub fn dns(data: &[u8]) {
 
 /// A stream that may turn to TLS.
 pub fn starttls(data: &[u8]) {
-    if let Probe::Done(at) = starttls::find(data) {
-        assert!(at <= data.len());
+    if let Probe::Done(found) = starttls::find(data) {
+        assert!(found.at <= data.len() && found.at <= starttls::CAP);
     }
     prefixes_agree(data, starttls::find);
 }
