@@ -127,8 +127,11 @@ pub struct Device {
 }
 
 impl Device {
-    /// Finds or makes the device `spec`, configures and starts it; a kernel interface is brought up. `index` makes the names of virtual devices
-    /// unique within the process. Returns the device and one port per queue, in their order.
+    /// Finds or makes the device `spec`, configures and starts it; a kernel interface is brought up. `index` makes the
+    /// names of virtual devices unique within the process. Returns the device and one port per queue, in their order.
+    ///
+    /// The two sides of a bridge may get different numbers of queues. Both directions of a flow come to the same number
+    /// of queue only if they get the same: open the richer one again with [`DeviceOptions::queues`] of the other.
     ///
     /// # Errors
     ///
@@ -235,7 +238,7 @@ impl Opened {
         let mut port = 0;
         // SAFETY: a string for the time of the call, and a writable number.
         if unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &mut port) } != 0 {
-            // Some drivers log their failure and report success.
+            // A driver may log its failure and report success.
             return Err(missing(io::ErrorKind::NotFound.into()));
         }
         control.open.insert(name.clone());

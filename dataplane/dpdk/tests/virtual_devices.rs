@@ -174,6 +174,15 @@ fn any_virtual_device_can_be_named_with_its_arguments() {
 }
 
 #[test]
+fn a_driver_that_claims_more_than_the_buffer_is_not_believed() {
+    let pool = pool("lies", 4095);
+    let (_, mut port) = one("vdev:net_null700,size=4096", pool);
+    let mut burst = Burst::default();
+    port.rx_burst(&mut burst);
+    assert!(burst.iter().all(|frame| (frame.wire_len(), frame.bytes().len()) == (4096, 2048)));
+}
+
+#[test]
 fn an_mtu_beyond_what_driver_and_pool_can_do_is_refused() {
     let pool = pool("mtu", 4095);
     let with_mtu = |mtu| DeviceOptions { mtu: Some(mtu), ..DeviceOptions::default() };
