@@ -25,7 +25,8 @@ fn frames_of(path: &Path) -> Vec<Stored> {
 }
 
 fn classifier() -> Classifier<NoSink> {
-    let compiled = glassgate_policy::compile::compile(&[], &glassgate_policy::compile::Options::default()).unwrap();
+    let compiled =
+        glassgate_policy::compile::compile(&[], &glassgate_policy::compile::Options::default()).unwrap();
     let policy = Policy {
         table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
         matrix: Arc::new(VerdictMatrix::uniform(1, Verdict::FAIL_OPEN)),
@@ -65,7 +66,12 @@ fn no_allocation_per_frame_after_start() {
     let mut classifier = classifier();
     let first = allocation_counter::measure(|| pass(&mut classifier, &frames, 1));
     let second = allocation_counter::measure(|| pass(&mut classifier, &frames, 2));
-    println!("{} frames: {} allocations in the first pass, {} in the second", frames.len(), first.count_total, second.count_total);
+    println!(
+        "{} frames: {} allocations in the first pass, {} in the second",
+        frames.len(),
+        first.count_total,
+        second.count_total
+    );
     assert_eq!(first.count_total, 0, "everything is taken at start, nothing at first use");
     assert_eq!(second.count_total, 0);
     let named: u64 = classifier.counters.flows_named.iter().sum();
