@@ -39,6 +39,8 @@ pub enum Client {
 pub struct Expected {
     /// The client's address.
     pub client: &'static str,
+    /// The VLAN its frames are tagged with.
+    pub vlan: Option<u16>,
     /// `tls`, `http` or `dns`.
     pub kind: &'static str,
     /// The name said in it.
@@ -75,18 +77,32 @@ pub const ROUND: [Act; 17] = [
 ];
 
 impl Act {
-    /// The flows it makes: the client's own, and the question for the address that precedes it.
+    /// The flows it makes: the client's own, and the question for the address that precedes it. A question has no
+    /// service: to ask for an address is not to use what is there.
     pub fn expected(&self) -> Vec<Expected> {
-        let device = Device::named(self.device);
-        let client = device.map_or("", |device| if self.v6 { device.v6 } else { device.v4 });
+        let Some(device) = Device::named(self.device) else { return Vec::new() };
+        let client = if self.v6 { device.v6 } else { device.v4 };
+        let vlan = device.vlan.map_or(&[][..], |vlan| vlan.tags).last().map(|(_, id)| *id);
         let server = origin::NAMES.iter().find(|server| server.name == self.name);
         let (service, category) = server.and_then(|server| server.service).unzip();
-        let flow = |kind, evidence| Expected { client, kind, name: self.name, evidence, service, category };
-        let dns = flow("dns", "dns");
+        let question = |client| Expected {
+            client,
+            vlan,
+            kind: "dns",
+            name: self.name,
+            evidence: "dns",
+            service: None,
+            category: None,
+        };
+        let flow =
+            |kind, evidence| Expected { client, vlan, kind, name: self.name, evidence, service, category };
         match self.client {
-            Client::Dig | Client::DigTcp => vec![dns],
-            Client::Http(_) => vec![dns, flow("http", "http_host")],
-            Client::Https(_) | Client::Upload(_) | Client::OpenSsl(_) => vec![dns, flow("tls", "sni")],
+            Client::Dig | Client::DigTcp => vec![question(client)],
+            // The resolver of the C library asks the first server of its list, which is an IPv4 address.
+            Client::Http(_) => vec![question(device.v4), flow("http", "http_host")],
+            Client::Https(_) | Client::Upload(_) | Client::OpenSsl(_) => {
+                vec![question(device.v4), flow("tls", "sni")]
+            }
         }
     }
 

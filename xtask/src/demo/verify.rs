@@ -20,6 +20,7 @@ use crate::workspace;
 #[derive(Deserialize)]
 struct Flow {
     client: String,
+    vlan: Vec<u16>,
     kind: Option<String>,
     name: Option<String>,
     evidence: Option<String>,
@@ -69,8 +70,7 @@ fn missing(before: &Now, now: &Now, expected: &Tally) -> Vec<String> {
     let mut by_service: BTreeMap<&str, u64> = BTreeMap::new();
     for (flow, (count, _)) in expected {
         *by_evidence.entry(flow.evidence).or_default() += count;
-        // What a question for an address is about is no use of the service.
-        if let Some(service) = flow.service.filter(|_| flow.kind != "dns") {
+        if let Some(service) = flow.service {
             *by_service.entry(service).or_default() += count;
         }
     }
@@ -96,6 +96,7 @@ fn expected(acts: &[Act]) -> Tally {
 impl Flow {
     fn is(&self, expected: &Expected) -> bool {
         self.client == expected.client
+            && self.vlan.last() == expected.vlan.as_ref()
             && self.kind.as_deref() == Some(expected.kind)
             && self.name.as_deref() == Some(expected.name)
             && self.evidence.as_deref() == Some(expected.evidence)
