@@ -20,6 +20,7 @@ mod tally;
 
 use crate::child;
 use crate::config::Config;
+use crate::confine;
 use crate::exit::Exit;
 use crate::ipc::Channel;
 use crate::messages::{Failure, FromControl, ToControl, World};
@@ -56,7 +57,7 @@ pub(crate) struct Shared {
 
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
-    let channel = child::adopt(guard)?;
+    let channel = child::adopt(c"gg-control", guard)?;
     match serve(&channel) {
         Ok(()) => Ok(Exit::Done),
         Err(e) => {
@@ -82,6 +83,7 @@ fn serve(channel: &Channel) -> Result<()> {
     let (publish, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let shared = Shared { snapshot, commands: commands.clone() };
     let config = orders.config;
+    let confinement = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Both are taken before anything is promised.
@@ -93,8 +95,15 @@ fn serve(channel: &Channel) -> Result<()> {
         socket::bind(&config.socket)
             .with_context(|| format!("`control.socket`: {} can't be made", config.socket.display()))?
     };
-    let mut slow_path =
-        SlowPath::new(config.clone(), orders.last_epoch, orders.lcores, channel.try_clone()?, publish);
+    confine::no_capabilities()?;
+    let mut slow_path = SlowPath::new(
+        config.clone(),
+        orders.last_epoch,
+        orders.lcores,
+        channel.try_clone()?,
+        publish,
+        confinement,
+    );
 
     let listener = channel.try_clone()?;
     thread::Builder::new().name("guard".into()).spawn(move || listen(&listener, &commands))?;

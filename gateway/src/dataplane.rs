@@ -16,6 +16,7 @@ mod policy_slot;
 
 use crate::child;
 use crate::config::{Dataplane, Device};
+use crate::confine;
 use crate::exit::Exit;
 use crate::handover;
 use crate::ipc::Channel;
@@ -32,6 +33,7 @@ use glassgate_policy::{Verdict, VerdictMatrix};
 use lcore_loop::{LcoreLoop, Verdicts};
 use policy_slot::PolicySlot;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +47,7 @@ const MAX_TABLE: u64 = glassgate_policy::table::format::MAX_BYTES as u64;
 
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
-    let channel = child::adopt(guard)?;
+    let channel = child::adopt(c"gg-dataplane", guard)?;
     let result = forward(&channel);
     if let Err(e) = &result {
         error!("{e:#}");
@@ -103,22 +105,14 @@ fn forward(channel: &Channel) -> Result<()> {
     };
     match &orders.ports {
         [Device::Socket(lan), Device::Socket(uplink)] => {
-            let open =
-                |path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
-            let ports = vec![[open(lan)?, open(uplink)?]];
-            let infos = ["lan", "uplink"].iter().zip(&orders.ports).map(|(name, device)| PortInfo {
-                name: (*name).into(),
-                device: device.to_string(),
-                driver: "unix socket".into(),
-                mac: None,
-            });
-            bridge_all(channel, &shared, ports, infos.collect(), &orders.settings, orders.lcores, pin)?;
+            let ports = open_sockets([lan, uplink])?;
+            bridge_all(channel, &shared, ports, &orders.settings, orders.lcores, pin)?;
         }
         #[cfg(feature = "dpdk")]
         [Device::Dpdk(lan), Device::Dpdk(uplink)] => {
-            let opened = dpdk_ports::open([lan, uplink], &orders.settings)?;
-            let (enter, infos) = (opened.enter(), opened.infos);
-            bridge_all(channel, &shared, opened.queues, infos, &orders.settings, orders.lcores, enter)?;
+            let (ports, eal) = dpdk_ports::open([lan, uplink], &orders.settings)?;
+            let enter = move |cpu| dpdk_ports::enter(&eal, cpu);
+            bridge_all(channel, &shared, ports, &orders.settings, orders.lcores, enter)?;
         }
         [a, b] => {
             let device = if a.needs_dpdk() { a } else { b };
@@ -130,13 +124,35 @@ fn forward(channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// Runs one lcore for each pair of ports, until told to stop. `enter` makes the thread that it is called on an lcore
+/// Ports that are open.
+struct Ports<P> {
+    /// LAN and uplink queue of each lcore.
+    queues: Vec<[P; 2]>,
+    infos: Vec<PortInfo>,
+    /// They can't be closed by a confined process; they go with it.
+    leave_open: bool,
+}
+
+fn open_sockets(paths: [&Path; 2]) -> Result<Ports<SocketPort>> {
+    let [lan, uplink] = paths;
+    let open =
+        |path: &Path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
+    let queues = vec![[open(lan)?, open(uplink)?]];
+    let info = |name: &str, path: &Path| PortInfo {
+        name: name.to_owned(),
+        device: format!("socket:{}", path.display()),
+        driver: "unix socket".to_owned(),
+        mac: None,
+    };
+    Ok(Ports { queues, infos: vec![info("lan", lan), info("uplink", uplink)], leave_open: false })
+}
+
+/// Runs one lcore for each pair of queues, until told to stop. `enter` makes the thread that it is called on an lcore
 /// of a CPU, for as long as what it returns lives.
 fn bridge_all<P: Port + Send, G>(
     channel: &Channel,
     shared: &Shared,
-    ports: Vec<[P; 2]>,
-    infos: Vec<PortInfo>,
+    ports: Ports<P>,
     settings: &Dataplane,
     lcores: Vec<(EventRing, StatsPage)>,
     enter: impl Fn(u32) -> Result<G> + Clone + Send,
@@ -144,33 +160,39 @@ fn bridge_all<P: Port + Send, G>(
 where
     P::Frame: Send,
 {
-    if ports.len() != lcores.len() || lcores.len() != settings.lcores.len() {
+    let Ports { queues, infos, leave_open } = ports;
+    if queues.len() != lcores.len() || lcores.len() != settings.lcores.len() {
         bail!(
             "{} lcores are configured, {} can be served by these ports",
             settings.lcores.len(),
-            ports.len()
+            queues.len()
         );
     }
     let (ready, started) = mpsc::channel();
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (i, ((ports, (ring, page)), cpu)) in
-            ports.into_iter().zip(lcores).zip(&settings.lcores).enumerate()
+            queues.into_iter().zip(lcores).zip(&settings.lcores).enumerate()
         {
             let (ready, enter, cpu) = (ready.clone(), enter.clone(), *cpu);
             let run = move || -> Result<()> {
                 let _entered = enter(cpu)?;
                 let (ring, page, first) = (ring.producer(), page.writer(), no_verdicts()?);
                 let lcore = LcoreLoop::new(ports, ring, page, settings, &first, secret()?);
+                confine::no_capabilities()?;
                 _ = ready.send(());
-                lcore.run(&shared.policy, &shared.stop);
+                let ports = lcore.run(&shared.policy, &shared.stop);
+                if leave_open {
+                    std::mem::forget(ports);
+                }
                 Ok(())
             };
             threads.push(thread::Builder::new().name(format!("lcore-{i}")).spawn_scoped(scope, run)?);
         }
         drop(ready);
         if started.iter().take(threads.len()).count() == threads.len() {
-            channel.send(&FromDataplane::Up { ports: infos, confinement: "none".into() }, &[])?;
+            let confinement = confine::data_plane()?;
+            channel.send(&FromDataplane::Up { ports: infos, confinement }, &[])?;
             info!(lcores = threads.len(), "forwarding");
         } else {
             shared.stop.store(true, Ordering::Relaxed);
@@ -291,3 +313,6 @@ fn pin(cpu: u32) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &cpus)
         .with_context(|| format!("CPU {cpu} of `dataplane.lcores` can't be used (`lscpu -e` lists the CPUs)"))
 }
+
+#[cfg(test)]
+mod tests;

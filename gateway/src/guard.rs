@@ -15,6 +15,7 @@
 mod backoff;
 mod process;
 mod watch;
+mod xdp;
 
 use crate::clock::mono_ns;
 use crate::config::{Config, Device};
@@ -160,6 +161,7 @@ impl Guard {
                 }
             }
         }
+        self.release_interfaces();
         info!("guard ends");
         match self.verdict {
             Some(ended) => Err(ended.into()),
@@ -474,6 +476,18 @@ impl Guard {
             process.kill();
         }
         process.enter(State::Stopping { until });
+    }
+
+    /// Gives interfaces back to the kernel.
+    fn release_interfaces(&self) {
+        for interface in self.ports.iter().filter_map(Device::xdp_interface) {
+            if let Err(e) = xdp::detach(interface) {
+                warn!(
+                    interface,
+                    "its XDP program could not be taken off (`ip link set {interface} xdp off`): {e}"
+                );
+            }
+        }
     }
 
     fn tell_world(&mut self) {

@@ -54,6 +54,12 @@ impl Channel {
         }
     }
 
+    /// The other end, in a test that plays both.
+    #[cfg(test)]
+    pub(crate) fn from_socket(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
     /// Another handle of the same end: to receive on one thread and send on another.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { socket: self.socket.try_clone()? })

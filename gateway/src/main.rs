@@ -13,6 +13,7 @@ mod child;
 mod cli;
 mod clock;
 mod config;
+mod confine;
 mod control;
 mod dataplane;
 #[cfg(test)]

@@ -32,6 +32,14 @@ impl Device {
         matches!(self, Self::Dpdk(_))
     }
 
+    /// The interface that gets an XDP program while this is open.
+    pub(crate) fn xdp_interface(&self) -> Option<&str> {
+        match self {
+            Self::Dpdk(PortSpec::AfXdp(interface)) => Some(interface.as_str()),
+            _ => None,
+        }
+    }
+
     /// Whether two ports can both be this.
     pub(crate) fn can_be_twice(&self) -> bool {
         matches!(self, Self::Dpdk(PortSpec::Null | PortSpec::Ring))

@@ -3,7 +3,7 @@
 use super::history::{History, Totals};
 use super::policy::HandedOut;
 use super::snapshot::{
-    Count, EventsNow, FlowsNow, LcoreNow, Outages, PolicyNow, PortNow, Recording, Snapshot,
+    Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, PolicyNow, PortNow, Recording, Snapshot,
 };
 use super::tally::{Tally, counts};
 use crate::config::Config;
@@ -23,6 +23,7 @@ pub(super) struct Sources<'a> {
     pub(super) now_ns: u64,
     pub(super) started_ns: u64,
     pub(super) lcores: &'a [(EventRing, StatsPage)],
+    pub(super) confinement: &'a str,
     pub(super) world: &'a World,
     pub(super) tally: &'a Tally,
     pub(super) compiled: Option<&'a Compiled>,
@@ -50,7 +51,10 @@ impl Sources<'_> {
             recording: recording(&policy),
             processes: self.world.processes.clone(),
             outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
-            confinement: self.world.confinement.clone(),
+            confinement: Confinement {
+                dataplane: self.world.confinement.clone(),
+                control: self.confinement.to_owned(),
+            },
             ports: (0..2).map(|port| self.port_now(port, &sum, history)).collect(),
             flows: FlowsNow {
                 active: state(|r| r.state.flows_active),

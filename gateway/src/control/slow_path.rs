@@ -35,6 +35,8 @@ pub(super) struct SlowPath {
     lcores: Vec<(EventRing, StatsPage)>,
     guard: Channel,
     publish: watch::Sender<Arc<Snapshot>>,
+    /// What confines this process.
+    confinement: String,
     world: World,
     history: History,
     tally: Tally,
@@ -53,6 +55,7 @@ impl SlowPath {
         lcores: Vec<(EventRing, StatsPage)>,
         guard: Channel,
         publish: watch::Sender<Arc<Snapshot>>,
+        confinement: String,
     ) -> Self {
         Self {
             config,
@@ -61,6 +64,7 @@ impl SlowPath {
             lcores,
             guard,
             publish,
+            confinement,
             world: World::default(),
             history: History::default(),
             tally: Tally::default(),
@@ -166,6 +170,7 @@ impl SlowPath {
             now_ns: mono_ns(),
             started_ns: self.started_ns,
             lcores: &self.lcores,
+            confinement: &self.confinement,
             world: &self.world,
             tally: &self.tally,
             compiled: self.in_force.as_ref().map(|policy| &policy.compiled),

@@ -19,8 +19,7 @@ pub(crate) struct Snapshot {
     pub(crate) recording: Recording,
     pub(crate) processes: Vec<ProcessInfo>,
     pub(crate) outages: Outages,
-    /// What confines the data plane.
-    pub(crate) confinement: String,
+    pub(crate) confinement: Confinement,
     pub(crate) ports: Vec<PortNow>,
     pub(crate) lcores: Vec<LcoreNow>,
     pub(crate) flows: FlowsNow,
@@ -58,6 +57,13 @@ pub(crate) struct Recording {
 pub(crate) struct Outages {
     pub(crate) count: u64,
     pub(crate) total_ms: u64,
+}
+
+/// What confines the processes, in words.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Confinement {
+    pub(crate) dataplane: String,
+    pub(crate) control: String,
 }
 
 /// A port: totals since the data plane started, and what passes now.

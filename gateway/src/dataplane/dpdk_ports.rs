@@ -1,5 +1,6 @@
 //! Ports on DPDK: from the devices of the configuration to one pair of queues per lcore.
 
+use super::Ports;
 use crate::config::Dataplane;
 use crate::messages::PortInfo;
 use anyhow::{Context as _, Result, bail};
@@ -13,16 +14,10 @@ use tracing::{error, info, warn};
 /// Frames of the pool for each lcore: all descriptors of its two ports in both directions, and a good half to spare.
 const FRAMES_PER_LCORE: u32 = 16 * 1024;
 
-/// Open ports.
-pub(super) struct Opened {
-    /// LAN and uplink queue of each lcore.
-    pub(super) queues: Vec<[DpdkPort; 2]>,
-    pub(super) infos: Vec<PortInfo>,
-    eal: Eal,
-}
-
 /// Starts DPDK and opens both devices with a queue for each lcore.
-pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<Opened> {
+pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Ports<DpdkPort>, Eal)> {
+    // To close an XDP socket takes system calls that are given up by then: the guard takes the program off.
+    let leave_open = specs.iter().any(|spec| matches!(spec, PortSpec::AfXdp(_)));
     let mib = settings.memory_mib;
     let memory = if settings.huge_pages { Memory::HugePages { mib } } else { Memory::NoHuge { mib } };
     let lcores = settings.lcores.len();
@@ -60,15 +55,12 @@ pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<Opened
     }
     let (uplink, lan) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
     let queues = lan.into_iter().zip(uplink).map(|(lan, uplink)| [lan, uplink]).collect();
-    Ok(Opened { queues, infos, eal })
+    Ok((Ports { queues, infos, leave_open }, eal))
 }
 
-impl Opened {
-    /// What makes a thread an lcore.
-    pub(super) fn enter(&self) -> impl Fn(u32) -> Result<Lcore> + Clone + Send + use<> {
-        let eal = self.eal.clone();
-        move |cpu| Ok(Lcore::enter(&eal, Some(cpu as usize))?)
-    }
+/// Makes the calling thread an lcore on a CPU.
+pub(super) fn enter(eal: &Eal, cpu: u32) -> Result<Lcore> {
+    Ok(Lcore::enter(eal, Some(cpu as usize))?)
 }
 
 fn log_line(level: LogLevel, line: &str) {

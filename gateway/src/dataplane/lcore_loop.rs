@@ -68,8 +68,9 @@ impl<P: Port> LcoreLoop<P> {
         Self { lcore: Lcore::new(lan, uplink, classifier), page, state, idle_sleep: settings.idle_sleep }
     }
 
-    /// Turns until told to stop; then ends all flows, so that their last counts reach the slow path.
-    pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool) {
+    /// Turns until told to stop; then ends all flows, so that their last counts reach the slow path. Gives the ports
+    /// back.
+    pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool) -> [P; 2] {
         let (mut seen, mut idle, mut published) = (0, 0u32, 0u64);
         while !stop.load(Ordering::Relaxed) {
             if let Some(verdicts) = policy.newer(&mut seen) {
@@ -96,6 +97,7 @@ impl<P: Port> LcoreLoop<P> {
         }
         self.lcore.classifier().finish();
         self.publish(mono_ns());
+        self.lcore.into_parts().0
     }
 
     fn take_policy(&mut self, verdicts: &Verdicts) {

@@ -1,0 +1,81 @@
+//! What the processes give up once they have what they need.
+//!
+//! | process | gives up | how |
+//! |---|---|---|
+//! | data plane | opening anything, new sockets, new processes, new privileges, capabilities, core dumps | seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
+//! | control | files but its own, TCP but its page, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
+//!
+//! A system call that is not on the data plane's list fails with `EPERM`, it does not kill: a driver that meets one
+//! after start must not cost the cable. Threads that DPDK made itself keep their capabilities (only a thread can give
+//! up its own), but are under the same list, which leaves nothing to use them on.
+
+mod syscalls;
+
+use crate::config::Config;
+use anyhow::{Context as _, Result};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus,
+};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use std::path::Path;
+
+/// The newest rules of Landlock that are asked for; an older kernel enforces what it knows.
+const LANDLOCK: ABI = ABI::V5;
+
+/// Keeps memory out of core dumps: it holds frames, or what was made of them. For both processes, before they have any.
+pub(crate) fn no_core_dumps() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("refusing core dumps")
+}
+
+/// Gives up all capabilities of the calling thread and of those it will start.
+pub(crate) fn no_capabilities() -> Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .context("giving up capabilities")
+}
+
+/// Confines all threads of the data plane to what forwarding needs. To be called when all of them run and everything is
+/// open. Returns what holds the process, in words.
+pub(crate) fn data_plane() -> Result<String> {
+    no_capabilities()?;
+    let filter = syscalls::filter().context("building the list of system calls")?;
+    seccompiler::apply_filter_all_threads(&filter).context("installing the list of system calls")?;
+    Ok(format!("seccomp ({} system calls, no files, no sockets, no processes)", syscalls::count()))
+}
+
+/// Confines the control process to its own files and its own port. To be called before it starts threads. Returns what
+/// holds the process, in words.
+pub(crate) fn control(config: &Config) -> Result<String> {
+    let read = AccessFs::from_read(LANDLOCK);
+    let write = AccessFs::from_all(LANDLOCK);
+    let mut ruleset = Ruleset::default()
+        .handle_access(write)?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .create()?
+        .add_rule(NetPort::new(config.listen.port(), AccessNet::BindTcp))?;
+    // Folders, not files: editors replace a file by another one of the same name.
+    let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+    let signatures = config.files.signatures.iter().map(|p| if p.is_dir() { p.clone() } else { folder(p) });
+    for path in signatures.chain(config.files.rules.iter().map(|p| folder(p))) {
+        // What is not there can't be read anyway; the reload says so.
+        if let Ok(fd) = PathFd::new(&path) {
+            ruleset = ruleset.add_rule(PathBeneath::new(fd, read))?;
+        }
+    }
+    for path in [config.audit_dir.clone(), folder(&config.socket)] {
+        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&path)?, write))?;
+    }
+    let status = ruleset.restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => "landlock (own files and port only)",
+        RulesetStatus::PartiallyEnforced => "landlock, as far as this kernel has it (own files only)",
+        RulesetStatus::NotEnforced => "none: this kernel has no landlock",
+    }
+    .to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Confinement can't be taken back, so each test confines a process of its own: this test program, started again with
+//! the name of the part to play.
+
+use super::*;
+use std::process::Command;
+
+const PART: &str = "GLASSGATE_CONFINE_PART";
+
+/// Starts the part `name` and says what it printed.
+fn play(name: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "confine::tests::part", "--nocapture"])
+        .env(PART, name)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Not a test of its own: the confined process.
+#[test]
+fn part() {
+    let refused = |what: &str, result: std::io::Result<()>| {
+        println!("{what}: {}", if result.is_ok() { "possible" } else { "refused" });
+    };
+    let tcp = |port| std::net::TcpListener::bind(("127.0.0.1", port)).map(drop);
+    match std::env::var(PART).as_deref() {
+        Ok("data plane") => {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let before = std::fs::File::open("/proc/self/status").unwrap();
+            let (go, gone) = std::sync::mpsc::channel::<()>();
+            // A thread that is there before: the list holds for it too.
+            let other = std::thread::spawn(move || {
+                gone.recv().is_ok() && std::fs::File::open("/proc/self/stat").is_ok()
+            });
+            println!("{}", data_plane().unwrap());
+            go.send(()).unwrap();
+            println!(
+                "open on an older thread: {}",
+                if other.join().unwrap() { "possible" } else { "refused" }
+            );
+            refused("open", std::fs::File::open("/etc/hostname").map(drop));
+            refused("write", std::fs::write("/tmp/glassgate-confined", b"x"));
+            refused("socket", tcp(0));
+            refused("process", Command::new("/bin/true").status().map(drop));
+            refused("thread", std::thread::Builder::new().spawn(|| ()).map(drop));
+            refused("memory", {
+                drop(vec![1u8; 64 << 20]);
+                Ok(())
+            });
+            refused("open file", std::io::Read::read(&mut &before, &mut [0; 16]).map(drop));
+            refused("clock", {
+                crate::clock::mono_ns();
+                Ok(())
+            });
+        }
+        Ok("control") => {
+            let dir = tempfile::tempdir().unwrap();
+            let text = format!(
+                "[audit]\ndir = '{0}/audit'\n[control]\nsocket = '{0}/run/s'\n[rules]\npath = '{0}/rules/r.toml'\n",
+                dir.path().display()
+            );
+            std::fs::create_dir(dir.path().join("rules")).unwrap();
+            std::fs::write(dir.path().join("rules/r.toml"), "").unwrap();
+            let text = glassgate_policy::diagnostic::Text::new("test", &text);
+            let mut config = Config::parse(text, dir.path()).unwrap();
+            config.listen.set_port(18_481);
+            println!("{}", control(&config).unwrap());
+            refused("own file", std::fs::write(dir.path().join("audit/log"), b"x"));
+            refused("rules", std::fs::read(dir.path().join("rules/r.toml")).map(drop));
+            refused("write rules", std::fs::write(dir.path().join("rules/r.toml"), b"x"));
+            refused("other file", std::fs::write(dir.path().join("other"), b"x"));
+            refused("read elsewhere", std::fs::read("/etc/hostname").map(drop));
+            refused("own port", tcp(18_481));
+            refused("other port", tcp(18_482));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_data_plane_can_open_nothing() {
+    let said = play("data plane");
+    for (what, answer) in [
+        ("open", "refused"),
+        ("open on an older thread", "refused"),
+        ("write", "refused"),
+        ("socket", "refused"),
+        ("process", "refused"),
+        ("thread", "refused"),
+        ("memory", "possible"),
+        ("open file", "possible"),
+        ("clock", "possible"),
+    ] {
+        assert!(said.lines().any(|l| l == format!("{what}: {answer}")), "{what} should be {answer}\n{said}");
+    }
+    assert!(!Path::new("/tmp/glassgate-confined").exists());
+}
+
+#[test]
+fn control_has_its_own_files_and_port_only() {
+    let said = play("control");
+    if said.contains("no landlock") {
+        eprintln!("this kernel has no landlock: nothing to test");
+        return;
+    }
+    let mut expected = vec![
+        ("own file", "possible"),
+        ("rules", "possible"),
+        ("write rules", "refused"),
+        ("other file", "refused"),
+        ("read elsewhere", "refused"),
+        ("own port", "possible"),
+    ];
+    if !said.contains("as far as") {
+        expected.push(("other port", "refused"));
+    }
+    for (what, answer) in expected {
+        assert!(said.lines().any(|l| l == format!("{what}: {answer}")), "{what} should be {answer}\n{said}");
+    }
+}
