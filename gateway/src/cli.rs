@@ -91,6 +91,9 @@ pub(crate) struct Replay {
     /// Rules to decide by; without them every flow is forwarded
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) rules: Option<PathBuf>,
+    /// End with exit code 4 when any capture breaks off or is none; without it only when none could be read
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,

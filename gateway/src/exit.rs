@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Configuration, rules or signatures are wrong.
     Invalid = 3,
-    /// Done, but an input file could not be read.
+    /// No input could be read, or with `--strict` not all of it.
     Damaged = 4,
     /// No gateway answers.
     NotRunning = 5,
@@ -44,7 +44,7 @@ impl Exit {
             Self::Failed => "failed while working; the message says at what",
             Self::Usage => "the command line makes no sense",
             Self::Invalid => "configuration, rules or signatures are wrong; the message says where",
-            Self::Damaged => "done, but an input file could not be read; the message names it",
+            Self::Damaged => "no input could be read, or with --strict not all of it",
             Self::NotRunning => "no gateway answers at the control socket",
             Self::Degraded => "the gateway runs, but part of it does not",
             Self::NoDpdk => "a port needs DPDK and this build has none",
