@@ -282,6 +282,17 @@ fn every_flipped_byte_and_every_cut_is_refused() {
     assert!(matches!(SignatureTable::from_bytes(&longer), Err(BadTable::Length { .. })));
 }
 
+#[test]
+fn room_for_something_else_is_refused() {
+    let bytes = build(&[("a.com", Scope::Suffix, "x")], &fixed()).to_bytes();
+    let at = bytes.len() - 32;
+    let mut longer = bytes[..at].to_vec();
+    longer.extend_from_slice(&[0; 64 + 32]);
+    let len = longer.len() as u64;
+    longer[8..16].copy_from_slice(&len.to_le_bytes());
+    assert!(matches!(SignatureTable::from_bytes(&sealed(longer)), Err(BadTable::Section(_))));
+}
+
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let at = bytes.len() - 32;
     let sum = digest(&SHA256, &bytes[..at]);

@@ -306,6 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn numbers_out_of_range_and_stray_bytes_are_refused() {
+        let line = line_of(&[(7, record(2, b"a", 5, 6, 3)), (7, record(1, b"b", 0, 0, 4))]);
+        assert!(check(&line, 4, 6, &[]));
+        assert!(!check(&line, 3, 6, &[]), "its own branch");
+        assert!(!check(&line, 4, 5, &[]), "the class of the exact entry");
+        let suffix = line_of(&[(7, record(0, b"a", 5, 0, 0))]);
+        assert!(check(&suffix, 0, 5, &[]) && !check(&suffix, 0, 4, &[]), "the class of the suffix entry");
+        let above = line_of(&[(7, record(2, b"a", 5, 0, 0))]);
+        assert!(!check(&above, 1, 5, &[]), "the branch above");
+        let mut stray = suffix;
+        stray[LINE - 1] = 1;
+        assert!(!check(&stray, 0, 5, &[]));
+        let mut nothing_known = suffix;
+        nothing_known[6..9].fill(0);
+        assert!(!check(&nothing_known, 0, 5, &[]), "a record without class and branch");
+    }
+
+    #[test]
     fn seven_short_labels_fit() {
         let labels: Vec<[u8; 1]> = (b'a'..=b'g').map(|b| [b]).collect();
         let records: Vec<_> =
