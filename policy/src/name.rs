@@ -186,6 +186,12 @@ impl Name {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// The canonical bytes and what is behind them: so that they can be read a word at a time.
+    #[inline]
+    pub(crate) const fn buffer(&self) -> &[u8; MAX_LEN] {
+        &self.bytes
+    }
+
     /// The canonical text of a host name or address. An odd name has none that is unambiguous and gives the empty text:
     /// [`Display`](std::fmt::Display) writes every kind.
     pub fn as_str(&self) -> &str {

@@ -25,6 +25,7 @@
 
 pub mod format;
 pub mod hash;
+pub mod label;
 pub mod line;
 
 use std::fmt;
@@ -33,12 +34,12 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use crate::category::Category;
-use crate::name::{Kind, Name};
+use crate::name::{Kind, MAX_LEN, Name};
 use crate::signature::{Role, Scope, Tier};
 use crate::vocab::ServiceId;
 pub use format::BadTable;
 use format::{DIGEST, ENTRY, Header, RawEntry, RawService, SERVICE, Span};
-use hash::Hash;
+use label::Label;
 use line::{Found, LINE};
 
 /// Names walked abreast by [`SignatureTable::lookup_batch`].
@@ -299,42 +300,48 @@ struct View<'a> {
     header: &'a Header,
 }
 
-/// A name on its way down the tree.
+/// A name on its way down the tree. Small, because sixteen of them are set up for every batch.
 #[derive(Clone, Copy)]
 struct Walk<'n> {
-    /// What is left of the name: it ends with the label in hand.
-    rest: &'n [u8],
-    /// Where the label in hand begins.
-    start: usize,
-    branch: u32,
-    hash: Hash,
+    name: &'n [u8; MAX_LEN],
+    /// The label in hand.
+    label: Label<'n>,
     line: u32,
-    live: bool,
-    /// Best so far: class, where its name begins, scope.
+    branch: u32,
+    /// Class of the best match so far.
     class: u32,
-    class_start: usize,
+    /// Where the name of the best match begins.
+    class_start: u8,
     scope: Scope,
-    len: usize,
+    tag: u8,
+    /// Where the label in hand begins, and where it ends.
+    start: u8,
+    end: u8,
+    len: u8,
+    live: bool,
 }
 
 impl<'n> Walk<'n> {
     const NOBODY: Self = Self {
-        rest: &[],
-        start: 0,
-        branch: 0,
-        hash: Hash::ZERO,
+        name: &[0; MAX_LEN],
+        label: Label::NONE,
         line: 0,
-        live: false,
+        branch: 0,
         class: 0,
         class_start: 0,
         scope: Scope::Suffix,
+        tag: 0,
+        start: 0,
+        end: 0,
         len: 0,
+        live: false,
     };
 
     #[inline]
     fn of(name: &'n Name) -> Self {
-        let rest = name.as_bytes();
-        Self { rest, live: name.kind() == Kind::Host && !rest.is_empty(), len: rest.len(), ..Self::NOBODY }
+        let len = name.as_bytes().len() as u8;
+        let live = name.kind() == Kind::Host && len > 0;
+        Self { name: name.buffer(), end: len, len, live, ..Self::NOBODY }
     }
 }
 
@@ -344,45 +351,45 @@ impl View<'_> {
         for (walk, name) in walks.iter_mut().zip(names) {
             *walk = Walk::of(name);
         }
-        while walks.iter().any(|w| w.live) {
+        loop {
+            let mut live = 0;
             for walk in walks.iter_mut().filter(|w| w.live) {
                 self.aim(walk);
+                live += 1;
+            }
+            if live == 0 {
+                break;
             }
             // One load per walk with nothing that depends on it: the misses overlap, where the search below would
             // stop at the first. As good as a prefetch, which safe code has no word for.
-            let mut touched = 0;
-            for walk in walks.iter().filter(|w| w.live) {
-                touched ^= self.lines.get(walk.line as usize).map_or(0, |l| l[0]);
-            }
-            std::hint::black_box(touched);
+            let touch = |w: &Walk<'_>| self.lines.get(w.line as usize).map_or(0, |l| l[0]);
+            std::hint::black_box(walks.iter().filter(|w| w.live).fold(0, |sum, walk| sum ^ touch(walk)));
             for walk in walks.iter_mut().filter(|w| w.live) {
                 self.step(walk);
             }
         }
-        for (out, walk) in out.iter_mut().zip(&walks).take(names.len()) {
+        for ((out, walk), _) in out.iter_mut().zip(&walks).zip(names) {
             *out = self.matched(walk);
         }
     }
 
     /// Takes the next label from the right and finds the line where it would be.
-    #[inline]
+    #[inline(always)]
     fn aim(&self, walk: &mut Walk<'_>) {
-        walk.start = walk.rest.iter().rposition(|b| *b == b'.').map_or(0, |dot| dot + 1);
-        let label = walk.rest.get(walk.start..).unwrap_or_default();
-        walk.hash = self.header.key.hash(walk.branch, label);
-        let group = walk.hash.group(self.header.groups);
+        let (label, start) = Label::before(walk.name, usize::from(walk.end));
+        (walk.label, walk.start) = (label, start as u8);
+        let hash = self.header.key.hash(walk.branch, &walk.label);
+        let group = hash.group(self.header.groups);
         let pilot = self.pilots.get(group as usize).copied().unwrap_or_default();
-        walk.line = walk.hash.line(pilot, self.header.line_count());
+        walk.tag = hash.tag();
+        walk.line = hash.line(pilot, self.header.line_count());
     }
 
     /// Looks at the line and goes on to the label before, or ends the walk.
-    #[inline]
+    #[inline(always)]
     fn step(&self, walk: &mut Walk<'_>) {
-        let label = walk.rest.get(walk.start..).unwrap_or_default();
-        let found = self
-            .lines
-            .get(walk.line as usize)
-            .and_then(|l| line::find(l, walk.hash.tag(), walk.branch, label, self.spill));
+        let line = self.lines.get(walk.line as usize);
+        let found = line.and_then(|l| line::find(l, walk.tag, walk.branch, &walk.label, self.spill));
         let Some(Found { suffix, exact, branch }) = found else {
             walk.live = false;
             return;
@@ -395,7 +402,7 @@ impl View<'_> {
         }
         walk.branch = branch;
         walk.live = branch != 0 && walk.start != 0;
-        walk.rest = walk.rest.get(..walk.start.wrapping_sub(1)).unwrap_or_default();
+        walk.end = walk.start.wrapping_sub(1);
     }
 
     #[inline]
@@ -414,7 +421,7 @@ impl View<'_> {
             service,
             category,
             entry: walk.class,
-            matched: (walk.len - walk.class_start) as u8,
+            matched: walk.len.saturating_sub(walk.class_start),
             scope: walk.scope,
         })
     }

@@ -161,16 +161,18 @@ fn fill(nodes: &[Node<'_>], records: &[Record<'_>], pilots: &[u8], lines: u32) -
     for node in nodes {
         out[line_of(node) * LINE] += 1;
     }
-    // Where the next tag and the next record go.
-    let mut next: Vec<(u8, u8)> = out.chunks_exact(LINE).map(|line| (1, 1 + line[0])).collect();
+    // The rank of the next record, and where it goes.
+    let mut next: Vec<(u8, u8)> = out.chunks_exact(LINE).map(|line| (0, 1 + 2 * line[0])).collect();
     for (node, record) in nodes.iter().zip(records) {
         let line = line_of(node);
-        let (tag_at, record_at) = &mut next[line];
+        let (rank, at) = &mut next[line];
         let bytes = &mut out[line * LINE..(line + 1) * LINE];
-        bytes[usize::from(*tag_at)] = node.hash.tag();
-        let written = record.write(&mut bytes[usize::from(*record_at)..])?;
-        *tag_at += 1;
-        *record_at += written as u8;
+        let count = bytes[0];
+        bytes[usize::from(1 + *rank)] = node.hash.tag();
+        bytes[usize::from(1 + count + *rank)] = *at;
+        let written = record.write(&mut bytes[usize::from(*at)..])?;
+        *rank += 1;
+        *at += written as u8;
     }
     Some(out)
 }

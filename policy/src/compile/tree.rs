@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 
 use crate::signature::Scope;
 use crate::table::hash::{Hash, Key};
+use crate::table::label::Label;
 use crate::table::line::{Found, MAX_NUMBER};
 
 /// Class of names that never count.
@@ -88,7 +89,7 @@ impl<'a> Tree<'a> {
     }
 
     fn node(&mut self, branch: u32, label: &'a [u8]) -> Result<&mut Node<'a>, Full> {
-        let hash = self.key.hash(branch, label);
+        let hash = self.key.hash(branch, &Label::of(label));
         let nodes = &mut self.nodes;
         let same = |n: &u32| nodes.get(*n as usize).is_some_and(|n| n.branch == branch && n.label == label);
         let place = match self.index.find(hash.bits(), same) {

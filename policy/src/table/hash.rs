@@ -1,10 +1,13 @@
 //! The keyed hash that places labels.
 //!
 //! Input is the branch a label hangs under and the label. Two folded 64 × 64 → 128-bit multiplications with a
-//! random 128-bit key; about 4 ns for a label of up to 16 bytes, where SipHash-1-3 takes about 15. It is not a
+//! random 128-bit key; no branch for a label of up to 16 bytes, where
+//! SipHash-1-3 would take three times as long. It is not a
 //! cryptographic hash and needn't be: a lookup reads exactly one line per label whatever the hash says, and every hit
 //! is compared byte by byte, so names chosen against a known key cost and gain nothing. The key is for the
 //! compiler: a hostile list is fixed before its key is drawn, so it can't be built to crowd one line.
+
+use super::label::{Label, SHORT};
 
 /// The key of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,39 +35,31 @@ impl Key {
 
     /// Hashes a label under a branch.
     #[inline]
-    pub fn hash(self, branch: u32, label: &[u8]) -> Hash {
+    pub fn hash(self, branch: u32, label: &Label<'_>) -> Hash {
         let [k0, k1] = self.0;
-        let seed = k0 ^ (u64::from(branch) << 8 | label.len() as u64).wrapping_mul(MIX);
-        let (low, high) = match label.len() {
-            8..=16 => (first8(label), last8(label)),
-            4..=7 => (first4(label), last4(label)),
-            0..=3 => (few(label), 0),
-            _ => return self.hash_long(seed, label),
-        };
-        Hash(fold(fold(low ^ seed, high ^ k1), MIX ^ k1))
-    }
-
-    fn hash_long(self, seed: u64, label: &[u8]) -> Hash {
-        let [_, k1] = self.0;
-        let mut state = seed;
-        let (chunks, rest) = label.as_chunks::<16>();
-        for chunk in chunks {
-            state = fold(first8(chunk) ^ state, last8(chunk) ^ k1);
-        }
-        // The last 16 bytes again, overlapping: cheaper than padding the rest.
-        if !rest.is_empty()
-            && let Some(tail) = label.last_chunk::<16>()
-        {
-            state = fold(first8(tail) ^ state, last8(tail) ^ k1);
+        let len = label.bytes.len();
+        let seed = k0 ^ (u64::from(branch) << 8 | len as u64).wrapping_mul(MIX);
+        let mut state = fold(label.first ^ seed, label.last ^ k1);
+        if len > SHORT {
+            state = self.hash_middle(state, label.bytes);
         }
         Hash(fold(state, MIX ^ k1))
+    }
+
+    /// The bytes of a long label that are in neither of its words.
+    #[cold]
+    fn hash_middle(self, mut state: u64, label: &[u8]) -> u64 {
+        let [_, k1] = self.0;
+        let middle = label.get(8..label.len().saturating_sub(8)).unwrap_or_default();
+        for chunk in middle.chunks(16) {
+            let part = Label::of(chunk);
+            state = fold(part.first ^ state, part.last ^ k1);
+        }
+        state
     }
 }
 
 impl Hash {
-    /// Of nothing.
-    pub const ZERO: Self = Self(0);
-
     /// Which of `groups` it belongs to.
     #[inline]
     pub fn group(self, groups: u32) -> u32 {
@@ -101,32 +96,6 @@ fn scale(hash: u64, n: u32) -> u32 {
     (((hash >> 32) * u64::from(n)) >> 32) as u32
 }
 
-#[inline]
-fn first8(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
-}
-
-#[inline]
-fn last8(bytes: &[u8]) -> u64 {
-    bytes.last_chunk().copied().map_or(0, u64::from_le_bytes)
-}
-
-#[inline]
-fn first4(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().copied().map_or(0, u32::from_le_bytes).into()
-}
-
-#[inline]
-fn last4(bytes: &[u8]) -> u64 {
-    bytes.last_chunk().copied().map_or(0, u32::from_le_bytes).into()
-}
-
-#[inline]
-fn few(bytes: &[u8]) -> u64 {
-    let at = |i: usize| bytes.get(i).copied().map_or(0, u64::from);
-    at(0) | at(bytes.len() / 2) << 8 | at(bytes.len().wrapping_sub(1)) << 16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,12 +106,12 @@ mod tests {
         let key = Key([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
         for len in 0..=63usize {
             let label = vec![b'a'; len];
-            let mut seen = HashSet::from([key.hash(0, &label).bits()]);
-            assert!(seen.insert(key.hash(1, &label).bits()));
+            let mut seen = HashSet::from([key.hash(0, &Label::of(&label)).bits()]);
+            assert!(seen.insert(key.hash(1, &Label::of(&label)).bits()));
             for i in 0..len {
                 let mut other = label.clone();
                 other[i] ^= 1;
-                assert!(seen.insert(key.hash(0, &other).bits()), "byte {i} of {len}");
+                assert!(seen.insert(key.hash(0, &Label::of(&other)).bits()), "byte {i} of {len}");
             }
         }
     }
@@ -152,7 +121,7 @@ mod tests {
         let key = Key([1, 2]);
         let (mut groups, mut lines, mut tags) = ([0u32; 64], [0u32; 64], [0u32; 256]);
         for i in 0..64_000 {
-            let hash = key.hash(7, format!("label{i}").as_bytes());
+            let hash = key.hash(7, &Label::of(format!("label{i}").as_bytes()));
             groups[hash.group(64) as usize] += 1;
             lines[hash.line(3, 64) as usize] += 1;
             tags[hash.tag() as usize] += 1;
@@ -171,6 +140,6 @@ mod tests {
         let a = Key::from_bytes([1; 16]);
         let b = Key::from_bytes([2; 16]);
         assert_eq!(Key::from_bytes(a.to_bytes()), a);
-        assert_ne!(a.hash(0, b"zhipin"), b.hash(0, b"zhipin"));
+        assert_ne!(a.hash(0, &Label::of(b"zhipin")), b.hash(0, &Label::of(b"zhipin")));
     }
 }

@@ -14,7 +14,17 @@ fn options(folder: &Path) -> FileLogOptions {
 }
 
 fn open(folder: &Path) -> (FileLog, Recovered) {
-    FileLog::open(options(folder), BOOT).unwrap()
+    open_with(options(folder), BOOT)
+}
+
+/// Another test may be starting a process: between fork and exec that one holds a lock that was just let go.
+fn open_with(options: FileLogOptions, boot: BootId) -> (FileLog, Recovered) {
+    loop {
+        match FileLog::open(options.clone(), boot) {
+            Err(OpenError::Locked(_)) => std::thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
 }
 
 fn started(log: &mut FileLog) {
@@ -64,7 +74,7 @@ fn numbering_goes_on_within_a_boot_and_starts_anew_in_another() {
     drop(log);
     assert_eq!(lines(folder.path())[2]["seq"], 2);
 
-    let (mut log, recovered) = FileLog::open(options(folder.path()), BootId(2)).unwrap();
+    let (mut log, recovered) = open_with(options(folder.path()), BootId(2));
     assert!(recovered.unclean);
     started(&mut log);
     log.commit(&NOW).unwrap();
@@ -188,7 +198,7 @@ fn a_full_disk_ends_no_line_in_the_middle() {
         pending_bytes: 3000,
         folder: target.clone(),
     };
-    let (mut log, _) = FileLog::open(roomy, BOOT).unwrap();
+    let (mut log, _) = open_with(roomy, BOOT);
     let mut failed = 0;
     for _ in 0..200 {
         started(&mut log);
