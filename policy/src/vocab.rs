@@ -62,6 +62,8 @@ coded! {
         Dns = 4 => "dns",
         /// HTTP/2 in clear, with prior knowledge (RFC 9113 section 3.3).
         H2c = 5 => "h2c",
+        /// A proxy is asked to connect, and the target says for whom; there is no `Host` (RFC 9110 section 9.3.6).
+        Connect = 6 => "connect",
     }
 }
 

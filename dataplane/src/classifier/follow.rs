@@ -218,6 +218,10 @@ impl<S: FlowSink> Classifier<S> {
 
     /// The head of a request.
     pub(super) fn head(&mut self, id: FlowId, head: &http::Head, app: AppProto, segment: &Segment) {
+        let app = match head.method {
+            http::Method::Connect if head.is_from_target => AppProto::Connect,
+            _ => app,
+        };
         if let Some(cold) = self.cold.get_mut(id.index()) {
             cold.app = Some(app);
         }

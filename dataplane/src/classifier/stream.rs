@@ -181,6 +181,7 @@ impl<S: FlowSink> Classifier<S> {
                             Some(literal.as_str())
                         }
                         tls::ServerName::EchOuter(name) => Some(name.as_str()),
+                        tls::ServerName::Odd(odd) => Some(odd.as_str()),
                         _ => None,
                     };
                     if let Some(name) = said {

@@ -264,10 +264,14 @@ impl<S: FlowSink> Classifier<S> {
         };
         let message = match dns::message(payload, place) {
             Probe::Done(message) => message,
-            Probe::Malformed(reason) => {
-                self.no_name(id, reason);
-                return Answer::Waits;
-            }
+            // Any protocol can be sent to port 53.
+            Probe::Malformed(reason) => match self.quic_datagram(id, side, payload, number) {
+                Answer::NotMine => {
+                    self.no_name(id, reason);
+                    return Answer::Waits;
+                }
+                answer => return answer,
+            },
             _ => return Answer::NotMine,
         };
         // Who asks is the client.
