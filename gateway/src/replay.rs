@@ -184,7 +184,9 @@ impl FlowSink for Lines<'_> {
             // Four kinds are promised; the rest of what is known stands in `app`.
             kind: s
                 .app
-                .filter(|a| !matches!(a, AppProto::H2c | AppProto::Connect) && s.evidence != Evidence::DnsHint)
+                .filter(|a| {
+                    !matches!(a, AppProto::H2c | AppProto::Connect) && s.evidence != Evidence::DnsHint
+                })
                 .map(|a| a.as_str()),
             app: s.app.map(|a| a.as_str()),
             name: names.first().copied().filter(|_| named),

@@ -1,0 +1,71 @@
+//! Numbers as people read them.
+
+/// A count with thousands apart: `12 345`.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            // A narrow space that does not break.
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number with a unit prefix: `1.5 M`.
+fn prefixed(value: f64, unit: &str) -> String {
+    let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match steps.iter().find(|(size, _)| value >= *size) {
+        Some((size, prefix)) => format!("{:.1} {prefix}{unit}", value / size),
+        None => format!("{value:.0} {unit}"),
+    }
+}
+
+/// Bits per second.
+pub(super) fn bits(value: f64) -> String {
+    prefixed(value, "bit/s")
+}
+
+/// Frames per second.
+pub(super) fn frames(value: f64) -> String {
+    prefixed(value, "frames/s")
+}
+
+/// Bytes.
+pub(super) fn bytes(value: u64) -> String {
+    prefixed(value as f64, "B")
+}
+
+/// A share of a whole, in percent.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "–".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+/// A time span.
+pub(super) fn span(ms: u64) -> String {
+    let s = ms / 1000;
+    match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, ..) => format!("{d} d {h} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_people_read_them() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(bits(2_400_000_000.0), "2.4 Gbit/s");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(percent(1, 8), "12.5 %");
+        assert_eq!(percent(0, 0), "–");
+        assert_eq!(span(3_725_000), "1 h 2 min");
+    }
+}
