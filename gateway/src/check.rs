@@ -1,6 +1,7 @@
 //! `glassgate check`: everything that `run` would read, validated without touching a port.
 
 use crate::cli::Check;
+use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, PolicyFiles};
 use crate::exit::Exit;
 use crate::verdicts;
@@ -41,7 +42,8 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
         name(&files.signatures).unwrap_or_else(|| "the signatures that come with the gateway".to_owned()),
     );
     checked.extend(name(&files.rules));
-    match verdicts::compile(files.signatures.as_deref(), files.rules.as_deref()) {
+    let today = Some(clock::shown_day());
+    match verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), today) {
         Ok(compiled) => found.append(compiled.warnings),
         Err(faults) => found.append(faults),
     }

@@ -11,24 +11,25 @@
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
 mod history;
+mod log;
 mod policy;
 mod report;
 mod slow_path;
 pub(crate) mod snapshot;
 pub(crate) mod socket;
-mod tally;
 
 use crate::child;
 use crate::config::Config;
 use crate::confine;
 use crate::exit::Exit;
 use crate::ipc::Channel;
-use crate::messages::{Failure, FromControl, ToControl, World};
+use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
 use crate::page;
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
-use slow_path::SlowPath;
+use glassgate_policy::audit::BootId;
+use slow_path::{Beginning, SlowPath};
 use snapshot::Snapshot;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ pub(crate) fn run(guard: u32) -> Result<Exit> {
 /// What the guard said before `Go`.
 struct Orders {
     config: Config,
-    last_epoch: u64,
+    last: Option<PolicyId>,
     lcores: Vec<(EventRing, StatsPage)>,
 }
 
@@ -83,6 +84,8 @@ fn serve(channel: &Channel) -> Result<()> {
     let (publish, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let shared = Shared { snapshot, commands: commands.clone() };
     let config = orders.config;
+    // What is read from elsewhere is read before this process can't.
+    let boot = boot_id()?;
     let confinement = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -96,14 +99,15 @@ fn serve(channel: &Channel) -> Result<()> {
             .with_context(|| format!("`control.socket`: {} can't be made", config.socket.display()))?
     };
     confine::no_capabilities()?;
-    let mut slow_path = SlowPath::new(
-        config.clone(),
-        orders.last_epoch,
-        orders.lcores,
-        channel.try_clone()?,
+    let slow_path = SlowPath::new(Beginning {
+        config: config.clone(),
+        last: orders.last,
+        lcores: orders.lcores,
+        guard: channel.try_clone()?,
         publish,
+        boot,
         confinement,
-    );
+    });
 
     let listener = channel.try_clone()?;
     thread::Builder::new().name("guard".into()).spawn(move || listen(&listener, &commands))?;
@@ -130,12 +134,19 @@ fn serve(channel: &Channel) -> Result<()> {
     }
 }
 
+/// Which boot this is: monotonic times mean something within one only.
+fn boot_id() -> Result<BootId> {
+    let text =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("asking for the boot id")?;
+    BootId::parse(&text).context("the boot id is none")
+}
+
 fn take_orders(channel: &Channel) -> Result<Orders> {
     let (mut start, mut lcores) = (None, Vec::new());
     loop {
         let received = channel.receive::<ToControl>()?.context("the guard is gone")?;
         match received.message {
-            ToControl::Start { config, last_epoch } => start = Some((config, last_epoch)),
+            ToControl::Start { config, last } => start = Some((config, last)),
             ToControl::Lcore => {
                 let [ring, page] = <[OwnedFd; 2]>::try_from(received.fds)
                     .map_err(|fds| anyhow::anyhow!("an lcore with {} descriptors", fds.len()))?;
@@ -150,8 +161,8 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
             ToControl::Stop => bail!("told to stop before the start"),
         }
     }
-    let (config, last_epoch) = start.context("the guard did not say what to be")?;
-    Ok(Orders { config: *config, last_epoch, lcores })
+    let (config, last) = start.context("the guard did not say what to be")?;
+    Ok(Orders { config: *config, last, lcores })
 }
 
 /// Hears the guard.

@@ -289,9 +289,9 @@ impl Guard {
 
     fn brief_control(&self) -> Result<()> {
         let channel = self.control.channel().context("no control process")?;
-        let last_epoch = self.policy.as_ref().map_or(0, |policy| policy.id.epoch);
+        let last = self.policy.as_ref().map(|policy| policy.id.clone());
         let config = Box::new(self.config.clone());
-        channel.send(&ToControl::Start { config, last_epoch }, &[])?;
+        channel.send(&ToControl::Start { config, last }, &[])?;
         for (ring, page) in self.rings.iter().zip(&self.pages) {
             channel.send(&ToControl::Lcore, &[ring.fd(), page.fd()])?;
         }

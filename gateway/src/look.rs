@@ -1,6 +1,7 @@
 //! `glassgate replay` as the command line has it: what to decide by, where the lines go, what to say at the end.
 
 use crate::cli;
+use crate::clock;
 use crate::exit::{Ended, Exit};
 use crate::replay::{self, Outcome, Replay};
 use crate::verdicts;
@@ -8,7 +9,6 @@ use anyhow::{Context as _, Result};
 use glassgate_dataplane::classifier::{Options, Policy};
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::parse::ParseOptions;
-use glassgate_policy::SignatureTable;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -44,10 +44,10 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
         )
         .into());
     }
-    let compiled = verdicts::compile(args.signatures.as_deref(), args.rules.as_deref())
+    let today = Some(clock::shown_day());
+    let compiled = verdicts::compile(args.signatures.as_deref(), args.rules.as_deref(), today)
         .map_err(|faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}")))?;
-    let table = SignatureTable::from_bytes(&compiled.bytes).context("the signature table")?;
-    let matrix = compiled.matrix(1, u64::MAX);
+    let matrix = compiled.matrix(1, u64::MAX, today);
     let flows: Option<Box<dyn Write>> = match args.flows.as_deref() {
         None => None,
         Some(_) if to_stdout => Some(Box::new(PatientStdout)),
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
     };
     let outcome = replay::run(Replay {
         captures: &args.captures,
-        policy: Policy { table: Arc::new(table), matrix: Arc::new(matrix) },
+        policy: Policy { table: Arc::new(compiled.table), matrix: Arc::new(matrix) },
         options: options(),
         flows,
     })?;

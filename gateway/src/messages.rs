@@ -59,8 +59,8 @@ pub(crate) enum ToControl {
     /// What to be. First of all.
     Start {
         config: Box<Config>,
-        /// The epoch of the last policy of a predecessor; the next one is greater.
-        last_epoch: u64,
+        /// The last policy of a predecessor; the next epoch is greater.
+        last: Option<PolicyId>,
     },
     /// The next lcore's event ring and stats page, as descriptors.
     Lcore,
@@ -92,6 +92,11 @@ pub(crate) enum FromControl {
 pub(crate) struct PolicyId {
     /// Counts up.
     pub(crate) epoch: u64,
+    /// SHA-256 of what the signature table was compiled from, hexadecimal.
+    pub(crate) content: String,
+    /// The first epoch with this content. Numbers of services mean the same from there on: a control process that takes
+    /// over knows which events in the rings it can read.
+    pub(crate) since: u64,
 }
 
 /// Why a process can't work.

@@ -1,5 +1,6 @@
 //! Signature sources from disk, and the table that is compiled from them.
 
+use crate::clock;
 use crate::config::read_bounded;
 use glassgate_policy::builtin;
 use glassgate_policy::compile::{self, Compiled, KeyChoice, compile};
@@ -17,12 +18,8 @@ pub(crate) fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
         Some(path) => (read(path)?, KeyChoice::Random),
         None => (builtin::sources()?, KeyChoice::FromContent),
     };
-    let options = compile::Options { key, today: Some(today()), ..compile::Options::default() };
+    let options = compile::Options { key, today: Some(clock::shown_day()), ..compile::Options::default() };
     compile(&sources, &options)
-}
-
-fn today() -> jiff::civil::Date {
-    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 fn read(path: &Path) -> Result<Vec<Source>, Diagnostics> {

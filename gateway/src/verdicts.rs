@@ -1,16 +1,19 @@
 //! From files to verdicts: signatures and rules, compiled together.
 
+use crate::config::read_bounded;
 use crate::sources;
-use glassgate_policy::diagnostic::Diagnostics;
-use glassgate_policy::matrix::Column;
-use glassgate_policy::{Action, ObservationLevel, Verdict, VerdictMatrix};
+use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
+use glassgate_policy::rules::{self, RuleFile, Rules};
+use glassgate_policy::{SignatureTable, VerdictMatrix};
+use jiff::civil::Date;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What was compiled from the files, before it has an epoch and an end.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    /// The signature table.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) table: SignatureTable,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) signatures: usize,
     pub(crate) services: usize,
     /// Worth knowing, no reason to refuse.
@@ -18,10 +21,27 @@ pub(crate) struct Compiled {
 }
 
 /// Reads and compiles signatures and rules. Without a path: the signatures that come with the gateway; no rules.
-pub(crate) fn compile(signatures: Option<&Path>, _rules: Option<&Path>) -> Result<Compiled, Diagnostics> {
-    let compiled = sources::table(signatures)?;
+/// `today` is `None` while the clock is not trusted: then rules with a last day do nothing.
+pub(crate) fn compile(
+    signatures: Option<&Path>,
+    rules: Option<&Path>,
+    today: Option<Date>,
+) -> Result<Compiled, Diagnostics> {
+    let mut compiled = sources::table(signatures)?;
+    let table = SignatureTable::from_bytes(&compiled.bytes)
+        .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;
+    let mut bound = Rules::default();
+    if let Some(path) = rules {
+        let name = path.display().to_string();
+        let bytes = read_bounded(path, rules::MAX_BYTES as u64)
+            .map_err(|e| Diagnostic::file(&name, "unreadable", format!("the rules can't be read: {e}")))?;
+        let warnings;
+        (bound, warnings) = RuleFile::parse(&name, &bytes)?.bind(&table, today)?;
+        compiled.warnings.append(warnings);
+    }
     Ok(Compiled {
-        bytes: compiled.bytes,
+        table,
+        rules: Arc::new(bound),
         signatures: compiled.report.listed,
         services: compiled.report.services,
         warnings: compiled.warnings,
@@ -29,15 +49,8 @@ pub(crate) fn compile(signatures: Option<&Path>, _rules: Option<&Path>) -> Resul
 }
 
 impl Compiled {
-    /// The verdicts, under an epoch and until a time on the monotonic clock. Without a charter nothing is observed
-    /// beyond counts, and protected categories not at all.
-    pub(crate) fn matrix(&self, epoch: u64, valid_until_ns: u64) -> VerdictMatrix {
-        VerdictMatrix::new(epoch, valid_until_ns, 1, &[], |_, column| Verdict {
-            action: Action::Forward,
-            level: match column {
-                Column::Category(category) if category.is_protected() => ObservationLevel::None,
-                _ => ObservationLevel::Aggregate,
-            },
-        })
+    /// The verdicts, under an epoch and until a time on the monotonic clock.
+    pub(crate) fn matrix(&self, epoch: u64, valid_until_ns: u64, today: Option<Date>) -> VerdictMatrix {
+        self.rules.matrix(&self.table, epoch, valid_until_ns, 1, today)
     }
 }

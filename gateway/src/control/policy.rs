@@ -1,22 +1,22 @@
 //! The verdicts in force: handed out as sealed files, again and again before they decay.
 
-use crate::clock::mono_ns;
+use crate::clock;
 use crate::config::PolicyFiles;
 use crate::handover;
 use crate::ipc::Channel;
 use crate::messages::{FromControl, PolicyId};
 use crate::verdicts::{self, Compiled};
 use anyhow::{Context as _, Result};
+use glassgate_policy::audit::{Hex, Now};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
+use glassgate_policy::engine;
 use glassgate_policy::matrix::MatrixHash;
-use glassgate_policy::table::{SignatureTable, TableHash};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 /// What was compiled from the files, ready to be handed out.
 pub(super) struct InForce {
     pub(super) compiled: Compiled,
-    pub(super) table: SignatureTable,
     /// The table as it is handed over, made once: verdicts are renewed many times with the same table.
     sealed: OwnedFd,
 }
@@ -26,31 +26,48 @@ pub(super) struct InForce {
 pub(super) struct HandedOut {
     pub(super) epoch: u64,
     pub(super) hash: MatrixHash,
-    pub(super) table_hash: TableHash,
     pub(super) valid_until_ns: u64,
 }
 
 impl InForce {
     /// Reads and compiles the files.
-    pub(super) fn load(files: &PolicyFiles) -> Result<Self, Diagnostics> {
-        let compiled = verdicts::compile(files.signatures.as_deref(), files.rules.as_deref())?;
-        let internal = |why: String| Diagnostics::from(Diagnostic::file("(signatures)", "internal", why));
-        let table = SignatureTable::from_bytes(&compiled.bytes).map_err(|e| internal(e.to_string()))?;
-        let sealed =
-            handover::seal("glassgate-table", &compiled.bytes).map_err(|e| internal(e.to_string()))?;
-        Ok(Self { compiled, table, sealed })
+    pub(super) fn load(files: &PolicyFiles, now: &Now) -> Result<Self, Diagnostics> {
+        let compiled =
+            verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), clock::today(now))?;
+        let sealed = handover::seal("glassgate-table", compiled.table.bytes())
+            .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;
+        Ok(Self { compiled, sealed })
+    }
+
+    /// The name of the next policy, after the last one.
+    pub(super) fn next_id(&self, last: Option<&PolicyId>) -> PolicyId {
+        let content = Hex(&self.compiled.table.content_hash()).to_string();
+        let epoch = last.map_or(0, |last| last.epoch) + 1;
+        let since = last.filter(|last| last.content == content).map_or(epoch, |last| last.since);
+        PolicyId { epoch, content, since }
+    }
+
+    /// What the engine must know before flows are decided under `epoch`.
+    pub(super) fn for_engine(&self, epoch: u64, now: &Now) -> engine::Policy {
+        let Compiled { table, rules, .. } = &self.compiled;
+        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), today: clock::today(now) }
     }
 
     /// Hands the verdicts to the guard, for the data plane, under a new epoch and with a new end.
-    pub(super) fn hand_out(&self, guard: &Channel, epoch: u64, valid_for: Duration) -> Result<HandedOut> {
-        let valid_until_ns = mono_ns().saturating_add(valid_for.as_nanos() as u64);
-        let matrix = self.compiled.matrix(epoch, valid_until_ns);
+    pub(super) fn hand_out(
+        &self,
+        guard: &Channel,
+        id: PolicyId,
+        valid_for: Duration,
+        now: &Now,
+    ) -> Result<HandedOut> {
+        let valid_until_ns = now.mono_ns.saturating_add(valid_for.as_nanos() as u64);
+        let epoch = id.epoch;
+        let matrix = self.compiled.matrix(epoch, valid_until_ns, clock::today(now));
         let hash = matrix.hash();
         let matrix = handover::seal("glassgate-matrix", &matrix.to_bytes()).context("sealing the matrix")?;
         let fds = [self.sealed.as_fd(), matrix.as_fd()];
-        guard
-            .send(&FromControl::Policy(PolicyId { epoch }), &fds)
-            .context("handing the policy to the guard")?;
-        Ok(HandedOut { epoch, hash, table_hash: self.table.hash(), valid_until_ns })
+        guard.send(&FromControl::Policy(id), &fds).context("handing the policy to the guard")?;
+        Ok(HandedOut { epoch, hash, valid_until_ns })
     }
 }

@@ -1,17 +1,22 @@
 //! From counters, events and processes to a [`Snapshot`].
 
 use super::history::{History, Totals};
+use super::log::Log;
 use super::policy::HandedOut;
 use super::snapshot::{
-    Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, PolicyNow, PortNow, Recording, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, PolicyNow, PortNow, Recording,
+    RuleNow, Snapshot,
 };
-use super::tally::{Tally, counts};
+use crate::clock;
 use crate::config::Config;
 use crate::messages::{PortInfo, World};
 use crate::verdicts::Compiled;
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
+use glassgate_policy::Evidence;
+use glassgate_policy::audit::{Counts, Hex};
+use glassgate_policy::engine;
 use glassgate_policy::flow_event::EventKind;
 
 /// An lcore that has not shown its counters for this long is in trouble.
@@ -25,7 +30,9 @@ pub(super) struct Sources<'a> {
     pub(super) lcores: &'a [(EventRing, StatsPage)],
     pub(super) confinement: &'a str,
     pub(super) world: &'a World,
-    pub(super) tally: &'a Tally,
+    /// What the policy engine counted.
+    pub(super) counted: &'a engine::Snapshot,
+    pub(super) log: &'a Log,
     pub(super) compiled: Option<&'a Compiled>,
     pub(super) handed_out: Option<&'a HandedOut>,
     pub(super) loaded: &'a str,
@@ -45,7 +52,7 @@ impl Sources<'_> {
         let guard = self.world.processes.iter().find(|p| p.name == "guard");
         let mut snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            time: wall_clock(),
+            time: clock::wall_text(),
             uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
             troubles: Vec::new(),
             recording: recording(&policy),
@@ -61,13 +68,14 @@ impl Sources<'_> {
                 capacity: state(|r| r.state.flows_capacity),
                 opened: sum.flows_opened[0],
                 opened_per_s: history.rates().flows,
-                unobserved: sum.unobserved_flows[0],
             },
-            named: self.tally.named(),
-            protocols: self.tally.protocols(),
-            unnamed: self.tally.unnamed(),
-            categories: self.tally.categories(),
-            services: self.tally.services(),
+            named: named(&self.counted.evidence),
+            unnamed: counts(self.counted.reasons.0.iter().copied()),
+            too_weak: self.counted.too_weak,
+            not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows[0]),
+            categories: self.categories(),
+            services: self.services(),
+            rules: self.rules(),
             not_flows: not_flows(&sum),
             events: self.events_now(),
             history: history.points(),
@@ -76,6 +84,28 @@ impl Sources<'_> {
         };
         snapshot.troubles = troubles(&snapshot);
         snapshot
+    }
+
+    fn categories(&self) -> Vec<Aggregate> {
+        let all = self.counted.categories.iter();
+        all.map(|c| aggregate(c.category, title_of(c.category), c.category, &c.totals)).collect()
+    }
+
+    fn services(&self) -> Vec<Aggregate> {
+        let title = |s: &engine::ServiceTotals| s.title.clone().unwrap_or_else(|| s.service.clone());
+        self.counted.services.iter().map(|s| aggregate(&s.service, title(s), s.category, &s.totals)).collect()
+    }
+
+    fn rules(&self) -> Vec<RuleNow> {
+        let rules = self.counted.rules.iter();
+        rules
+            .map(|rule| RuleNow {
+                name: rule.rule.clone(),
+                enforced: rule.enforced,
+                flows: rule.flows,
+                bytes: rule.bytes,
+            })
+            .collect()
     }
 
     fn port_now(&self, i: usize, sum: &LcoreCounters, history: &History) -> PortNow {
@@ -137,14 +167,14 @@ impl Sources<'_> {
         let left = |until: u64| until.saturating_sub(self.now_ns) as f64 / 1e9;
         PolicyNow {
             epoch: out.map_or(0, |o| o.epoch),
-            matrix_hash: out.map(|o| hex(&o.hash)).unwrap_or_default(),
-            table_hash: out.map(|o| hex(&o.table_hash)).unwrap_or_default(),
+            matrix_hash: out.map(|o| Hex(&o.hash).to_string()).unwrap_or_default(),
+            table_hash: self.compiled.map(|c| Hex(&c.table.hash()).to_string()).unwrap_or_default(),
             acknowledged: lcores.iter().filter(|l| l.acknowledged).count(),
             lcores: lcores.len(),
             valid_for_s: out.map_or(0.0, |o| left(o.valid_until_ns)),
             services: self.compiled.map_or(0, |c| c.services as u64),
             signatures: self.compiled.map_or(0, |c| c.signatures as u64),
-            rules: 0,
+            rules: self.compiled.map_or(0, |c| c.rules.as_slice().len() as u64),
             loaded: self.loaded.to_owned(),
             rejected: self.rejected.map(str::to_owned),
             refused: self.world.refused.clone(),
@@ -161,10 +191,13 @@ impl Sources<'_> {
         }
         let lost = EventKind::ALL.iter().zip(lost);
         EventsNow {
-            received: self.tally.events,
+            received: self.counted.counters.events,
             lost: lost.map(|(kind, count)| Count { name: kind.as_str().to_owned(), count }).collect(),
             bad,
-            records: 0,
+            missing: self.counted.counters.missing,
+            records: self.log.committed(),
+            log_bytes: self.log.bytes(),
+            log_trouble: self.log.trouble().map(str::to_owned),
         }
     }
 }
@@ -225,6 +258,9 @@ fn troubles(now: &Snapshot) -> Vec<String> {
     if let Some(refused) = &now.policy.refused {
         troubles.push(format!("the data plane refused the verdicts: {refused}"));
     }
+    if let Some(trouble) = &now.events.log_trouble {
+        troubles.push(format!("the audit log does not take records: {trouble}"));
+    }
     if now.policy.epoch == 0 {
         troubles.push("no verdicts are in force: everything is forwarded, nothing observed".to_owned());
     } else if now.policy.valid_for_s <= 0.0 {
@@ -233,12 +269,36 @@ fn troubles(now: &Snapshot) -> Vec<String> {
     troubles
 }
 
-/// The wall clock, for people.
-pub(super) fn wall_clock() -> String {
-    let now = jiff::Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+/// Words with a count that is not zero, greatest first.
+fn counts<'a>(all: impl Iterator<Item = (&'a str, u64)>) -> Vec<Count> {
+    let mut counts: Vec<Count> =
+        all.filter(|(_, n)| *n > 0).map(|(name, count)| Count { name: name.to_owned(), count }).collect();
+    counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    counts
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// Flows with a name, by evidence.
+fn named(evidence: &Counts) -> Vec<Count> {
+    counts(evidence.0.iter().copied().filter(|(word, _)| *word != Evidence::None.as_str()))
+}
+
+fn aggregate(name: &str, title: String, category: &str, totals: &engine::Totals) -> Aggregate {
+    Aggregate {
+        name: name.to_owned(),
+        title,
+        category: category.to_owned(),
+        flows: totals.flows,
+        flows_dropped: totals.flows_dropped,
+        bytes_up: totals.volume.bytes_toserver,
+        bytes_down: totals.volume.bytes_toclient,
+    }
+}
+
+/// A category as people call it.
+fn title_of(category: &str) -> String {
+    let mut words = category.replace('_', " ");
+    if let Some(first) = words.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    words
 }

@@ -1,18 +1,21 @@
-//! The slow path: one thread that empties the rings, keeps verdicts fresh and says how things are.
+//! The slow path: one thread that empties the rings, counts and records, keeps verdicts fresh and says how things are.
 
 use super::Command;
 use super::history::History;
+use super::log::Log;
 use super::policy::{HandedOut, InForce};
-use super::report::{Sources, wall_clock};
+use super::report::Sources;
 use super::snapshot::Snapshot;
-use super::tally::Tally;
-use crate::clock::mono_ns;
+use crate::clock;
 use crate::config::Config;
 use crate::ipc::Channel;
-use crate::messages::World;
+use crate::messages::{PolicyId, World};
 use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing};
 use glassgate_dataplane::stats_page::StatsPage;
+use glassgate_policy::audit::BootId;
+use glassgate_policy::charter::Ceiling;
+use glassgate_policy::engine::{Engine, EngineOptions};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -25,70 +28,90 @@ const BATCH: usize = 1024;
 const NAP: Duration = Duration::from_millis(5);
 /// How often it says how things are.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// How often time passes for the engine, and records are made durable.
+const TICK: Duration = Duration::from_secs(1);
 /// How long to wait before verdicts that could not be handed out are tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-pub(super) struct SlowPath {
-    config: Config,
-    started_ns: u64,
-    consumers: Vec<Consumer>,
-    lcores: Vec<(EventRing, StatsPage)>,
-    guard: Channel,
-    publish: watch::Sender<Arc<Snapshot>>,
+/// What the slow path begins with.
+pub(super) struct Beginning {
+    pub(super) config: Config,
+    /// The last policy of a predecessor.
+    pub(super) last: Option<PolicyId>,
+    pub(super) lcores: Vec<(EventRing, StatsPage)>,
+    pub(super) guard: Channel,
+    pub(super) publish: watch::Sender<Arc<Snapshot>>,
+    pub(super) boot: BootId,
     /// What confines this process.
-    confinement: String,
+    pub(super) confinement: String,
+}
+
+pub(super) struct SlowPath {
+    begun: Beginning,
+    started_ns: u64,
+    consumers: Vec<Ring>,
+    engine: Engine,
+    log: Log,
     world: World,
     history: History,
-    tally: Tally,
     in_force: Option<InForce>,
     handed_out: Option<HandedOut>,
-    last_epoch: u64,
+    /// The last policy, of this process or a predecessor.
+    last: Option<PolicyId>,
     renew_at: Instant,
     loaded: String,
     rejected: Option<String>,
 }
 
+/// The receiving end of a ring, and how many bad events of it the engine knows of.
+struct Ring {
+    consumer: Consumer,
+    bad_told: u64,
+}
+
 impl SlowPath {
-    pub(super) fn new(
-        config: Config,
-        last_epoch: u64,
-        lcores: Vec<(EventRing, StatsPage)>,
-        guard: Channel,
-        publish: watch::Sender<Arc<Snapshot>>,
-        confinement: String,
-    ) -> Self {
+    pub(super) fn new(begun: Beginning) -> Self {
+        let ring = |ring: &EventRing| {
+            let counters = ring.watch();
+            Ring { consumer: ring.consumer(), bad_told: counters.bad_events + counters.bad_indices }
+        };
+        let now = clock::now();
+        let mut log = Log::open(&begun.config.audit_dir, begun.boot);
+        let options =
+            EngineOptions { version: env!("CARGO_PKG_VERSION").to_owned(), ..EngineOptions::default() };
         Self {
-            config,
-            started_ns: mono_ns(),
-            consumers: lcores.iter().map(|(ring, _)| ring.consumer()).collect(),
-            lcores,
-            guard,
-            publish,
-            confinement,
+            started_ns: now.mono_ns,
+            consumers: begun.lcores.iter().map(|(events, _)| ring(events)).collect(),
+            engine: Engine::start(options, Ceiling::default(), &now, &mut log),
+            log,
             world: World::default(),
             history: History::default(),
-            tally: Tally::default(),
             in_force: None,
             handed_out: None,
-            last_epoch,
+            last: begun.last.clone(),
             renew_at: Instant::now(),
             loaded: String::new(),
             rejected: None,
+            begun,
         }
     }
 
-    /// Works until told to stop; then takes what is left in the rings.
-    pub(super) fn run(&mut self, commands: &Receiver<Command>) -> Result<()> {
+    /// Works until told to stop; then takes what is left in the rings and closes the log.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) -> Result<()> {
         match self.load() {
             Ok(what) => info!("{what}"),
             Err(why) => warn!("no verdicts, so everything is forwarded and nothing observed\n{why}"),
         }
-        let mut publish_at = Instant::now();
+        let (mut publish_at, mut tick_at) = (Instant::now(), Instant::now());
         loop {
             let taken = self.drain();
             let now = Instant::now();
             if now >= self.renew_at {
                 self.renew(now);
+            }
+            if now >= tick_at {
+                tick_at = now + TICK;
+                self.tick();
             }
             if now >= publish_at {
                 publish_at = now + PUBLISH;
@@ -115,27 +138,53 @@ impl SlowPath {
         }
         while self.drain() > 0 {}
         self.publish();
+        // A log that fails now has said so before; the gateway ends all the same.
+        if let Err(e) = self.engine.stop(&clock::now(), &mut self.log) {
+            warn!("the end of the audit log could not be written: {e}");
+        }
         Ok(())
     }
 
     fn drain(&mut self) -> usize {
-        let table = self.in_force.as_ref().map(|policy| &policy.table);
-        let tally = &mut self.tally;
-        self.consumers.iter_mut().map(|ring| ring.drain(BATCH, |event| tally.add(&event, table))).sum()
+        let mut taken = 0;
+        for (lcore, ring) in self.consumers.iter_mut().enumerate() {
+            let engine = &mut self.engine;
+            taken += ring.consumer.drain(BATCH, |event| engine.event(lcore, &event));
+        }
+        taken
+    }
+
+    fn tick(&mut self) {
+        for ring in &mut self.consumers {
+            let counters = ring.consumer.counters();
+            let bad = counters.bad_events + counters.bad_indices;
+            let news = bad.saturating_sub(std::mem::replace(&mut ring.bad_told, bad));
+            if news > 0 {
+                self.engine.bad_events(news);
+            }
+        }
+        let now = clock::now();
+        self.log.mend(&now);
+        // The log keeps what is wrong with it.
+        _ = self.engine.tick(&now, &mut self.log);
     }
 
     /// Reads the files. If they are wrong, what was read before stays in force.
     fn load(&mut self) -> Result<String, String> {
-        match InForce::load(&self.config.files) {
+        match InForce::load(&self.begun.config.files, &clock::now()) {
             Ok(in_force) => {
                 let compiled = &in_force.compiled;
-                let what = format!("{} signatures of {} services", compiled.signatures, compiled.services);
+                let rules = compiled.rules.as_slice().len();
+                let what = format!(
+                    "{} signatures of {} services, {rules} rules",
+                    compiled.signatures, compiled.services
+                );
                 if !compiled.warnings.is_empty() {
                     warn!("{}", compiled.warnings);
                 }
                 self.in_force = Some(in_force);
                 self.rejected = None;
-                self.loaded = wall_clock();
+                self.loaded = clock::wall_text();
                 self.renew(Instant::now());
                 Ok(what)
             }
@@ -147,16 +196,20 @@ impl SlowPath {
         }
     }
 
-    /// Hands verdicts out again before they decay: three times within their time, so that two may fail.
+    /// Hands verdicts out again before they decay: three times within their time, so that two may fail. The day may
+    /// have changed meanwhile, and with it the rules that act.
     fn renew(&mut self, now: Instant) {
-        self.renew_at = now + self.config.valid_for / 3;
+        let valid_for = self.begun.config.valid_for;
+        self.renew_at = now + valid_for / 3;
         let Some(in_force) = &self.in_force else { return };
-        let epoch = self.last_epoch + 1;
-        match in_force.hand_out(&self.guard, epoch, self.config.valid_for) {
-            Ok(handed_out) => {
-                self.last_epoch = epoch;
-                self.handed_out = Some(handed_out);
-            }
+        let (id, at) = (in_force.next_id(self.last.as_ref()), clock::now());
+        // The record of a change is there before the first flow is decided by it. What is in the rings already was
+        // decided since the first epoch with this content, perhaps under a predecessor of this process.
+        let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
+        self.engine.set_policy(in_force.for_engine(known_since, &at), &at, &mut self.log);
+        self.last = Some(id.clone());
+        match in_force.hand_out(&self.begun.guard, id, valid_for, &at) {
+            Ok(handed_out) => self.handed_out = Some(handed_out),
             Err(e) => {
                 warn!("verdicts could not be renewed, trying again: {e:#}");
                 self.renew_at = now + RETRY;
@@ -166,19 +219,20 @@ impl SlowPath {
 
     fn publish(&mut self) {
         let sources = Sources {
-            config: &self.config,
-            now_ns: mono_ns(),
+            config: &self.begun.config,
+            confinement: &self.begun.confinement,
+            lcores: &self.begun.lcores,
+            now_ns: clock::mono_ns(),
             started_ns: self.started_ns,
-            lcores: &self.lcores,
-            confinement: &self.confinement,
             world: &self.world,
-            tally: &self.tally,
+            counted: &self.engine.snapshot(),
+            log: &self.log,
             compiled: self.in_force.as_ref().map(|policy| &policy.compiled),
             handed_out: self.handed_out.as_ref(),
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),
         };
         let snapshot = sources.snapshot(&mut self.history);
-        self.publish.send_replace(Arc::new(snapshot));
+        self.begun.publish.send_replace(Arc::new(snapshot));
     }
 }

@@ -25,14 +25,18 @@ pub(crate) struct Snapshot {
     pub(crate) flows: FlowsNow,
     /// Flows that got a name, by how it is known.
     pub(crate) named: Vec<Count>,
-    /// Flows with a known protocol, by protocol.
-    pub(crate) protocols: Vec<Count>,
     /// The blindness meter: flows without a name, by reason.
     pub(crate) unnamed: Vec<Count>,
+    /// Flows whose name is too weak a hint to count for a category about people.
+    pub(crate) too_weak: u64,
+    /// Flows that were not looked at, because nothing may be written about them.
+    pub(crate) not_looked_at: u64,
     /// Flows and bytes by category, greatest first.
     pub(crate) categories: Vec<Aggregate>,
     /// Flows and bytes by service, greatest first, as far as they may be counted.
     pub(crate) services: Vec<Aggregate>,
+    /// Rules, in order, with what they did.
+    pub(crate) rules: Vec<RuleNow>,
     /// Frames that belong to no flow, by what they are: forwarded, never looked at.
     pub(crate) not_flows: Vec<Count>,
     pub(crate) policy: PolicyNow,
@@ -119,8 +123,6 @@ pub(crate) struct FlowsNow {
     pub(crate) capacity: u64,
     pub(crate) opened: u64,
     pub(crate) opened_per_s: f64,
-    /// Flows that ended and were not looked at beyond their verdict, because nothing may be written about them.
-    pub(crate) unobserved: u64,
 }
 
 /// A number with its word.
@@ -133,12 +135,29 @@ pub(crate) struct Count {
 /// Counts of a category or service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Aggregate {
+    /// The word or key used in rules, records and metrics.
     pub(crate) name: String,
+    /// What people call it.
+    pub(crate) title: String,
     /// The category of a service; of a category, itself.
     pub(crate) category: String,
     pub(crate) flows: u64,
+    /// Those of them that were dropped.
+    pub(crate) flows_dropped: u64,
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
+}
+
+/// A rule and what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuleNow {
+    pub(crate) name: String,
+    /// Whether it acts, or is in shadow and only counted.
+    pub(crate) enforced: bool,
+    /// Flows that it decided about, or would have.
+    pub(crate) flows: u64,
+    /// Bytes of these flows, both ways.
+    pub(crate) bytes: u64,
 }
 
 /// What the fast path decides by.
@@ -173,8 +192,14 @@ pub(crate) struct EventsNow {
     pub(crate) lost: Vec<Count>,
     /// Slots of a ring that held no event.
     pub(crate) bad: u64,
-    /// Records written to the audit log.
+    /// Numbers of events that never came.
+    pub(crate) missing: u64,
+    /// Records made durable in the audit log since the control process started.
     pub(crate) records: u64,
+    /// Size of the audit log.
+    pub(crate) log_bytes: u64,
+    /// Why the audit log does not take records.
+    pub(crate) log_trouble: Option<String>,
 }
 
 /// One second.
