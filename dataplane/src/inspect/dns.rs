@@ -121,7 +121,7 @@ pub fn message(bytes: &[u8], place: Place) -> Probe<Message<'_>> {
         return Probe::NotThis;
     }
     let mut message = header.message(bytes);
-    let Some(first) = records::question(bytes, HEADER) else {
+    let Some((qtype, class)) = records::check_question(bytes, HEADER) else {
         return match (place, header.questions()) {
             // Servers send back a bare header when they make nothing of a query.
             (Place::Port53, 0) if header.fits(bytes.len()) => Probe::Done(message),
@@ -130,16 +130,19 @@ pub fn message(bytes: &[u8], place: Place) -> Probe<Message<'_>> {
             _ => Probe::NotThis,
         };
     };
+    let is_known = matches!(class, 1 | 3 | 4 | 254 | 255)
+        && matches!(qtype, 1..=31 | 33..=110 | 128 | 249..=262 | 32768 | 32769);
     match place {
         Place::Port53 if header.fits(bytes.len()) => Probe::Done(message),
-        Place::Port53
-            if header.questions() > 0 && first.0.is_known() && first.0.name.kind() == Kind::Host =>
-        {
+        Place::Port53 if header.questions() > 0 && is_known => {
             (message.questions, message.answers) = (1, 0);
             message.is_truncated = true;
-            Probe::Done(message)
+            match records::question(bytes, HEADER) {
+                Some((first, _)) if first.name.kind() == Kind::Host => Probe::Done(message),
+                _ => Probe::NotThis,
+            }
         }
-        Place::Anywhere if first.0.is_known() && header.is_whole(bytes) => Probe::Done(message),
+        Place::Anywhere if is_known && header.is_whole(bytes) => Probe::Done(message),
         _ => Probe::NotThis,
     }
 }
@@ -212,13 +215,6 @@ impl Iterator for Questions<'_> {
                 None
             }
         }
-    }
-}
-
-impl Question {
-    fn is_known(&self) -> bool {
-        matches!(self.class, 1 | 3 | 4 | 254 | 255)
-            && matches!(self.qtype, 1..=31 | 33..=110 | 128 | 249..=262 | 32768 | 32769)
     }
 }
 

@@ -17,6 +17,28 @@ pub(super) fn name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
     }
 }
 
+/// Where what follows the name at `at` begins, if [`name`] can read it: a third of the cost, without the name.
+pub(super) fn check(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut labels = Labels { bytes, at, after: None, pointers: 0, state: State::Going };
+    let mut len = 0;
+    for label in &mut labels {
+        // Each label but the first has a dot before it.
+        len += label.len() + 1;
+        if len > glassgate_policy::name::MAX_LEN + 1 {
+            return None;
+        }
+    }
+    (labels.state == State::Ended).then_some(labels.after.unwrap_or(labels.at))
+}
+
+/// Where the name at `at` really stands, if it is one pointer.
+pub(super) fn target(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at..).and_then(<[u8]>::first_chunk::<2>) {
+        Some([high @ 0xc0..=0xff, low]) => usize::from(high & 0x3f) << 8 | usize::from(*low),
+        _ => at,
+    }
+}
+
 /// Where the name at `at` ends, without following pointers.
 pub(super) fn skip(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {

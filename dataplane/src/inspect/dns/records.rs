@@ -1,6 +1,6 @@
 //! Resource records of the answer section.
 
-use super::{Question, labels};
+use super::{HEADER, Question, labels};
 use crate::packet::Addr;
 use glassgate_policy::Name;
 
@@ -19,7 +19,9 @@ pub struct Answer<'a> {
     /// What it says.
     pub data: Data<'a>,
     bytes: &'a [u8],
+    /// Where its owner and its data begin.
     owner: usize,
+    start: usize,
 }
 
 impl Answer<'_> {
@@ -106,7 +108,8 @@ impl<'a> Iterator for Answers<'a> {
         };
         let owner = self.at;
         self.at = record.end;
-        Some(Answer { ttl: record.ttl, data: record.data(self.bytes), bytes: self.bytes, owner })
+        let (bytes, start) = (self.bytes, record.data);
+        Some(Answer { ttl: record.ttl, data: record.data(bytes), bytes, owner, start })
     }
 }
 
@@ -119,7 +122,9 @@ impl<'a> Iterator for Answers<'a> {
 pub struct Addresses<'a> {
     answers: Answers<'a>,
     asked: Option<Name>,
+    /// The name that comes next on the way, and where in the message it stands.
     current: Option<Name>,
+    at: usize,
     ttl: u32,
     pending: Option<(Service<'a>, u32)>,
     given: usize,
@@ -127,7 +132,7 @@ pub struct Addresses<'a> {
 
 impl<'a> Addresses<'a> {
     pub(super) const fn new(answers: Answers<'a>, asked: Option<Name>) -> Self {
-        Self { answers, asked, current: asked, ttl: u32::MAX, pending: None, given: 0 }
+        Self { answers, asked, current: asked, at: HEADER, ttl: u32::MAX, pending: None, given: 0 }
     }
 
     /// The name that was asked for: what the addresses stand for. `None` when the message answers no single question.
@@ -150,14 +155,19 @@ impl Iterator for Addresses<'_> {
                 self.pending = None;
             }
             let answer = self.answers.next()?;
-            if answer.data == Data::Other || answer.owner().as_ref() != Some(current) {
+            // Nearly every owner is a pointer to where the name was said first: then it need not be read.
+            let points = labels::target(answer.bytes, answer.owner) == self.at;
+            if answer.data == Data::Other || !points && answer.owner().as_ref() != Some(current) {
                 continue;
             }
             // A TTL with its first bit set is 0 (RFC 2181 section 8).
             let ttl = if answer.ttl > i32::MAX as u32 { 0 } else { answer.ttl.min(self.ttl) };
             match answer.data {
                 Data::Address(addr) => return Some((addr, ttl)),
-                Data::Cname(target) => (*current, self.ttl) = (target, ttl),
+                Data::Cname(target) => {
+                    (*current, self.ttl) = (target, ttl);
+                    self.at = labels::target(answer.bytes, answer.start);
+                }
                 Data::Service(service) if service.priority > 0 => {
                     (self.pending, self.given) = (Some((service, ttl)), 0)
                 }
@@ -208,15 +218,23 @@ impl Record {
 /// The question at `at`, and where what follows it begins.
 pub(super) fn question(bytes: &[u8], at: usize) -> Option<(Question, usize)> {
     let (name, at) = labels::name(bytes, at)?;
+    let (qtype, class) = asked(bytes, at)?;
+    Some((Question { name, qtype, class }, at + 4))
+}
+
+/// The type and class of the question at `at`, if all of it can be read.
+pub(super) fn check_question(bytes: &[u8], at: usize) -> Option<(u16, u16)> {
+    asked(bytes, labels::check(bytes, at)?)
+}
+
+fn asked(bytes: &[u8], at: usize) -> Option<(u16, u16)> {
     let [t0, t1, c0, c1] = *bytes.get(at..)?.first_chunk()?;
-    let question =
-        Question { name, qtype: u16::from_be_bytes([t0, t1]), class: u16::from_be_bytes([c0, c1]) };
-    Some((question, at + 4))
+    Some((u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1])))
 }
 
 /// Where the questions end.
 pub(super) fn after_questions(bytes: &[u8], count: u16) -> Option<usize> {
-    (0..count).try_fold(super::HEADER, |at, _| {
+    (0..count).try_fold(HEADER, |at, _| {
         let end = labels::skip(bytes, at)? + 4;
         (end <= bytes.len()).then_some(end)
     })

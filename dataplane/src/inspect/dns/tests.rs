@@ -234,6 +234,18 @@ fn answers_follow_the_chain() {
 }
 
 #[test]
+fn pointers_to_the_alias() {
+    let start = 12 + 11 + 4;
+    let chain = Build::new(0x8180, [1, 4, 0, 0])
+        .question("a.example", 1)
+        .record(ASKED, 5, 60, b"\x01b\xc0\x0e")
+        .record(&[0xc0, start + 12], 5, 60, b"\xc0\x0c")
+        .record(&[0xc0, start + 12], 1, 60, &[192, 0, 2, 1])
+        .record(&[0xc0, 0x0c], 1, 60, &[192, 0, 2, 2]);
+    assert_eq!(addresses(&chain.0), [("192.0.2.2".into(), 60)], "the last alias is the name itself again");
+}
+
+#[test]
 fn answers_of_version_6_and_services() {
     let v6: [u8; 16] = std::array::from_fn(|i| i as u8);
     let service = [
@@ -378,6 +390,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
+    fn what_is_checked_can_be_read(bytes in near_messages()) {
+        for at in HEADER..bytes.len() {
+            prop_assert_eq!(labels::check(&bytes, at), labels::name(&bytes, at).map(|(_, at)| at));
+        }
+    }
+
+    #[test]
     fn hostile_messages(bytes in near_messages(), cut in 0usize..200) {
         for place in BOTH {
             for bytes in [&bytes[..], &bytes[..cut.min(bytes.len())]] {
@@ -417,6 +436,7 @@ proptest! {
             query = query.bytes(&[label.len() as u8]).bytes(label);
         }
         let query = query.bytes(&[0, 0, 1, 0, 1]).0;
+        prop_assert_eq!(labels::check(&query, HEADER), labels::name(&query, HEADER).map(|(_, at)| at));
         let want = glassgate_policy::Name::from_labels(labels.iter().map(Vec::as_slice)).unwrap();
         let Probe::Done(message) = message(&query, Place::Anywhere) else { panic!() };
         prop_assert_eq!(message.questions().next().unwrap().name, want);
