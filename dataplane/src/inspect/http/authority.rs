@@ -2,26 +2,20 @@
 
 use glassgate_policy::Name;
 
-/// A host with its port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) name: Name,
-    pub(super) port: Option<u16>,
-}
-
 /// Reads `host`, `host:` or `host:port` (RFC 9110 section 7.2), blanks round it taken off. `None` when the host is no
 /// name or the port no number.
-pub(super) fn parse(wire: &[u8]) -> Option<Authority> {
+pub(super) fn parse(wire: &[u8]) -> Option<(Name, Option<u16>)> {
+    let (host, port) = split(wire)?;
+    Some((Name::from_host(host).ok()?, port))
+}
+
+/// The parts of an authority, the host unread.
+pub(super) fn split(wire: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let wire = trim(wire);
-    let colon = match wire.iter().rposition(|b| *b == b':') {
-        Some(at) if wire.get(at..).is_some_and(|rest| !rest.contains(&b']')) => Some(at),
-        _ => None,
-    };
-    let (host, port) = match colon.and_then(|at| wire.split_at_checked(at)) {
-        Some((host, port)) => (host, port_number(port.get(1..).unwrap_or_default())?),
-        None => (wire, None),
-    };
-    Some(Authority { name: Name::from_host(host).ok()?, port })
+    match wire.iter().rposition(|b| matches!(b, b':' | b']')).and_then(|at| wire.split_at_checked(at)) {
+        Some((host, [b':', port @ ..])) => Some((host, port_number(port)?)),
+        _ => Some((wire, None)),
+    }
 }
 
 /// The authority of a target in absolute form (`scheme://[user@]host[:port]/…`), or `None` for another form.
@@ -66,7 +60,7 @@ mod tests {
 
     #[test]
     fn hosts_and_ports() {
-        let read = |wire: &str| parse(wire.as_bytes()).map(|a| (a.name.to_string(), a.port));
+        let read = |wire: &str| parse(wire.as_bytes()).map(|(name, port)| (name.to_string(), port));
         let is = |name: &str, port| Some((name.to_string(), port));
         assert_eq!(read("Example.COM"), is("example.com", None));
         assert_eq!(read(" \texample.com.:8080\t "), is("example.com", Some(8080)));

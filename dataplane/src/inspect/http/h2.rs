@@ -92,17 +92,17 @@ fn headers(stream: &[u8], start: usize) -> Probe<Head> {
 fn head(request: &Request, len: usize) -> Head {
     let authority = request.authority.as_ref().map(|text| authority::parse(text.as_bytes()));
     let host = request.host.as_ref().map(|text| authority::parse(text.as_bytes()));
-    let (name, rival) = match (authority, host) {
-        (Some(Some(a)), Some(Some(h))) if a.name != h.name => (Some(a), Some(h.name)),
+    let (named, rival) = match (authority, host) {
+        (Some(Some(a)), Some(Some(h))) if a.0 != h.0 => (Some(a), Some(h.0)),
         (Some(Some(a)), None | Some(Some(_))) | (None, Some(Some(a))) => (Some(a), None),
         _ => (None, None),
     };
     Head {
-        name: name.map(|a| a.name).ok_or(Reason::MalformedHttp),
+        name: named.map(|(name, _)| name).ok_or(Reason::MalformedHttp),
         rival,
         is_from_target: false,
         version: Version::H2c,
-        port: name.and_then(|a| a.port),
+        port: named.and_then(|(_, port)| port),
         method: if request.connect { Method::Connect } else { Method::Other },
         body: Body::Unknown,
         len,

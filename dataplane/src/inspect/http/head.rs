@@ -1,10 +1,10 @@
 //! The head of an HTTP/1 request.
 
-use super::authority::{self, Authority, trim};
+use super::authority::{self, trim};
 use super::{Body, HEAD_CAP, Head, Method, Upgrade, Version};
 use crate::probe::Probe;
-use glassgate_policy::Reason;
 use glassgate_policy::name::Kind;
+use glassgate_policy::{Name, Reason};
 use memchr::memchr;
 
 /// Empty lines before the method are read over up to this many bytes (RFC 9112 section 2.2 asks for one at least).
@@ -175,6 +175,9 @@ enum Line {
     Other,
 }
 
+/// A host with its port.
+type Authority = (Name, Option<u16>);
+
 /// A `Host` field.
 #[derive(Clone, Copy)]
 enum Host<'a> {
@@ -256,56 +259,73 @@ impl<'a> Fields<'a> {
     }
 
     fn names_somebody(&self) -> bool {
-        self.names().0.is_ok()
-    }
-
-    /// The name with its port, and another one that contradicts it.
-    fn names(&self) -> (Result<Authority, Reason>, Option<Authority>) {
-        const BAD: Reason = Reason::MalformedHttp;
-        let host = match self.host {
-            Host::Bad => return (Err(BAD), None),
-            Host::None | Host::One(b"") => None,
-            Host::One(value) => Some(authority::parse(value)),
-        };
-        let target = match self.connect {
-            false => authority::of_absolute(self.target).map(authority::parse),
-            // A proxy connects to the target; an address there contradicts no name, and a client that was diverted
-            // to the proxy knows no more than that. What is no authority is refused by the proxy.
-            true => Some(authority::parse(self.target)).filter(|target| match (target, &host) {
-                (Some(target), Some(Some(host))) => {
-                    host.name.kind() == Kind::Address || target.name.kind() != Kind::Address
-                }
-                (Some(_), _) => true,
-                (None, _) => false,
-            }),
-        };
-        match (target, host) {
-            (Some(Some(target)), Some(Some(host))) if target.name != host.name => (Ok(target), Some(host)),
-            (Some(Some(name)), None | Some(Some(_))) | (None, Some(Some(name))) => (Ok(name), None),
-            (Some(None), _) | (_, Some(None)) | (None, None) => (Err(BAD), None),
-        }
+        self.head(0).name.is_ok()
     }
 
     fn head(&self, len: usize) -> Head {
-        let body = match (self.bad_framing, self.chunked, self.length) {
-            (false, false, length) => Body::Length(length.unwrap_or(0)),
-            (false, true, None) => Body::Chunked,
-            _ => Body::Unknown,
-        };
-        let (name, rival) = self.names();
-        Head {
-            name: name.map(|a| a.name),
-            rival: rival.map(|a| a.name),
-            is_from_target: name.is_ok() && matches!(self.host, Host::None | Host::One(b"")),
+        let mut head = Head {
+            name: Err(Reason::MalformedHttp),
+            rival: None,
+            is_from_target: false,
             version: Version::Http1,
-            port: name.ok().and_then(|a| a.port),
+            port: None,
             method: match (self.connect, self.upgrade) {
                 (true, _) => Method::Connect,
                 (false, Some(upgrade)) => Method::Upgrade(upgrade),
                 (false, None) => Method::Other,
             },
-            body,
+            body: match (self.bad_framing, self.chunked, self.length) {
+                (false, false, length) => Body::Length(length.unwrap_or(0)),
+                (false, true, None) => Body::Chunked,
+                _ => Body::Unknown,
+            },
             len,
+        };
+        let host = match self.host {
+            Host::Bad => return head,
+            Host::None | Host::One(b"") => None,
+            Host::One(value) => Some(value),
+        };
+        let target = if self.connect { Some(self.target) } else { authority::of_absolute(self.target) };
+        match (target, host) {
+            (None, None) => {}
+            // Nearly every request. Names are large for values: this one is written once, into its place.
+            (None, Some(value)) => {
+                if let Some((host, port)) = authority::split(value) {
+                    head.name = Name::from_host(host).map_err(|_| Reason::MalformedHttp);
+                    head.port = port;
+                }
+            }
+            (Some(target), host) => self.settle(&mut head, authority::parse(target), host),
+        }
+        head
+    }
+
+    /// The name of a request whose target names a server.
+    fn settle(&self, head: &mut Head, target: Option<Authority>, host: Option<&[u8]>) {
+        let host = match host.map(authority::parse) {
+            None => None,
+            Some(Some(host)) => Some(host),
+            Some(None) => return,
+        };
+        let address = |(name, _): &Authority| name.kind() == Kind::Address;
+        let chosen = match (target, host) {
+            // A proxy connects to the target of CONNECT; an address there contradicts no name, and a client that was
+            // diverted to the proxy knows no more than that.
+            (Some(target), Some(host)) if self.connect && address(&target) && !address(&host) => Some(host),
+            (Some(target), Some(host)) => {
+                head.rival = (target.0 != host.0).then_some(host.0);
+                Some(target)
+            }
+            (Some(target), None) => {
+                head.is_from_target = true;
+                Some(target)
+            }
+            // What is no authority is refused by the proxy.
+            (None, host) => host.filter(|_| self.connect),
+        };
+        if let Some((name, port)) = chosen {
+            (head.name, head.port) = (Ok(name), port);
         }
     }
 
