@@ -26,6 +26,7 @@ pub mod dns;
 pub mod netns;
 pub mod origin;
 pub mod payload;
+pub mod quic;
 pub mod slot;
 pub mod tagger;
 pub mod topology;
@@ -156,8 +157,13 @@ impl Lab {
 
     /// A command that runs on a device.
     pub fn on(&self, device: &Device, program: &str) -> Command {
+        self.netns(device).command(program)
+    }
+
+    /// The namespace of a device.
+    pub fn netns(&self, device: &Device) -> &Netns {
         let index = DEVICES.iter().position(|other| other.name == device.name).unwrap_or_default();
-        self.devices[index].command(program)
+        &self.devices[index]
     }
 
     /// Joins the two ports by a bridge of the kernel instead of the gateway: to see that the lab is right.

@@ -1,13 +1,13 @@
-//! The real clients: curl, openssl, dig. Each act ends with a comparison of what both ends have.
+//! The real clients: curl, openssl, dig, and quinn for QUIC. Each act ends with a comparison of what both ends have.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::scenario::{Act, Client};
 use crate::lab::devices::Device;
-use crate::lab::{Lab, dns, payload};
+use crate::lab::{Lab, dns, payload, quic};
 use crate::process::{self, Finished};
 use crate::stop::Stop;
 
@@ -23,6 +23,7 @@ pub fn perform(act: &Act, lab: &Lab, stop: &Stop) -> Result<Duration> {
         Client::Http(size) => client.fetch("http", size),
         Client::Upload(size) => client.upload(size),
         Client::OpenSsl(size) => client.openssl(size),
+        Client::Quic(size) => client.quic(size),
         Client::Dig => client.dig(&[]),
         Client::DigTcp => client.dig(&["+tcp"]),
     }
@@ -70,6 +71,15 @@ impl On<'_> {
             done.stdout.windows(4).position(|window| window == b"\r\n\r\n").context("no HTTP answer")?;
         self.compare(&payload::sha256([&done.stdout[head + 4..]]), size)?;
         Ok(done.took)
+    }
+
+    fn quic(&self, size: usize) -> Result<Duration> {
+        let server = SocketAddr::from((dns::address(self.act.name, self.act.v6)?, 443));
+        let (name, ca, started) = (self.act.name, self.lab.ca(), Instant::now());
+        let fetched =
+            self.lab.netns(self.device).enter(move || quic::fetch(server, name, &ca, size, LIMIT))?;
+        self.compare(&fetched.join().unwrap_or_else(|_| bail!("a thread panicked"))?, size)?;
+        Ok(started.elapsed())
     }
 
     fn dig(&self, extra: &[&str]) -> Result<Duration> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::clients;
-use super::scenario::{Act, Client, ROUND};
+use super::scenario::{Act, ROUND};
 use crate::lab::Lab;
 use crate::lab::devices::DEVICES;
 use crate::stop::{Interrupted, Stop};
@@ -47,7 +47,7 @@ pub fn drive(lab: &Lab, stop: &Stop) -> Result<Outcome> {
             match result {
                 Ok(took) => {
                     outcome.passed += 1;
-                    outcome.bytes += payload(act);
+                    outcome.bytes += act.client.payload();
                     ui::line(format_args!(
                         "  {} {} {}",
                         ui::green("ok"),
@@ -73,12 +73,5 @@ impl Outcome {
     pub fn words(&self) -> String {
         let all = self.passed + self.failed.len();
         format!("{} of {all} transfers, {} compared at both ends", self.passed, ui::bytes(self.bytes as u64))
-    }
-}
-
-fn payload(act: &Act) -> usize {
-    match act.client {
-        Client::Https(size) | Client::Http(size) | Client::Upload(size) | Client::OpenSsl(size) => size,
-        Client::Dig | Client::DigTcp => 0,
     }
 }

@@ -26,6 +26,8 @@ pub enum Client {
     Http(usize),
     /// `curl` uploads so many bytes by HTTPS.
     Upload(usize),
+    /// A QUIC client fetches so many bytes.
+    Quic(usize),
     /// `openssl s_client` fetches so many bytes.
     OpenSsl(usize),
     /// `dig` asks for the address, by UDP.
@@ -41,7 +43,7 @@ pub struct Expected {
     pub client: &'static str,
     /// The VLAN its frames are tagged with.
     pub vlan: Option<u16>,
-    /// `tls`, `http` or `dns`.
+    /// `tls`, `quic`, `http` or `dns`.
     pub kind: &'static str,
     /// The name said in it.
     pub name: &'static str,
@@ -56,7 +58,7 @@ pub struct Expected {
 const MIB: usize = 1 << 20;
 
 /// A round: every client, both IP versions, tagged and untagged, transfers of many full frames in both directions.
-pub const ROUND: [Act; 17] = [
+pub const ROUND: [Act; 20] = [
     Act { device: "desk1", client: Client::Dig, name: "www.zhipin.com", v6: false },
     Act { device: "desk1", client: Client::Https(4 * MIB), name: "www.zhipin.com", v6: false },
     Act { device: "desk1", client: Client::Https(MIB), name: "www.liepin.com", v6: true },
@@ -69,12 +71,29 @@ pub const ROUND: [Act; 17] = [
     Act { device: "phone", client: Client::Https(2 * MIB), name: "waimai.meituan.com", v6: false },
     Act { device: "phone", client: Client::OpenSsl(50_000), name: "music.163.com", v6: true },
     Act { device: "phone", client: Client::Https(100_000), name: "shop.example", v6: true },
+    Act { device: "phone", client: Client::Quic(MIB), name: "www.douyin.com", v6: false },
+    Act { device: "desk1", client: Client::Quic(300_000), name: "www.zhipin.com", v6: true },
+    Act { device: "dock", client: Client::Quic(500_000), name: "music.163.com", v6: false },
     Act { device: "dock", client: Client::Dig, name: "www.liepin.com", v6: true },
     Act { device: "dock", client: Client::Https(4 * MIB), name: "www.zhipin.com", v6: true },
     Act { device: "dock", client: Client::Https(MIB), name: "www.douyin.com", v6: false },
     Act { device: "dock", client: Client::Http(2 * MIB), name: "www.jd.com", v6: false },
     Act { device: "dock", client: Client::Upload(MIB), name: "intranet.example", v6: true },
 ];
+
+impl Client {
+    /// Bytes that it transfers.
+    pub fn payload(self) -> usize {
+        match self {
+            Self::Https(size)
+            | Self::Http(size)
+            | Self::Upload(size)
+            | Self::Quic(size)
+            | Self::OpenSsl(size) => size,
+            Self::Dig | Self::DigTcp => 0,
+        }
+    }
+}
 
 impl Act {
     /// The flows it makes: the client's own, and the question for the address that precedes it. A question has no
@@ -98,6 +117,8 @@ impl Act {
             |kind, evidence| Expected { client, vlan, kind, name: self.name, evidence, service, category };
         match self.client {
             Client::Dig | Client::DigTcp => vec![question(client)],
+            // It is told the address.
+            Client::Quic(_) => vec![flow("quic", "quic_sni")],
             // The resolver of the C library asks the first server of its list, which is an IPv4 address.
             Client::Http(_) => vec![question(device.v4), flow("http", "http_host")],
             Client::Https(_) | Client::Upload(_) | Client::OpenSsl(_) => {
@@ -113,6 +134,7 @@ impl Act {
             Client::Http(size) => format!("curl http, {}", bytes(size as u64)),
             Client::Upload(size) => format!("curl upload, {}", bytes(size as u64)),
             Client::OpenSsl(size) => format!("openssl, {}", bytes(size as u64)),
+            Client::Quic(size) => format!("quic, {}", bytes(size as u64)),
             Client::Dig => "dig".to_owned(),
             Client::DigTcp => "dig +tcp".to_owned(),
         };
@@ -133,11 +155,7 @@ mod tests {
         for act in ROUND {
             assert!(Device::named(act.device).is_some(), "{act:?}");
             assert!(origin::NAMES.iter().any(|server| server.name == act.name), "{act:?}");
-            if let Client::Https(size) | Client::Http(size) | Client::Upload(size) | Client::OpenSsl(size) =
-                act.client
-            {
-                assert!(size <= payload::MAX, "{act:?}");
-            }
+            assert!(act.client.payload() <= payload::MAX, "{act:?}");
         }
     }
 

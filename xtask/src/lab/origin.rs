@@ -1,4 +1,4 @@
-//! The servers behind the lab's Internet: HTTPS with a certificate for every name, and plain HTTP.
+//! The servers behind the lab's Internet: HTTPS with a certificate for every name, plain HTTP, and [QUIC](super::quic).
 //!
 //! They run on a thread of this program inside the Internet's namespace, so there is no process to be left
 //! behind and both ends of every transfer can be compared in one place.
@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certs::Certificates;
 use super::netns::Netns;
-use super::payload;
+use super::{payload, quic};
 
 /// A server of the lab's Internet: its name, and the last number of its addresses `203.0.113.N` and
 /// `2001:db8:113::N`.
@@ -101,11 +101,12 @@ impl Origin {
         let names: Vec<_> = NAMES.iter().map(|server| server.name).collect();
         let certificates = Certificates::make(&names)?;
         std::fs::write(ca, &certificates.ca_pem).with_context(|| format!("cannot write {}", ca.display()))?;
+        let certificates = Arc::new(certificates);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(certificates));
+            .with_cert_resolver(certificates.clone());
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(tls));
 
@@ -118,9 +119,11 @@ impl Origin {
             runtime.block_on(async move {
                 let http = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 80))).await?;
                 let https = TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))).await?;
+                let quic = quic::listen(certificates)?;
                 let _ = ready.send(());
                 tokio::select! {
                     _ = ended => Ok(()),
+                    () = quic::serve(quic, served.clone()) => Ok(()),
                     failed = accept(http, None, served.clone()) => failed,
                     failed = accept(https, Some(acceptor), served) => failed,
                 }

@@ -1,0 +1,94 @@
+//! QUIC at both ends: a server beside the HTTPS origin, and a client, since no packaged command-line client of
+//! Debian 12 speaks it.
+//!
+//! What is asked and answered is HTTP/0.9 over one stream (`hq-interop`, which QUIC implementations use to test
+//! against each other): `GET /bytes/N`, then N bytes.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::ResolvesServerCert;
+
+use super::payload;
+
+const ALPN: &[u8] = b"hq-interop";
+
+/// Longest request: `GET /bytes/` and a number.
+const MAX_REQUEST: usize = 64;
+
+/// A server on UDP port 443 of every address of the namespace it is called in. Must be called in a tokio runtime.
+pub fn listen(certificates: Arc<dyn ResolvesServerCert>) -> Result<Endpoint> {
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 443))?;
+    Ok(Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))?)
+}
+
+/// Answers until the endpoint is closed.
+pub async fn serve(endpoint: Endpoint, payload: Bytes) {
+    while let Some(incoming) = endpoint.accept().await {
+        let payload = payload.clone();
+        tokio::spawn(async move {
+            // How it ends is for the client to say.
+            let Ok(connection) = incoming.await else { return };
+            while let Ok((mut answer, mut request)) = connection.accept_bi().await {
+                let Ok(request) = request.read_to_end(MAX_REQUEST).await else { return };
+                let size = std::str::from_utf8(&request)
+                    .ok()
+                    .and_then(|text| text.trim().strip_prefix("GET /bytes/"));
+                let size = size.and_then(|size| size.parse::<usize>().ok()).unwrap_or(0).min(payload.len());
+                if answer.write_chunk(payload.slice(..size)).await.is_err() || answer.finish().is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Fetches so many bytes from the namespace it is called in and gives their SHA-256.
+pub fn fetch(server: SocketAddr, name: &str, ca: &Path, size: usize, limit: Duration) -> Result<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca)?)?;
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    let local: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = async {
+        let endpoint =
+            Endpoint::new(EndpointConfig::default(), None, UdpSocket::bind(local)?, Arc::new(TokioRuntime))?;
+        let connection = endpoint.connect_with(config, server, name)?.await?;
+        let (mut request, mut answer) = connection.open_bi().await?;
+        request.write_all(format!("GET /bytes/{size}\r\n").as_bytes()).await?;
+        request.finish()?;
+        let bytes = answer.read_to_end(payload::MAX).await?;
+        connection.close(0u32.into(), b"");
+        endpoint.wait_idle().await;
+        ensure!(bytes.len() == size, "{} bytes came, {size} were asked for", bytes.len());
+        Ok(payload::sha256([bytes.as_slice()]))
+    };
+    runtime.block_on(async { tokio::time::timeout(limit, work).await.context("no answer in time")? })
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
