@@ -25,15 +25,18 @@ pub fn shows(address: &str, words: &[&str]) -> Result<()> {
 pub fn screenshot(url: &str, file: &Path, stop: &Stop) -> Result<()> {
     let profile = tempfile::tempdir()?;
     let file = std::path::absolute(file)?;
+    if let Some(dir) = file.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
     let mut command = Command::new("chromium");
     command.args([
         "--headless=new",
         "--no-sandbox",
         "--disable-gpu",
         "--hide-scrollbars",
-        "--force-device-scale-factor=2",
+        "--force-device-scale-factor=1.5",
     ]);
-    command.args(["--window-size=1280,1600", "--virtual-time-budget=6000"]);
+    command.args(["--window-size=1200,1240", "--virtual-time-budget=6000"]);
     command.arg(format!("--user-data-dir={}", profile.path().display()));
     command.arg(format!("--screenshot={}", file.display())).arg(url);
     let done = process::run(&mut command, &[], Duration::from_secs(60), stop)?;
