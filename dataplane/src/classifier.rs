@@ -332,7 +332,7 @@ impl<S: FlowSink> Classifier<S> {
                 }
                 let Some(tcp) = packet.tcp(bytes) else { return action };
                 if control {
-                    self.tcp_control(id, side, packet, &tcp, bytes);
+                    self.tcp_control(id, side, packet, &tcp, bytes, number);
                 }
                 if stage == Stage::Settled {
                     return action;
@@ -360,9 +360,7 @@ impl<S: FlowSink> Classifier<S> {
                 self.whole_packet(&packet, bytes, wire_len, number);
             }
             Outcome::Refused { reason, flow } => {
-                if let Some(count) = self.counters.malformed_frames.get_mut(reason as usize) {
-                    *count += 1;
-                }
+                self.datagram_refused(reason);
                 if let Some(packet) = flow {
                     self.blame(&packet, reason, number);
                 }
@@ -380,6 +378,7 @@ impl<S: FlowSink> Classifier<S> {
 
     /// A datagram whose rest did not come. In a capture its beginning may be all there is.
     fn lost_fragments(&mut self, lost: &Lost<'_>, number: u64) {
+        self.datagram_refused(lost.reason);
         if let Some(packet) = &lost.flow {
             if packet.payload_len > 0 {
                 self.whole_packet(packet, lost.bytes, 0, number);
@@ -388,14 +387,26 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
+    fn datagram_refused(&mut self, reason: Reason) {
+        if let Some(count) = self.counters.datagrams_refused.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
     /// The flow of this packet cannot be read for this reason, unless a name is found all the same.
     fn blame(&mut self, packet: &Packet, reason: Reason, number: u64) {
         let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
         let place = self.table.place(&key);
         let found = self.table.find(&key, place).or_else(|| self.open(packet, key, from_low, place, number));
-        if let Some(cold) = found.and_then(|id| self.cold.get_mut(id.index()))
-            && cold.evidence == Evidence::None
-        {
+        let Some(id) = found else { return };
+        let Some(cold) = self.cold.get_mut(id.index()).filter(|c| c.evidence == Evidence::None) else {
+            return;
+        };
+        // IPv6 endpoints discard datagrams whose fragments overlap (RFC 5722); of IPv4 endpoints some put together what
+        // came first and some what came last.
+        if reason == Reason::AmbiguousOverlap && packet.src.is_v4() {
+            self.ambiguous(id, reason);
+        } else {
             cold.reason.get_or_insert(reason);
         }
     }
@@ -520,6 +531,9 @@ impl<S: FlowSink> Classifier<S> {
             }
             self.hint(id);
         }
+        for side in 0..2 {
+            self.tell_candidates(id, side);
+        }
         let Some(cold) = self.cold.get(id.index()).copied() else { return };
         for half in &cold.half {
             if let Some(slot) = SlotId::from_record(half.slot) {
@@ -562,6 +576,7 @@ fn unfinished(hot: &Hot, cold: &Cold, slab: &mut Slab) -> Reason {
     match waiting {
         // Bytes were kept and the rest never came.
         Some(1..) => Reason::ReasmTimeout,
+        _ if !half.has(crate::flow::Half::PAYLOAD) && hot.bits & bit::ORIENTED != 0 => Reason::NoPayload,
         _ if cold.half.iter().all(|h| !h.has(crate::flow::Half::PAYLOAD)) => Reason::NoPayload,
         _ if cold.has(mark::MIDSTREAM) => Reason::Midstream,
         _ => Reason::UnknownProto,

@@ -111,6 +111,8 @@ counters! {
         malformed_frames: [Reason::SLOTS] reason,
         /// IP fragments.
         fragment_frames: [1] single,
+        /// Datagrams that could not be put together from their fragments, by reason.
+        datagrams_refused: [Reason::SLOTS] reason,
         /// Frames of flows that the table had no room for.
         unkept_frames: [1] single,
         /// Flows opened.

@@ -11,7 +11,7 @@
 //!  └───────────────────── Key, 40 bytes ─────────────────────────────┘
 //! ```
 
-use crate::packet::{Addr, Packet, Vlans};
+use crate::packet::{Addr, Packet, Tcp, Vlans};
 use glassgate_policy::{
     Action, AppProto, Category, Direction, Evidence, L4, ObservationLevel, Reason, ServiceId, Verdict,
 };
@@ -185,6 +185,17 @@ impl Hot {
         if from_low == (self.bits & bit::CLIENT_IS_LOW != 0) { Direction::Up } else { Direction::Down }
     }
 
+    /// Whether the sender of this side (0 the lower endpoint) is known to be the client.
+    pub fn is_client(&self, side: usize) -> bool {
+        self.bits & bit::ORIENTED != 0 && (side == 0) == (self.bits & bit::CLIENT_IS_LOW != 0)
+    }
+
+    /// From now on the sender of this side is the client, or the server.
+    pub fn orient(&mut self, side: usize, client: bool) {
+        let low = if (side == 0) == client { bit::CLIENT_IS_LOW } else { 0 };
+        self.bits = self.bits & !bit::CLIENT_IS_LOW | low | bit::ORIENTED;
+    }
+
     /// Whether both sides have closed, or one reset.
     pub fn is_closed(&self) -> bool {
         let fins = bit::FIN_LOW | bit::FIN_HIGH;
@@ -266,6 +277,12 @@ pub mod mark {
     pub const AMBIGUOUS: u16 = 128;
     /// The server's first bytes were looked at.
     pub const SERVER_SPOKE: u16 = 512;
+    /// Bytes were taken from a segment that looks made to deceive: its TTL or options differ from the flow's.
+    pub const STRANGE: u16 = 1024;
+    /// The server answered twice, under different numbers: which of them the client believed is not known.
+    pub const TWO_ANSWERS: u16 = 2048;
+    /// The client asked twice, under different numbers: which SYN arrived, the answer tells.
+    pub const TWO_SYNS: u16 = 4096;
 }
 
 /// One direction of a flow.
@@ -277,8 +294,14 @@ pub struct Half {
     pub base: u32,
     /// One past the greatest sequence number sent; valid with [`Half::HAS_BASE`].
     pub next: u32,
+    /// Bytes from `base` on that the other side acknowledged: nothing can take their place any more.
+    pub acked: u32,
+    /// The largest window that this side advertised, scaled.
+    pub max_window: u32,
     /// TSval of the first segment.
     pub ts_first: u32,
+    /// The scale of windows (RFC 7323 section 2).
+    pub window_shift: u8,
     /// TTL of the first frame.
     pub ttl: u8,
     /// Bits: see the constants.
@@ -306,6 +329,11 @@ impl Half {
     /// Whether a bit is set.
     pub const fn has(&self, bits: u8) -> bool {
         self.bits & bits == bits
+    }
+
+    /// Whether this is the SYN that the direction began with, or a repetition of it.
+    pub fn is_syn(&self, tcp: &Tcp) -> bool {
+        self.has(Self::SYN) && self.base == tcp.seq.wrapping_add(1)
     }
 }
 

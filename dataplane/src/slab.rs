@@ -56,6 +56,8 @@ pub struct Slot {
     pub since_ms: u32,
     /// The slot with the other reading of conflicting bytes, as kept in a record.
     pub other: u32,
+    /// Where a byte stands that is out of band, plus one; 0 for none.
+    pub urgent: u32,
     owner: FlowId,
     /// Index into the large buffers, plus one.
     large: u32,
@@ -90,6 +92,7 @@ impl Slab {
             name: None,
             since_ms: 0,
             other: 0,
+            urgent: 0,
             owner: FlowId::NONE,
             large: 0,
             generation: 0,
@@ -136,7 +139,8 @@ impl Slab {
         slot.quic = quic::State::default();
         slot.follow = Follow::default();
         slot.name = None;
-        (slot.need, slot.guard_end, slot.other, slot.since_ms, slot.owner) = (0, 0, 0, now_ms, owner);
+        (slot.need, slot.guard_end, slot.other, slot.urgent) = (0, 0, 0, 0);
+        (slot.since_ms, slot.owner) = (now_ms, owner);
         (slot.taken, slot.guarding) = (true, false);
         slot.generation = slot.generation.wrapping_add(1);
         Ok((SlotId(index), settled))
@@ -254,6 +258,20 @@ impl Slab {
         }
         if let Some(slot) = self.slots.get_mut(id.0 as usize) {
             slot.ranges.fill(len - n);
+        }
+    }
+
+    /// Takes one byte out: those behind it move to the front.
+    pub fn remove_byte(&mut self, id: SlotId, at: usize) {
+        let Some(len) = self.slots.get(id.0 as usize).map(|s| s.ranges.contiguous()).filter(|len| at < *len)
+        else {
+            return;
+        };
+        if let Some(buf) = self.buffer_mut(id) {
+            buf.copy_within(at + 1..len, at);
+        }
+        if let Some(slot) = self.slots.get_mut(id.0 as usize) {
+            slot.ranges.fill(len - 1);
         }
     }
 

@@ -13,7 +13,7 @@
 
 use super::stream::Segment;
 use super::{Classifier, FlowSink};
-use crate::flow::{FlowId, Stage};
+use crate::flow::{FlowId, Stage, mark};
 use crate::inspect::dns::{self, Place};
 use crate::inspect::http;
 use crate::probe::Probe;
@@ -94,7 +94,11 @@ impl<S: FlowSink> Classifier<S> {
         };
         let guarded = self.table.get(id).is_some_and(|hot| hot.stage == Stage::Guarded);
         let mut offset = segment.offset;
-        if !guarded {
+        if guarded {
+            let there = self.slab.contiguous(slot).len();
+            let Some(open) = segment.open(payload, there) else { return };
+            (offset, payload) = open;
+        } else {
             let Some(state) = self.slab.slot(slot) else { return };
             let seen = state.follow.at.saturating_sub(offset);
             let Some(new) = payload.get(seen as usize..).filter(|p| !p.is_empty()) else { return };
@@ -133,8 +137,7 @@ impl<S: FlowSink> Classifier<S> {
         let guard_end = self.slab.slot(slot).map_or(0, |s| u64::from(s.guard_end));
         if guarded && inserted.conflict && offset < guard_end {
             let kept = payload.get(..(guard_end - offset) as usize).unwrap_or(payload);
-            self.conflict(id, slot, segment, kept);
-            self.read_other(id, slot, segment);
+            self.keep_both(id, slot, offset, kept, true);
         } else if inserted.new_bytes {
             self.read_messages(id, slot, segment);
         }
@@ -146,7 +149,7 @@ impl<S: FlowSink> Classifier<S> {
             .slot_of(id, side)
             .and_then(|slot| self.slab.slot(slot))
             .is_none_or(|s| s.follow.is_stopped());
-        if stopped {
+        if stopped || self.cold.get(id.index()).is_some_and(|c| c.has(mark::AMBIGUOUS)) {
             self.settle(id);
             return;
         }

@@ -28,12 +28,22 @@ pub(super) struct Segment {
     pub offset: u64,
     /// Number of its frame.
     pub number: u64,
-    /// Its TTL is not that of the direction's first frame.
-    pub strange: bool,
-    /// One of its bytes is out of band: whether the application sees it depends on a socket option (RFC 6093).
-    pub urgent: bool,
+    /// Where a byte stands that is out of band: whether the application sees it depends on a socket option (RFC 6093).
+    pub urgent: Option<u64>,
     /// It stood in a SYN, or came before the server said whether it takes what did: not read yet.
     pub held: bool,
+    /// Bytes of the stream that the other side acknowledged.
+    pub acked: u64,
+}
+
+impl Segment {
+    /// What of the payload can still change the stream, and where it stands: of bytes that are there *and* acknowledged, the
+    /// receiver takes no second version. `there` is how many are there without a gap.
+    pub(super) fn open<'a>(&self, payload: &'a [u8], there: usize) -> Option<(u64, &'a [u8])> {
+        let closed = self.acked.min(there as u64).saturating_sub(self.offset);
+        let open = payload.get(usize::try_from(closed).ok()?..).filter(|open| !open.is_empty())?;
+        Some((self.offset + closed, open))
+    }
 }
 
 /// What the first bytes of a stream turned out to be.
@@ -56,7 +66,7 @@ impl<S: FlowSink> Classifier<S> {
         }
         // The usual case: all of it in the first segment, read where it lies.
         let mut need = 0;
-        if segment.offset == 0 && !segment.urgent && !segment.held {
+        if segment.offset == 0 && segment.urgent.is_none() && !segment.held {
             let Some(hot) = self.table.get(id) else { return };
             match probe(hot, segment.side, payload, &mut self.tls) {
                 Probe::Done(found) => {
@@ -91,23 +101,31 @@ impl<S: FlowSink> Classifier<S> {
             self.settle_unnamed(id, Reason::ReasmTimeout);
             return;
         }
-        let end = (segment.offset + payload.len() as u64).min(LARGE as u64);
-        if segment.offset < LARGE as u64 && !self.slab.make_room(slot, end) {
+        let there = self.slab.contiguous(slot).len();
+        let Some((offset, payload)) = segment.open(payload, there) else { return };
+        let end = (offset + payload.len() as u64).min(LARGE as u64);
+        if offset < LARGE as u64 && !self.slab.make_room(slot, end) {
             self.settle_unnamed(id, Reason::NoBuffer);
             return;
         }
         let Some((mut assembler, _)) = self.slab.assembler(slot) else { return };
-        let inserted = assembler.insert(segment.offset, payload);
-        if inserted.conflict || segment.urgent {
-            self.conflict(id, slot, segment, payload);
-        } else if let Some(other) = self.other_reading(slot)
-            && self.slab.make_room(other, end)
+        let inserted = assembler.insert(offset, payload);
+        if let Some(at) = segment.urgent
+            && let Some(state) = self.slab.slot(slot)
         {
-            self.slab.overwrite(other, segment.offset, payload);
+            state.urgent = at.saturating_add(1).min(u64::from(u32::MAX)) as u32;
+            self.ambiguous(id, Reason::AmbiguousOverlap);
         }
+        self.keep_both(id, slot, offset, payload, inserted.conflict);
         if !segment.held {
             self.probe_gathered(id, slot, segment, inserted);
         }
+    }
+
+    /// What was held back because it stood in a SYN is the beginning of the stream.
+    pub(super) fn probe_held(&mut self, id: FlowId, slot: SlotId, side: usize, number: u64) {
+        let segment = Segment { side, offset: 0, number, urgent: None, held: false, acked: 0 };
+        self.probe_gathered(id, slot, &segment, Inserted::default());
     }
 
     /// Asks the inspectors about all that is there without a gap, once there is as much as they asked for.
@@ -122,7 +140,6 @@ impl<S: FlowSink> Classifier<S> {
         match probe(&hot, segment.side, stream, &mut self.tls) {
             Probe::Done(found) => {
                 self.found(id, segment, found);
-                self.read_other(id, slot, segment);
             }
             Probe::NeedMore(_) if inserted.overflow || len >= LARGE => {
                 self.settle_unnamed(id, Reason::ReasmCap)
@@ -173,26 +190,29 @@ impl<S: FlowSink> Classifier<S> {
         match hello.name() {
             Ok(name) => self.name(id, &name, evidence, app, number),
             Err(reason) => {
-                if S::NAMES {
-                    let literal;
-                    let said = match &hello.server_name {
-                        tls::ServerName::IpLiteral(ip) => {
-                            literal = ip.to_string();
-                            Some(literal.as_str())
-                        }
-                        tls::ServerName::EchOuter(name) => Some(name.as_str()),
-                        tls::ServerName::Odd(odd) => Some(odd.as_str()),
-                        _ => None,
-                    };
-                    if let Some(name) = said {
-                        let seen =
-                            NameSeen { name, evidence, app, frame: number, candidate: false, claim: true };
-                        self.sink.named(id, &seen);
-                    }
-                }
+                self.claimed(id, hello, app, number);
                 self.no_name(id, reason);
             }
         }
+    }
+
+    /// Tells a sink that keeps names what a hello says where its name stands, whatever it is: no label.
+    pub(super) fn claimed(&mut self, id: FlowId, hello: &tls::ClientHello, app: AppProto, frame: u64) {
+        if !S::NAMES {
+            return;
+        }
+        let evidence = if app == AppProto::Quic { Evidence::QuicSni } else { Evidence::Sni };
+        let literal;
+        let name = match &hello.server_name {
+            tls::ServerName::Named(name) | tls::ServerName::EchOuter(name) => name.as_str(),
+            tls::ServerName::Odd(odd) => odd.as_str(),
+            tls::ServerName::IpLiteral(ip) => {
+                literal = ip.to_string();
+                literal.as_str()
+            }
+            tls::ServerName::Absent => return,
+        };
+        self.sink.named(id, &NameSeen { name, evidence, app, frame, candidate: false, claim: true });
     }
 
     /// A message was read that should have had a name and has none; a later one may.
@@ -208,9 +228,8 @@ impl<S: FlowSink> Classifier<S> {
     /// From now on the name stands unless the bytes up to `end` come again with other content before the server
     /// acknowledged them.
     pub(super) fn guard(&mut self, id: FlowId, side: usize, end: usize) {
-        let ambiguous = self.cold.get(id.index()).is_some_and(|c| c.has(mark::AMBIGUOUS));
         match self.slot_of(id, side) {
-            Some(slot) if !ambiguous => {
+            Some(slot) => {
                 if let Some(state) = self.slab.slot(slot) {
                     state.guard_end = end as u32;
                     state.need = 0;
@@ -220,7 +239,6 @@ impl<S: FlowSink> Classifier<S> {
                     hot.stage = Stage::Guarded;
                 }
             }
-            Some(_) => {}
             None => {
                 self.counters.guards_dropped[0] += 1;
                 self.settle(id);
@@ -237,17 +255,18 @@ impl<S: FlowSink> Classifier<S> {
         let Some(slot) = self.slot_of(id, segment.side) else { return };
         let Some(guard_end) = self.slab.slot(slot).map(|s| u64::from(s.guard_end)) else { return };
         let retry = self.cold.get(id.index()).is_some_and(|c| c.has(mark::RETRY_HELLO));
-        let keep = if retry { payload.len() } else { guard_end.saturating_sub(segment.offset) as usize };
+        let there = self.slab.contiguous(slot).len();
+        let Some((offset, payload)) = segment.open(payload, there) else { return };
+        let keep = if retry { payload.len() } else { guard_end.saturating_sub(offset) as usize };
         let Some(kept) = payload.get(..keep.min(payload.len())).filter(|k| !k.is_empty()) else { return };
-        let end = (segment.offset + kept.len() as u64).min(LARGE as u64);
-        if segment.offset >= LARGE as u64 || !self.slab.make_room(slot, end) {
+        let end = (offset + kept.len() as u64).min(LARGE as u64);
+        if offset >= LARGE as u64 || !self.slab.make_room(slot, end) {
             return;
         }
         let Some((mut assembler, _)) = self.slab.assembler(slot) else { return };
-        if assembler.insert(segment.offset, kept).conflict {
-            self.conflict(id, slot, segment, kept);
-            self.read_other(id, slot, segment);
-        } else if retry {
+        let conflict = assembler.insert(offset, kept).conflict;
+        self.keep_both(id, slot, offset, kept, conflict);
+        if retry && !conflict {
             self.second_hello(id, slot, guard_end as usize, segment);
         }
     }
@@ -290,52 +309,90 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
-    /// The bytes of a segment disagree with those that are there: from now on there are two readings.
-    pub(super) fn conflict(&mut self, id: FlowId, slot: SlotId, segment: &Segment, payload: &[u8]) {
-        let reason = if segment.strange { Reason::AmbiguousDecoy } else { Reason::AmbiguousOverlap };
-        self.ambiguous(id, reason);
-        let other = match self.other_reading(slot) {
-            Some(other) => other,
-            None => {
-                let Ok((other, settled)) = self.slab.take(id, self.now_ms) else { return };
-                self.slot_taken_back(settled);
-                if !self.slab.copy(slot, other) {
-                    self.slab.release(other);
-                    return;
-                }
+    /// Keeps the reading in which the last arrival wins beside the one in which the first does, from the first `conflict` on:
+    /// which of them the server has depends on its system, and on what arrived there at all.
+    pub(super) fn keep_both(
+        &mut self,
+        id: FlowId,
+        slot: SlotId,
+        offset: u64,
+        payload: &[u8],
+        conflict: bool,
+    ) {
+        if conflict {
+            let strange = self.cold.get(id.index()).is_some_and(|c| c.has(mark::STRANGE));
+            self.ambiguous(id, if strange { Reason::AmbiguousDecoy } else { Reason::AmbiguousOverlap });
+        }
+        let end = (offset + payload.len() as u64).min(LARGE as u64);
+        match self.other_reading(slot) {
+            Some(other) if self.slab.make_room(other, end) => self.slab.overwrite(other, offset, payload),
+            None if conflict => {
+                let Some(other) = self.copy_of(id, slot) else { return };
                 if let Some(state) = self.slab.slot(slot) {
                     state.other = other.to_record();
                 }
-                other
+                self.slab.overwrite(other, offset, payload);
             }
-        };
-        self.slab.overwrite(other, segment.offset, payload);
+            _ => {}
+        }
     }
 
-    /// Reads the other reading too, so that its name is kept as a candidate; then the flow is settled.
-    pub(super) fn read_other(&mut self, id: FlowId, slot: SlotId, segment: &Segment) {
-        let Some(other) = self.other_reading(slot) else { return };
-        let Some(hot) = self.table.get(id).copied() else { return };
-        match probe(&hot, segment.side, self.slab.contiguous(other), &mut self.tls) {
-            Probe::NeedMore(_) => return,
+    /// Another slot with the same bytes; `None` when slots run short.
+    fn copy_of(&mut self, id: FlowId, slot: SlotId) -> Option<SlotId> {
+        let (copy, settled) = self.slab.take(id, self.now_ms).ok()?;
+        self.slot_taken_back(settled);
+        // The oldest guard that gave way may have been this very flow's.
+        if settled != Some(id) && self.slab.copy(slot, copy) {
+            return Some(copy);
+        }
+        self.slab.release(copy);
+        None
+    }
+
+    /// The first bytes of an ambiguous flow are final, or will never be: tells the names in their other readings.
+    pub(super) fn tell_candidates(&mut self, id: FlowId, side: usize) {
+        if self.cold.get(id.index()).is_none_or(|c| !c.has(mark::AMBIGUOUS)) {
+            return;
+        }
+        let Some(slot) = self.slot_of(id, side) else { return };
+        if let Some(other) = self.other_reading(slot) {
+            self.tell_candidate(id, other, side);
+        }
+        let urgent = self.slab.slot(slot).and_then(|s| s.urgent.checked_sub(1));
+        if let Some(at) = urgent
+            && let Some(copy) = self.copy_of(id, slot)
+        {
+            // The reading of a server that takes the urgent byte out of the stream.
+            self.slab.remove_byte(copy, at as usize);
+            self.tell_candidate(id, copy, side);
+            self.slab.release(copy);
+        }
+    }
+
+    fn tell_candidate(&mut self, id: FlowId, slot: SlotId, side: usize) {
+        let (Some(hot), Some(cold)) = (self.table.get(id).copied(), self.cold.get(id.index())) else {
+            return;
+        };
+        let number = cold.last_frame;
+        match probe(&hot, side, self.slab.contiguous(slot), &mut self.tls) {
             Probe::Done(Found::Hello(hello, _)) => {
                 if let Ok(name) = hello.name() {
-                    self.name(id, &name, Evidence::Sni, AppProto::Tls, segment.number);
+                    self.name(id, &name, Evidence::Sni, AppProto::Tls, number);
                 }
             }
             Probe::Done(Found::Request(head, app, _)) => {
                 if let Ok(name) = &head.name {
-                    self.name(id, name, Evidence::HttpHost, app, segment.number);
+                    self.name(id, name, Evidence::HttpHost, app, number);
                 }
             }
             _ => {}
         }
-        self.settle(id);
     }
 
     /// The stream is none of the protocols, or a broken one.
     fn give_up(&mut self, id: FlowId, side: usize, reason: Option<Reason>) {
         let oriented = self.table.get(id).is_some_and(|hot| hot.bits & bit::ORIENTED != 0);
+        self.tell_candidates(id, side);
         let Some(cold) = self.cold.get_mut(id.index()) else { return };
         let midstream = cold.has(mark::MIDSTREAM);
         if let Some(half) = cold.half.get_mut(side) {
@@ -366,7 +423,7 @@ impl<S: FlowSink> Classifier<S> {
             if let Some(head) = http::unfinished_head(self.slab.contiguous(slot)) {
                 self.orient(id, side);
                 let number = self.cold.get(id.index()).map_or(0, |c| c.last_frame);
-                let segment = Segment { side, offset: 0, number, strange: false, urgent: false, held: false };
+                let segment = Segment { side, offset: 0, number, urgent: None, held: false, acked: 0 };
                 self.head(id, &head, AppProto::Http, &segment);
                 return;
             }

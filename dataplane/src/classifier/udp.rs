@@ -1,11 +1,13 @@
 //! UDP flows: QUIC and DNS.
 
+use super::tcp::TTL_SLACK;
 use super::{Classifier, FlowSink};
 use crate::assembler::{Assembler, Ranges};
-use crate::flow::{FlowId, Half, Stage, bit};
+use crate::flow::{FlowId, Half, Stage, bit, mark};
 use crate::inspect::dns::{self, Family, Place};
 use crate::inspect::quic;
 use crate::packet::Packet;
+use crate::parse::l4_checksum_ok;
 use crate::probe::Probe;
 use crate::slab::{LARGE, SlotId};
 use glassgate_policy::{AppProto, Direction, Evidence, Reason};
@@ -46,8 +48,20 @@ impl<S: FlowSink> Classifier<S> {
         if payload.is_empty() {
             return;
         }
+        // No endpoint takes a name from here. Checksums of a capture say nothing, as for TCP.
+        if !self.options.parse.capture && !l4_checksum_ok(packet, bytes, &self.options.parse) {
+            cold.marks |= mark::IGNORED;
+            self.counters.decoys_ignored[0] += 1;
+            return;
+        }
         if let Some(half) = cold.half.get_mut(side) {
+            if !half.has(Half::SEEN) {
+                half.ttl = packet.ttl;
+            }
             half.bits |= Half::SEEN | Half::PAYLOAD;
+            if packet.ttl.abs_diff(half.ttl) > TTL_SLACK {
+                cold.marks |= mark::STRANGE;
+            }
         }
         let family = dns::family(packet.src_port, packet.dst_port);
         match hot.stage {
@@ -129,6 +143,15 @@ impl<S: FlowSink> Classifier<S> {
             return Answer::Decided;
         }
         match answer {
+            // In a version that servers refuse: what follows the negotiation counts.
+            Probe::Done(hello) if self.slab.slot(slot).is_some_and(|s| s.quic.provisional()) => {
+                self.orient(id, side);
+                self.claimed(id, &hello, AppProto::Quic, number);
+                if let Some(cold) = self.cold.get_mut(id.index()) {
+                    cold.app = Some(AppProto::Quic);
+                }
+                Answer::Waits
+            }
             Probe::Done(hello) => {
                 self.orient(id, side);
                 self.hello(id, &hello, AppProto::Quic, number);
@@ -236,7 +259,8 @@ impl<S: FlowSink> Classifier<S> {
 
     /// The hello has two readings, or there are two hellos.
     fn quic_conflict(&mut self, id: FlowId, answer: &Probe<crate::inspect::tls::ClientHello>, number: u64) {
-        self.ambiguous(id, Reason::AmbiguousOverlap);
+        let strange = self.cold.get(id.index()).is_some_and(|c| c.has(mark::STRANGE));
+        self.ambiguous(id, if strange { Reason::AmbiguousDecoy } else { Reason::AmbiguousOverlap });
         if let Probe::Done(hello) = answer
             && let Ok(name) = hello.name()
         {

@@ -118,6 +118,9 @@ impl<S: FlowSink> Classifier<S> {
 
     /// The flow is not inspected any more: its slots go back.
     pub(super) fn settle(&mut self, id: FlowId) {
+        for side in 0..2 {
+            self.tell_candidates(id, side);
+        }
         if let Some(hot) = self.table.get_mut(id) {
             hot.stage = Stage::Settled;
         }

@@ -176,6 +176,8 @@ impl State {
         let any = |flags| self.flags & flags != 0;
         if any(CONFLICT) {
             Reason::AmbiguousOverlap
+        } else if self.provisional() {
+            Reason::QuicVersion
         } else if self.opened > 0 {
             Reason::ReasmTimeout
         } else if any(SMALL | TRUNCATED) {
@@ -192,8 +194,7 @@ impl State {
     }
 
     /// Whether the hello was read from an Initial that no server takes, because its version is reserved for forcing a
-    /// version negotiation. The name says what the client asked for and counts only if the flow ends without another;
-    /// until then a later `Done` replaces it.
+    /// version negotiation: no label, because no server took it. A later `Done` replaces it.
     pub fn provisional(&self) -> bool {
         self.version != 0 && version::family(self.version) == Family::Reserved
     }
