@@ -123,7 +123,7 @@ fn serve(channel: &Channel) -> Result<()> {
     runtime.block_on(async {
         tokio::select! {
             _ = ended => {}
-            result = page::serve(page, shared.clone(), config.listen) => result.context("serving the page")?,
+            result = page::serve(page, shared.clone()) => result.context("serving the page")?,
             () = socket::serve(socket, shared) => {}
         }
         anyhow::Ok(())

@@ -1,71 +1,132 @@
 //! The page, its data and its metrics, over HTTP on the management side.
 //!
 //! The page is rendered here and readable without scripts; a few lines of JavaScript fetch it again each second and put
-//! the new part in place of the old. Nothing is loaded from elsewhere, and the Content-Security-Policy says so. Only
+//! the new figures in place of the old. Nothing is loaded from elsewhere, and the Content-Security-Policy says so. Only
 //! counts and states are shown: there is nothing about a person to show.
+//!
+//! Requests must name the gateway by address (or as `localhost`): a name that somebody else's DNS points here, as a
+//! page in a visitor's browser could (DNS rebinding), is refused.
 
+mod chart;
 mod metrics;
 mod numbers;
+#[cfg(test)]
+mod sample;
+mod server;
+#[cfg(test)]
+mod tests;
 mod view;
+mod words;
 
 use crate::control::Shared;
+use crate::control::snapshot::Snapshot;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until the process ends.
-pub(crate) async fn serve(listener: TcpListener, shared: Shared, _listen: SocketAddr) -> std::io::Result<()> {
-    axum::serve(listener, router(shared)).await
+pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<()> {
+    server::run(listener, router(shared)).await
 }
 
 fn router(shared: Shared) -> Router {
+    let fixed =
+        |kind: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], text) });
     Router::new()
-        .route(
-            "/",
-            get(
-                |State(s): State<Shared>| async move { Html(view::page(&s.snapshot.borrow()).into_string()) },
-            ),
-        )
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route(
-            "/api/v1/now",
-            get(|State(s): State<Shared>| async move { Json(s.snapshot.borrow().as_ref().clone()) }),
-        )
-        .route(
-            "/metrics",
-            get(|State(s): State<Shared>| async move {
-                let text = metrics::render(&s.snapshot.borrow());
-                ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
-            }),
-        )
-        .route("/style.css", get(|| async { ([(CONTENT_TYPE, "text/css")], include_str!("page/style.css")) }))
-        .route(
-            "/page.js",
-            get(|| async { ([(CONTENT_TYPE, "text/javascript")], include_str!("page/page.js")) }),
-        )
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n").into_response() })
-        .layer(middleware::from_fn(headers))
+        .route("/", get(page))
+        .route("/api/v1/now", get(data))
+        .route("/metrics", get(numbers_for_prometheus))
+        .route("/healthz", get(health))
+        .route("/style.css", fixed(CSS, include_str!("page/style.css")))
+        .route("/page.js", fixed(SCRIPT, include_str!("page/page.js")))
+        .route("/icon.svg", fixed(SVG, include_str!("page/icon.svg")))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
+        .layer(middleware::from_fn(guarded))
         .with_state(shared)
 }
 
-/// On every answer, errors included.
-async fn headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn now(shared: &Shared) -> Arc<Snapshot> {
+    shared.snapshot.borrow().clone()
+}
+
+async fn page(State(shared): State<Shared>) -> Html<String> {
+    Html(view::page(&now(&shared)).into_string())
+}
+
+async fn data(State(shared): State<Shared>) -> Json<Snapshot> {
+    Json(now(&shared).as_ref().clone())
+}
+
+async fn numbers_for_prometheus(State(shared): State<Shared>) -> Response {
+    ([(CONTENT_TYPE, PROMETHEUS)], metrics::render(&now(&shared))).into_response()
+}
+
+/// 200 while frames are forwarded, 503 else; what needs attention, a line each.
+async fn health(State(shared): State<Shared>) -> Response {
+    let now = now(&shared);
+    let forwards = now.processes.iter().any(|p| p.name == "dataplane" && p.state == "up");
+    let status = if forwards { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text = if forwards { "forwarding\n" } else { "not forwarding\n" }.to_owned();
+    for trouble in &now.troubles {
+        text += trouble;
+        text.push('\n');
+    }
+    (status, text).into_response()
+}
+
+/// Refuses strange names; puts headers on every answer, errors included.
+async fn guarded(request: Request, next: Next) -> Response {
+    let mut response = if names_us(request.headers()) {
+        next.run(request).await
+    } else {
+        let why = "ask for this gateway by its address: the name in your request is not one of its own\n";
+        (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+    };
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
     response
+}
+
+/// Whether `Host` is an address or `localhost`, with or without a port.
+fn names_us(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    if let Some(v6) = host.strip_prefix('[') {
+        return v6.split_once(']').is_some_and(|(ip, port)| {
+            ip.parse::<IpAddr>().is_ok() && (port.is_empty() || is_port(port.strip_prefix(':')))
+        });
+    }
+    let (name, port_is_good) = match host.split_once(':') {
+        Some((name, port)) => (name, is_port(Some(port))),
+        None => (host, true),
+    };
+    port_is_good && (name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::Ipv4Addr>().is_ok())
+}
+
+fn is_port(text: Option<&str>) -> bool {
+    text.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_ok())
 }

@@ -14,10 +14,10 @@ use crate::verdicts::Compiled;
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
-use glassgate_policy::Evidence;
 use glassgate_policy::audit::{Counts, Hex};
 use glassgate_policy::engine;
 use glassgate_policy::flow_event::EventKind;
+use glassgate_policy::{Category, Evidence};
 
 /// An lcore that has not shown its counters for this long is in trouble.
 const SILENT_MS: u64 = 2000;
@@ -296,6 +296,9 @@ fn aggregate(name: &str, title: String, category: &str, totals: &engine::Totals)
 
 /// A category as people call it.
 fn title_of(category: &str) -> String {
+    if category == Category::Unknown.as_str() {
+        return "In no list".to_owned();
+    }
     let mut words = category.replace('_', " ");
     if let Some(first) = words.get_mut(..1) {
         first.make_ascii_uppercase();

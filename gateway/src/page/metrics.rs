@@ -1,99 +1,206 @@
-//! The same numbers for Prometheus, in its text format. No label names a person, a device, an address or a host: the
-//! labels are ports, reasons, categories and the like, all from closed lists.
+//! The same numbers for Prometheus, in its text format.
+//!
+//! No label names a person, a device, an address or a host: labels are ports, reasons, categories and the like, all
+//! from closed lists. Services have no metric: in a small network a service can be a person.
 
-use crate::control::snapshot::{Count, Snapshot};
+use crate::control::snapshot::{Count, PortNow, Snapshot};
 use std::fmt::Write as _;
 
 /// All metrics.
-pub(super) fn render(s: &Snapshot) -> String {
-    let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, f64)>| {
-        _ = writeln!(out, "# HELP glassgate_{name} {help}\n# TYPE glassgate_{name} {kind}");
-        for (labels, value) in rows {
-            _ = writeln!(out, "glassgate_{name}{labels} {value}");
-        }
-    };
-    let port = |f: fn(&crate::control::snapshot::PortNow) -> u64| {
-        s.ports.iter().map(|p| (format!("{{port=\"{}\"}}", p.info.name), f(p) as f64)).collect::<Vec<_>>()
-    };
-    family("receive_frames_total", "counter", "Frames received.", port(|p| p.rx_frames));
-    family("receive_bytes_total", "counter", "Bytes received.", port(|p| p.rx_bytes));
-    family("transmit_frames_total", "counter", "Frames sent.", port(|p| p.tx_frames));
-    family("transmit_bytes_total", "counter", "Bytes sent.", port(|p| p.tx_bytes));
-    family(
-        "receive_missed_total",
-        "counter",
-        "Frames lost before they were handed over.",
-        port(|p| p.rx_missed),
+pub(super) fn render(now: &Snapshot) -> String {
+    let mut out = Text(String::new());
+    ports(&mut out, now);
+    flows(&mut out, now);
+    events(&mut out, now);
+    machine(&mut out, now);
+    out.0
+}
+
+fn ports(out: &mut Text, now: &Snapshot) {
+    let families: [(&str, &str, fn(&PortNow) -> u64); 7] = [
+        ("receive_frames", "Frames received.", |p| p.rx_frames),
+        ("receive_bytes", "Bytes received, without preamble and FCS.", |p| p.rx_bytes),
+        ("transmit_frames", "Frames sent.", |p| p.tx_frames),
+        ("transmit_bytes", "Bytes sent, without preamble and FCS.", |p| p.tx_bytes),
+        ("missed_frames", "Frames lost by hardware or driver before they were handed over.", |p| p.rx_missed),
+        ("policy_dropped_frames", "Frames received here and dropped because a rule says so.", |p| {
+            p.drop_policy
+        }),
+        ("full_dropped_frames", "Frames received here that the other port did not take.", |p| p.drop_tx_full),
+    ];
+    for (name, help, value) in families {
+        let rows = now.ports.iter().map(|p| (p.info.name.as_str(), value(p) as f64));
+        out.counter(name, help, "port", rows);
+    }
+}
+
+fn flows(out: &mut Text, now: &Snapshot) {
+    out.gauge("flows_active", "Flows in the tables.", now.flows.active as f64);
+    out.gauge("flows_capacity", "Flows that fit into the tables.", now.flows.capacity as f64);
+    out.total("flows_opened", "Flows that began.", now.flows.opened);
+    out.counter("flows_named", "Flows with a name, by how it is known.", "evidence", words(&now.named));
+    out.counter("flows_unnamed", "Flows without a name, by reason.", "reason", words(&now.unnamed));
+    out.total("flows_not_looked_at", "Flows that nothing may be written about.", now.not_looked_at);
+    out.total(
+        "flows_weakly_named",
+        "Flows named by too weak a hint to count for what people do.",
+        now.too_weak,
     );
-    family(
-        "dropped_by_rule_total",
-        "counter",
-        "Frames dropped because a rule says so.",
-        port(|p| p.drop_policy),
-    );
-    family(
-        "dropped_port_full_total",
-        "counter",
-        "Frames that the other port did not take.",
-        port(|p| p.drop_tx_full),
-    );
-    let labelled = |label: &str, rows: &[Count]| {
-        rows.iter().map(|c| (format!("{{{label}=\"{}\"}}", c.name), c.count as f64)).collect::<Vec<_>>()
-    };
-    family(
-        "flows_named_total",
-        "counter",
-        "Flows that ended with a name, by evidence.",
-        labelled("evidence", &s.named),
-    );
-    family(
-        "flows_unnamed_total",
-        "counter",
-        "Flows that ended without a name, by reason.",
-        labelled("reason", &s.unnamed),
-    );
-    family(
-        "frames_without_flow_total",
-        "counter",
-        "Frames that belong to no flow, by kind.",
-        labelled("kind", &s.not_flows),
-    );
-    family(
-        "events_lost_total",
-        "counter",
+    let categories = || now.categories.iter();
+    let rows = categories().map(|a| (a.name.as_str(), a.flows as f64));
+    out.counter("category_flows", "Flows by category of their service.", "category", rows);
+    let rows = categories().map(|a| (a.name.as_str(), (a.bytes_up + a.bytes_down) as f64));
+    out.counter("category_bytes", "Bytes by category of their service, both ways.", "category", rows);
+    out.counter("other_frames", "Frames that belong to no flow, by kind.", "kind", words(&now.not_flows));
+}
+
+fn events(out: &mut Text, now: &Snapshot) {
+    out.total("events_received", "Events taken from the rings.", now.events.received);
+    out.counter(
+        "events_lost",
         "Events lost because a ring was full, by kind.",
-        labelled("kind", &s.events.lost),
+        "kind",
+        words(&now.events.lost),
     );
-    let categories = s.categories.iter();
-    let categories = categories.map(|a| (format!("{{category=\"{}\"}}", a.name), a.flows as f64)).collect();
-    family("flows_by_category_total", "counter", "Flows, by category of their service.", categories);
-    let one = |value: f64| vec![(String::new(), value)];
-    family("flows_active", "gauge", "Flows in the tables.", one(s.flows.active as f64));
-    family("flows_capacity", "gauge", "Flows that fit into the tables.", one(s.flows.capacity as f64));
-    family("flows_opened_total", "counter", "Flows opened.", one(s.flows.opened as f64));
-    family("policy_epoch", "gauge", "Epoch of the verdicts handed out last.", one(s.policy.epoch as f64));
-    family("policy_acknowledged_lcores", "gauge", "Lcores that use them.", one(s.policy.acknowledged as f64));
-    family("outages_total", "counter", "Interruptions of forwarding.", one(s.outages.count as f64));
-    let restarts = s.processes.iter();
-    let restarts = restarts.map(|p| (format!("{{process=\"{}\"}}", p.name), p.restarts as f64)).collect();
-    family("process_restarts_total", "counter", "Restarts, by process.", restarts);
-    out
+    out.total("events_missing", "Numbers of events that never came.", now.events.missing);
+    out.total("events_bad", "Slots of a ring that held no event.", now.events.bad);
+    out.total("audit_records", "Records made durable in the audit log.", now.events.records);
+    out.gauge("audit_bytes", "Size of the audit log.", now.events.log_bytes as f64);
+    out.gauge(
+        "audit_failing",
+        "1 while the audit log does not take records.",
+        flag(now.events.log_trouble.is_some()),
+    );
+}
+
+fn machine(out: &mut Text, now: &Snapshot) {
+    out.gauge("troubles", "Things that need attention.", now.troubles.len() as f64);
+    let up = now.processes.iter().map(|p| (p.name.as_str(), flag(p.state == "up")));
+    out.rows("process_up", "gauge", "1 while the process works.", "process", up);
+    let restarts = now.processes.iter().map(|p| (p.name.as_str(), p.restarts as f64));
+    out.counter("process_restarts", "How often the process was started again.", "process", restarts);
+    out.total("outages", "Interruptions of forwarding.", now.outages.count);
+    out.gauge("outages_seconds", "Time without forwarding, in all.", now.outages.total_ms as f64 / 1000.0);
+    let lcores = || now.lcores.iter().map(|l| (l.cpu.to_string(), l));
+    let rows: Vec<_> = lcores().map(|(cpu, l)| (cpu, l.load)).collect();
+    out.rows("lcore_load", "gauge", "Share of turns with frames.", "cpu", refs(&rows));
+    let rows: Vec<_> = lcores().map(|(cpu, l)| (cpu, l.ring_fill as f64)).collect();
+    out.rows("lcore_events_waiting", "gauge", "Events in the ring.", "cpu", refs(&rows));
+    let rows: Vec<_> = lcores().map(|(cpu, l)| (cpu, l.panics as f64)).collect();
+    out.counter("lcore_panics", "Panics of inspectors that were contained.", "cpu", refs(&rows));
+    out.gauge("policy_epoch", "Epoch of the verdicts handed out last.", now.policy.epoch as f64);
+    out.gauge("policy_acknowledged_lcores", "Lcores that use them.", now.policy.acknowledged as f64);
+    out.gauge("policy_valid_seconds", "Seconds until they run out, unless renewed.", now.policy.valid_for_s);
+    out.gauge(
+        "policy_rejected",
+        "1 while the files on disk are not those in force.",
+        flag(now.policy.rejected.is_some()),
+    );
+}
+
+/// Text in the making.
+struct Text(String);
+
+impl Text {
+    fn rows<'a>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        label: &str,
+        rows: impl IntoIterator<Item = (&'a str, f64)>,
+    ) {
+        _ = writeln!(self.0, "# HELP glassgate_{name} {help}\n# TYPE glassgate_{name} {kind}");
+        for (word, value) in rows {
+            _ = writeln!(self.0, "glassgate_{name}{{{label}=\"{}\"}} {value}", escaped(word));
+        }
+    }
+
+    fn counter<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        rows: impl IntoIterator<Item = (&'a str, f64)>,
+    ) {
+        self.rows(&format!("{name}_total"), "counter", help, label, rows);
+    }
+
+    fn total(&mut self, name: &str, help: &str, value: u64) {
+        _ = writeln!(
+            self.0,
+            "# HELP glassgate_{name}_total {help}\n# TYPE glassgate_{name}_total counter\nglassgate_{name}_total {value}"
+        );
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        _ = writeln!(
+            self.0,
+            "# HELP glassgate_{name} {help}\n# TYPE glassgate_{name} gauge\nglassgate_{name} {value}"
+        );
+    }
+}
+
+fn words(counts: &[Count]) -> impl Iterator<Item = (&str, f64)> {
+    counts.iter().map(|c| (c.name.as_str(), c.count as f64))
+}
+
+fn refs(rows: &[(String, f64)]) -> impl Iterator<Item = (&str, f64)> {
+    rows.iter().map(|(word, value)| (word.as_str(), *value))
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+/// A label value: backslash, quote and line end are written with a backslash.
+fn escaped(word: &str) -> String {
+    word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
-    fn every_family_has_help_and_type() {
-        let mut snapshot = Snapshot::default();
-        snapshot.unnamed.push(Count { name: "no_sni".to_owned(), count: 7 });
-        let text = render(&snapshot);
-        assert!(text.contains("glassgate_flows_unnamed_total{reason=\"no_sni\"} 7\n"), "{text}");
-        for line in text.lines().filter(|l| !l.starts_with('#')) {
-            let name = line.split(['{', ' ']).next().unwrap();
-            assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
+    fn is_what_prometheus_reads() {
+        let text = render(&sample::snapshot());
+        let (mut declared, mut seen) = (HashSet::new(), HashSet::new());
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(declared.insert(name), "{name} twice");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            } else if !line.starts_with("# HELP ") {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let name = series.split('{').next().unwrap();
+                assert!(declared.contains(name), "{line}");
+                assert!(seen.insert(series), "{series} twice");
+                assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+            }
         }
+        assert!(text.contains("glassgate_flows_unnamed_total{reason=\"ech_outer\"} 208551\n"), "{text}");
+        assert!(text.contains("glassgate_process_up{process=\"dataplane\"} 1\n"));
+    }
+
+    #[test]
+    fn no_label_leads_to_a_person() {
+        let text = render(&sample::snapshot());
+        let labels: HashSet<&str> = text
+            .lines()
+            .filter_map(|l| l.split_once('{')?.1.split_once('=').map(|(label, _)| label))
+            .collect();
+        assert_eq!(
+            labels,
+            HashSet::from(["port", "evidence", "reason", "category", "kind", "process", "cpu"])
+        );
+        assert!(!text.contains("zhipin") && !text.contains("protected"), "no service, nothing protected");
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
     }
 }

@@ -18,8 +18,9 @@ pub(super) fn count(n: u64) -> String {
 fn prefixed(value: f64, unit: &str) -> String {
     let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match steps.iter().find(|(size, _)| value >= *size) {
-        Some((size, prefix)) => format!("{:.1} {prefix}{unit}", value / size),
-        None => format!("{value:.0} {unit}"),
+        // A space that does not break.
+        Some((size, prefix)) => format!("{:.1}\u{a0}{prefix}{unit}", value / size),
+        None => format!("{value:.0}\u{a0}{unit}"),
     }
 }
 
@@ -28,9 +29,9 @@ pub(super) fn bits(value: f64) -> String {
     prefixed(value, "bit/s")
 }
 
-/// Frames per second.
-pub(super) fn frames(value: f64) -> String {
-    prefixed(value, "frames/s")
+/// A rate without its unit.
+pub(super) fn rate(value: f64) -> String {
+    if value < 10.0 && value > 0.0 { format!("{value:.1}") } else { count(value.max(0.0) as u64) }
 }
 
 /// Bytes.
@@ -40,12 +41,15 @@ pub(super) fn bytes(value: u64) -> String {
 
 /// A share of a whole, in percent.
 pub(super) fn percent(part: u64, whole: u64) -> String {
-    if whole == 0 { "–".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+    if whole == 0 { "–".to_owned() } else { format!("{:.1}\u{a0}%", 100.0 * part as f64 / whole as f64) }
 }
 
 /// A time span.
 pub(super) fn span(ms: u64) -> String {
     let s = ms / 1000;
+    if (1..1000).contains(&ms) {
+        return format!("{ms} ms");
+    }
     match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
         (0, 0, 0, s) => format!("{s} s"),
         (0, 0, m, s) => format!("{m} min {s} s"),
@@ -62,10 +66,11 @@ mod tests {
     fn as_people_read_them() {
         assert_eq!(count(0), "0");
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(bits(2_400_000_000.0), "2.4 Gbit/s");
-        assert_eq!(bytes(999), "999 B");
-        assert_eq!(percent(1, 8), "12.5 %");
+        assert_eq!(bits(2_400_000_000.0), "2.4\u{a0}Gbit/s");
+        assert_eq!(bytes(999), "999\u{a0}B");
+        assert_eq!(percent(1, 8), "12.5\u{a0}%");
         assert_eq!(percent(0, 0), "–");
+        assert_eq!([rate(0.0), rate(1.96), rate(1234.5)], ["0", "2.0", "1\u{202f}234"]);
         assert_eq!(span(3_725_000), "1 h 2 min");
     }
 }

@@ -1,291 +1,449 @@
-//! The page: one function per card.
+//! The page: what passes, what is recorded, what could not be seen, what decides, and the machine itself.
 
-use super::numbers::{bits, bytes, count, frames, percent, span};
-use crate::control::snapshot::{Aggregate, Count, Point, Snapshot};
+use super::chart::{self, bar, parts};
+use super::numbers::{bits, bytes, count, percent, rate, span};
+use super::words;
+use crate::control::snapshot::{Aggregate, Count, LcoreNow, PortNow, Snapshot};
 use maud::{DOCTYPE, Markup, html};
 
-/// Rows of a table that are shown; the API has all.
+/// Rows of a list that are shown; the API has all.
 const ROWS: usize = 12;
 
 /// The whole page.
-pub(super) fn page(s: &Snapshot) -> Markup {
+pub(super) fn page(now: &Snapshot) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
                 title { "Glassgate" }
+                link rel="icon" href="/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/style.css";
+                // Without scripts the page loads itself again, at leisure.
+                noscript { meta http-equiv="refresh" content="10"; }
                 script src="/page.js" defer {}
             }
             body {
-                header {
-                    h1 { "Glassgate" }
-                    p { "version " (s.version) " · up " (span(s.uptime_ms)) }
-                    span #live .state { "as of " (s.time) }
-                }
-                main {
-                    (troubles(s))
-                    (recording(s))
-                    (traffic(s))
-                    (ports(s))
-                    (aggregates("Categories", "Flows by what their service is for.", &s.categories))
-                    (aggregates("Services", "Only counts; nothing here leads to a device or a person.", &s.services))
-                    (evidence(s))
-                    (blindness(s))
-                    (no_flow(s))
-                    (fast_path(s))
-                    (policy(s))
-                    (processes(s))
+                a .skip href="#now" { "To the figures" }
+                main #now { (body(now)) }
+                footer {
+                    p { "Glassgate " (now.version) ". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else." }
+                    nav aria-label="Data" {
+                        a href="/api/v1/now" { "JSON" } a href="/metrics" { "Metrics" } a href="/healthz" { "Health" }
+                    }
                 }
             }
         }
     }
 }
 
-fn troubles(s: &Snapshot) -> Markup {
+fn body(now: &Snapshot) -> Markup {
     html! {
-        @if !s.troubles.is_empty() {
-            section .full .trouble role="alert" {
-                h2 { "Needs attention" }
-                ul { @for trouble in &s.troubles { li { (trouble) } } }
-            }
+        (masthead(now))
+        (troubles(now))
+        (bridge(now))
+        (recording(now))
+        div .columns {
+            (aggregates("Categories", "What flows are for.", "fill", &now.categories, &now.categories))
+            (aggregates("Services", "Counted for everybody together.", "fill down", &now.services, &now.categories))
+        }
+        (sight(now))
+        (rules(now))
+        div .columns {
+            (lcores(now))
+            (processes(now))
+        }
+        div .columns {
+            (decides(now))
+            (no_flow(now))
         }
     }
 }
 
-fn recording(s: &Snapshot) -> Markup {
-    html! {
-        section .full {
-            h2 { "What is recorded at present" }
-            p .lead { (s.recording.what) }
-            p .note { (s.recording.basis) " Level: " strong { (s.recording.level) } "." }
-        }
-    }
-}
-
-fn traffic(s: &Snapshot) -> Markup {
-    let last = s.history.last().copied().unwrap_or_default();
-    html! {
-        section .wide {
-            h2 { "The last two minutes" }
-            (chart(&s.history))
-            p .key {
-                span { i .dot .up {} "up " (bits(last.up_bits)) }
-                span { i .dot .down {} "down " (bits(last.down_bits)) }
-                span { (frames(last.frames)) }
-                span { (count(last.drops as u64)) " dropped/s" }
-            }
-        }
-        section {
-            h2 { "Flows" }
-            dl .tiles {
-                div { dt { "in the table" } dd .big { (count(s.flows.active)) } }
-                div { dt { "of" } dd .big { (count(s.flows.capacity)) } }
-                div { dt { "opened" } dd .big { (count(s.flows.opened)) } }
-                div { dt { "new per second" } dd .big { (format!("{:.0}", s.flows.opened_per_s)) } }
-            }
-            @let named = total(&s.named);
-            p .note { (percent(named, named + total(&s.unnamed))) " of the flows that ended had a name." }
-        }
-    }
-}
-
-/// Two lines over the last points, scaled to the greatest.
-fn chart(history: &[Point]) -> Markup {
-    let top = history.iter().fold(1.0f64, |top, p| top.max(p.up_bits).max(p.down_bits));
-    let line = |value: fn(&Point) -> f64| {
-        let step = 100.0 / (history.len().max(2) - 1) as f64;
-        let points = history
-            .iter()
-            .enumerate()
-            .map(|(i, p)| format!("{:.2},{:.2}", i as f64 * step, 58.0 - 54.0 * value(p) / top));
-        points.collect::<Vec<_>>().join(" ")
+fn masthead(now: &Snapshot) -> Markup {
+    let dataplane = now.processes.iter().find(|p| p.name == "dataplane");
+    let forwards = dataplane.is_some_and(|p| p.state == "up");
+    let (class, word) = match (forwards, now.troubles.is_empty()) {
+        (true, true) => ("pill good", "forwarding"),
+        (true, false) => ("pill warn", "forwarding, needs attention"),
+        (false, _) => ("pill bad", "not forwarding"),
     };
     html! {
-        svg .chart viewBox="0 0 100 60" preserveAspectRatio="none" role="img" aria-label="Bits per second, up and down" {
-            line .axis x1="0" y1="58" x2="100" y2="58" {}
-            line .axis x1="0" y1="31" x2="100" y2="31" {}
-            line .axis x1="0" y1="4" x2="100" y2="4" {}
-            polyline .down points=(line(|p| p.down_bits)) {}
-            polyline .up points=(line(|p| p.up_bits)) {}
+        header .masthead {
+            h1 { (chart::mark()) "Glassgate" }
+            span class=(class) { (word) }
+            p .clock { time datetime=(now.time) { (clock(&now.time)) } span { "up " (span(now.uptime_ms)) } }
         }
     }
 }
 
-fn ports(s: &Snapshot) -> Markup {
+fn troubles(now: &Snapshot) -> Markup {
     html! {
-        section .full {
-            h2 { "Ports" }
-            div .scroll { table {
-                thead { tr {
-                    th { "port" } th { "device" } th { "driver" }
-                    th .n { "in now" } th .n { "out now" } th .n { "frames in" } th .n { "frames out" }
-                    th .n { "dropped: rule" } th .n { "dropped: other port full" } th .n { "missed by driver" }
-                } }
-                tbody { @for p in &s.ports { tr {
-                    td { (p.info.name) } td { code { (p.info.device) } } td { (p.info.driver) }
-                    td .n { (bits(p.rx_bits_per_s)) } td .n { (bits(p.tx_bits_per_s)) }
-                    td .n { (count(p.rx_frames)) } td .n { (count(p.tx_frames)) }
-                    td .n { (count(p.drop_policy)) } td .n { (count(p.drop_tx_full)) } td .n { (count(p.rx_missed)) }
-                } } }
-            } }
-            @if s.ports.is_empty() { p .note { "The data plane is not up; no port is open." } }
+        @if !now.troubles.is_empty() {
+            section .card .alarm role="alert" {
+                h2 { "Needs attention" }
+                ul { @for trouble in &now.troubles { li { (trouble) } } }
+            }
         }
     }
 }
 
-fn aggregates(title: &str, note: &str, rows: &[Aggregate]) -> Markup {
-    let top = rows.iter().map(|r| r.flows).max().unwrap_or(0);
+/// The two ports, and what passed between them.
+fn bridge(now: &Snapshot) -> Markup {
+    let scale = chart::scale(&now.history);
+    let label = bits(scale);
     html! {
-        section .half {
+        section .card .bridge aria-label="Traffic" {
+            div .ends {
+                @for port in &now.ports { (end(port)) }
+            }
+            figure {
+                div .plot {
+                    (chart::traffic(&now.history, scale))
+                    span .tick .top { (label) }
+                    span .tick .bottom { (label) }
+                }
+                figcaption { span { "2 minutes ago" } span .key { i .dot .up {} "to the uplink" i .dot .down {} "to the LAN" } span { "now" } }
+            }
+            dl .facts {
+                div { dt { "flows now" } dd { (count(now.flows.active)) small { " of " (count(now.flows.capacity)) } } }
+                div { dt { "new flows" } dd { (rate(now.flows.opened_per_s)) small { " /s" } } }
+                div { dt { "flows since start" } dd { (count(now.flows.opened)) } }
+                div { dt { "interruptions" } dd { (count(now.outages.count)) small { " " (span(now.outages.total_ms)) } } }
+            }
+        }
+    }
+}
+
+fn end(port: &PortNow) -> Markup {
+    let name = if port.info.name == "lan" { "LAN" } else { "Uplink" };
+    let towards = if port.info.name == "lan" { ("up", "down") } else { ("down", "up") };
+    let lost = [
+        ("dropped by a rule", port.drop_policy),
+        ("dropped, other port full", port.drop_tx_full),
+        ("missed before us", port.rx_missed),
+    ];
+    html! {
+        div .end {
+            h2 { (name) }
+            p .device { code { (port.info.device) } " " (port.info.driver) }
+            dl .rates {
+                div class=(towards.0) { dt { "in" } dd { (bits(port.rx_bits_per_s)) small { (rate(port.rx_frames_per_s)) " frames/s" } } }
+                div class=(towards.1) { dt { "out" } dd { (bits(port.tx_bits_per_s)) small { (rate(port.tx_frames_per_s)) " frames/s" } } }
+            }
+            p .totals { (count(port.rx_frames)) " frames in, " (count(port.tx_frames)) " out" }
+            ul .lost {
+                @for (what, n) in lost { li class=(if n > 0 { "some" } else { "" }) { b { (count(n)) } " " (what) } }
+            }
+        }
+    }
+}
+
+/// What is written about people, in plain words.
+fn recording(now: &Snapshot) -> Markup {
+    let levels = [
+        ("none", "Nothing", "only how many flows were not looked at"),
+        ("aggregate", "Counts", "per service and hour, about nobody"),
+        ("sealed", "Sealed records", "per session, under a pseudonym, opened by two"),
+    ];
+    html! {
+        section .card .recording {
+            div {
+                h2 { "What is recorded" }
+                p .lead { (now.recording.what) }
+                p .note { (now.recording.basis) }
+            }
+            ol .levels {
+                @for (level, title, what) in levels {
+                    li class=(if level == now.recording.level { "is" } else { "" })
+                        aria-current=[(level == now.recording.level).then_some("true")] {
+                        b { (title) } span { (what) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn aggregates(title: &str, note: &str, fill: &str, rows: &[Aggregate], categories: &[Aggregate]) -> Markup {
+    let top = rows.iter().map(|r| r.flows).max().unwrap_or(0) as f64;
+    let category = |r: &Aggregate| categories.iter().find(|c| c.name == r.category).map(|c| c.title.clone());
+    html! {
+        section .card {
             h2 { (title) }
-            @if rows.is_empty() { p .note { "Nothing yet." } } @else {
-                table {
-                    thead { tr { th { "" } th { "" } th .n { "flows" } th .n { "up" } th .n { "down" } } }
+            p .note { (note) }
+            @if rows.is_empty() { p .empty { "Nothing yet." } } @else {
+                table .ranked {
+                    thead { tr { th scope="col" { span .hidden { "name" } } th {} th .n scope="col" { "flows" } th .n scope="col" { "up" } th .n scope="col" { "down" } } }
                     tbody { @for r in rows.iter().take(ROWS) { tr {
-                        td { (r.name.replace('_', " ")) } td .bar { (bar(r.flows, top, "fill")) }
+                        th scope="row" {
+                            (r.title)
+                            @if r.name != r.category { small { (category(r).unwrap_or_else(|| r.category.clone())) } }
+                            @if r.flows_dropped > 0 { small .some { (count(r.flows_dropped)) " dropped" } }
+                        }
+                        td .bar { (bar(r.flows as f64, top, fill)) }
                         td .n { (count(r.flows)) } td .n { (bytes(r.bytes_up)) } td .n { (bytes(r.bytes_down)) }
                     } } }
                 }
-                @if rows.len() > ROWS { p .note { "and " (rows.len() - ROWS) " more, in " code { "/api/v1/now" } } }
+                @if rows.len() > ROWS { p .note { "and " (count((rows.len() - ROWS) as u64)) " more in " a href="/api/v1/now" { "the data" } } }
             }
-            p .note { (note) }
         }
     }
 }
 
-fn evidence(s: &Snapshot) -> Markup {
-    html! { section .half {
-        h2 { "How names are known" }
-        (counts(&s.named, "fill down"))
-        p .note { "From what is sent in clear: TLS and QUIC server names, HTTP hosts, DNS. No encryption is opened." }
-    } }
-}
-
-fn blindness(s: &Snapshot) -> Markup {
-    let (named, unnamed) = (total(&s.named), total(&s.unnamed));
-    html! { section .half {
-        h2 { "Blindness meter" }
-        p .big { (percent(unnamed, named + unnamed)) }
-        p .note { "of the flows that ended have no name. Read every other figure on this page with this one. By reason:" }
-        (counts(&s.unnamed, "fill blind"))
-    } }
-}
-
-fn no_flow(s: &Snapshot) -> Markup {
-    html! { section .half {
-        h2 { "Frames without a flow" }
-        (counts(&s.not_flows, "fill"))
-        p .note { "Forwarded like all others, never looked into." }
-    } }
-}
-
-fn counts(rows: &[Count], class: &str) -> Markup {
-    let top = rows.iter().map(|r| r.count).max().unwrap_or(0);
-    let shown: Vec<&Count> = rows.iter().filter(|r| r.count > 0).collect();
+/// What could be seen of the flows and what not: the blindness meter.
+fn sight(now: &Snapshot) -> Markup {
+    let (named, unnamed) = (total(&now.named), total(&now.unnamed));
+    let all = named + unnamed + now.not_looked_at;
+    let mut shares: Vec<(String, u64)> = Vec::new();
+    shares.extend(now.named.iter().enumerate().map(|(i, c)| (format!("seen s{}", i.min(3)), c.count)));
+    shares.extend(now.unnamed.iter().enumerate().map(|(i, c)| (format!("blind s{}", i.min(3)), c.count)));
+    shares.push(("unlooked".to_owned(), now.not_looked_at));
     html! {
-        @if shown.is_empty() { p .note { "Nothing yet." } } @else {
-            table { tbody { @for r in shown.iter().take(ROWS) { tr {
-                td { (r.name.replace('_', " ")) } td .bar { (bar(r.count, top, class)) } td .n { (count(r.count)) }
-            } } } }
+        section .card .sight {
+            h2 { "Blindness meter" }
+            p .note { "What could be seen, and what not: read every other figure beside it. Names come from what is said in clear; encryption is never opened." }
+            (parts("flows with a name, without, and not looked at", &shares))
+            div .thirds {
+                div {
+                    p .share .good { (percent(named, all)) } p .what { "of flows said a name" }
+                    (legend("seen", &now.named, all, words::evidence))
+                }
+                div {
+                    p .share .warn { (percent(unnamed, all)) } p .what { "have no name that we can see" }
+                    (legend("blind", &now.unnamed, all, words::reason))
+                }
+                div {
+                    p .share { (percent(now.not_looked_at, all)) } p .what { "were not looked at" }
+                    p .note { "Health, banks, lawyers, unions, faith and the like: counted here as one number, and nowhere else." }
+                    @if now.too_weak > 0 {
+                        p .note { (count(now.too_weak)) " flows were named by too weak a hint to count for what people do." }
+                    }
+                }
+            }
         }
     }
 }
 
-/// A bar: widths as attributes, because the policy of the page forbids inline styles.
-fn bar(value: u64, top: u64, class: &str) -> Markup {
-    let width = if top == 0 { 0.0 } else { 100.0 * value as f64 / top as f64 };
+fn legend(class: &str, rows: &[Count], all: u64, words: fn(&str) -> &'static str) -> Markup {
     html! {
-        svg .bar viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
-            rect .track width="100" height="6" rx="1" {}
-            rect class=(class) width=(format!("{width:.1}")) height="6" rx="1" {}
+        @if rows.is_empty() { p .empty { "None yet." } } @else {
+            ul .legend {
+                @for (i, row) in rows.iter().enumerate().take(ROWS) {
+                    li title=(row.name) {
+                        i class=(format!("swatch {class} s{}", i.min(3))) {}
+                        span { (words(&row.name)) } b { (count(row.count)) } small { (percent(row.count, all)) }
+                    }
+                }
+            }
         }
     }
 }
 
-fn fast_path(s: &Snapshot) -> Markup {
-    html! { section .half {
-        h2 { "Fast path" }
-        div .scroll { table {
-            thead { tr { th { "lcore" } th .n { "load" } th .n { "flows" } th .n { "events waiting" } th .n { "panics" } th { "policy" } } }
-            tbody { @for l in &s.lcores { tr {
-                td { "cpu " (l.cpu) } td .n { (format!("{:.0} %", 100.0 * l.load)) } td .n { (count(l.flows_active)) }
-                td .n { (count(l.ring_fill)) } td .n { (count(l.panics)) }
-                td { (state(l.acknowledged, if l.acknowledged { "current" } else { "older" })) }
-            } } }
-        } }
-        p .note {
-            (count(s.events.received)) " events taken, " (count(total(&s.events.lost))) " lost because a ring was full; "
-            (count(s.events.records)) " records in the audit log."
+fn rules(now: &Snapshot) -> Markup {
+    html! {
+        @if !now.rules.is_empty() {
+            section .card {
+                h2 { "Rules" }
+                p .note { "The first enforced rule that matches decides. A rule in shadow is only counted." }
+                table {
+                    thead { tr { th scope="col" { "rule" } th scope="col" { "state" } th .n scope="col" { "flows" } th .n scope="col" { "bytes" } } }
+                    tbody { @for rule in &now.rules { tr {
+                        th scope="row" { code { (rule.name) } }
+                        td { @if rule.enforced { span .pill .good { "enforced" } } @else { span .pill { "shadow" } } }
+                        td .n { (count(rule.flows)) } td .n { (bytes(rule.bytes)) }
+                    } } }
+                }
+            }
         }
-    } }
+    }
 }
 
-fn policy(s: &Snapshot) -> Markup {
-    let p = &s.policy;
-    html! { section .half {
-        h2 { "Policy in force" }
-        dl .tiles {
-            div { dt { "signatures" } dd { (count(p.signatures)) } }
-            div { dt { "services" } dd { (count(p.services)) } }
-            div { dt { "rules" } dd { (count(p.rules)) } }
-            div { dt { "epoch" } dd { (count(p.epoch)) } }
-            div { dt { "acknowledged" } dd { (p.acknowledged) " of " (p.lcores) " lcores" } }
-            div { dt { "loaded" } dd { (p.loaded) } }
+fn lcores(now: &Snapshot) -> Markup {
+    html! {
+        section .card {
+            h2 { "Lcores" }
+            p .note { "Each has its own queue of both ports, its own flows, its own counters." }
+            @for lcore in &now.lcores { (lcore_block(lcore)) }
+            p .note {
+                (count(now.events.received)) " events taken from the rings, " (count(total(&now.events.lost)))
+                " lost because one was full. " (count(now.events.records)) " audit records written, "
+                (bytes(now.events.log_bytes)) " in all."
+            }
         }
-        p .note { "verdicts " code { (short(&p.matrix_hash)) } " · signatures " code { (short(&p.table_hash)) } }
-        @if let Some(why) = &p.rejected { p .note { "The files as they are now were not taken: " (why) } }
-    } }
+    }
 }
 
-fn processes(s: &Snapshot) -> Markup {
-    html! { section .half {
-        h2 { "Processes" }
-        div .scroll { table {
-            thead { tr { th { "process" } th { "state" } th .n { "restarts" } th { "last end" } } }
-            tbody { @for p in &s.processes { tr {
-                td { (p.name) } td { (state(p.state == "up", &p.state)) } td .n { (count(p.restarts)) }
-                td { (p.last_end.as_deref().unwrap_or("–")) }
-            } } }
-        } }
-        p .note { (count(s.outages.count)) " interruptions of forwarding, " (span(s.outages.total_ms)) " in all." }
-    } }
+fn lcore_block(lcore: &LcoreNow) -> Markup {
+    let gauge = |what: &str, part: u64, whole: u64| {
+        html! {
+            dt { (what) } dd .bar { (bar(part as f64, whole as f64, "fill")) }
+            dd .n { (count(part)) small { " of " (count(whole)) } }
+        }
+    };
+    html! {
+        div .lcore {
+            h3 {
+                "CPU " (lcore.cpu)
+                @if lcore.acknowledged { span .pill .good { "verdicts " (lcore.epoch) } }
+                @else { span .pill .warn { "older verdicts: " (lcore.epoch) } }
+                @if lcore.panics > 0 { span .pill .bad { (count(lcore.panics)) " contained panics" } }
+            }
+            dl .gauges {
+                dt { "turns with frames" } dd .bar { (bar(lcore.load, 1.0, "fill")) } dd .n { (format!("{:.1} %", 100.0 * lcore.load)) }
+                (gauge("flow table", lcore.flows_active, lcore.flows_capacity))
+                (gauge("inspections", lcore.inspections, lcore.inspections_capacity))
+                (gauge("event ring", lcore.ring_fill, lcore.ring_capacity))
+            }
+        }
+    }
 }
 
-fn state(good: bool, word: &str) -> Markup {
-    html! { span class=(if good { "state good" } else { "state bad" }) { (word) } }
+fn processes(now: &Snapshot) -> Markup {
+    let what = |name: &str| match name {
+        "guard" => "starts, watches and replaces the others",
+        "dataplane" => "sees frames, writes nothing",
+        _ => "writes, and never sees a frame",
+    };
+    let held = |name: &str| match name {
+        "dataplane" => now.confinement.dataplane.as_str(),
+        "control" => now.confinement.control.as_str(),
+        _ => "",
+    };
+    html! {
+        section .card {
+            h2 { "Processes" }
+            p .note { "One program, three processes: who sees traffic can't store it." }
+            ul .processes {
+                @for process in &now.processes { li {
+                    div { b { (process.name) } span class=(if process.state == "up" { "pill good" } else { "pill bad" }) { (process.state) } }
+                    p { (what(&process.name)) }
+                    @if !held(&process.name).is_empty() { p .note { "held by " (held(&process.name)) } }
+                    @if process.restarts > 0 {
+                        p .note { "started again " (times(process.restarts))
+                            @if let Some(end) = &process.last_end { ", last: " (end) } }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn decides(now: &Snapshot) -> Markup {
+    let policy = &now.policy;
+    html! {
+        section .card {
+            h2 { "What decides" }
+            dl .list {
+                dt { "signatures" } dd { (count(policy.signatures)) " of " (count(policy.services)) " services" }
+                dt { "rules" } dd { (count(policy.rules)) }
+                dt { "in use by" } dd { (policy.acknowledged) " of " (policy.lcores) " lcores" }
+                dt { "loaded" } dd { (policy.loaded) }
+                dt { "runs out in" } dd { (span((policy.valid_for_s * 1000.0) as u64)) small { " unless renewed: then nothing is observed" } }
+                dt { "verdicts" } dd { code title=(policy.matrix_hash) { (short(&policy.matrix_hash)) } small { " epoch " (policy.epoch) } }
+                dt { "signature table" } dd { code title=(policy.table_hash) { (short(&policy.table_hash)) } }
+            }
+            @if let Some(why) = &policy.rejected {
+                details { summary { "The files as they are now were not taken" } pre { (why) } }
+            }
+        }
+    }
+}
+
+fn no_flow(now: &Snapshot) -> Markup {
+    let top = now.not_flows.iter().map(|c| c.count).max().unwrap_or(0) as f64;
+    html! {
+        section .card {
+            h2 { "Frames without a flow" }
+            p .note { "Forwarded like all others, never looked into." }
+            @if now.not_flows.is_empty() { p .empty { "None yet." } } @else {
+                table .ranked { tbody { @for row in now.not_flows.iter().take(ROWS) { tr {
+                    th scope="row" { (words::frame(&row.name)) }
+                    td .bar { (bar(row.count as f64, top, "fill quiet")) } td .n { (count(row.count)) }
+                } } } }
+            }
+        }
+    }
+}
+
+fn times(n: u64) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{} times", count(n)),
+    }
 }
 
 fn total(counts: &[Count]) -> u64 {
     counts.iter().map(|c| c.count).sum()
 }
 
+/// Hour and minute of an RFC 3339 time, and its date.
+fn clock(time: &str) -> String {
+    match time.split_once('T') {
+        Some((date, clock)) => format!("{date} {} UTC", clock.trim_end_matches('Z')),
+        None => time.to_owned(),
+    }
+}
+
 fn short(hash: &str) -> &str {
-    hash.get(..16).unwrap_or(hash)
+    match hash.get(..16) {
+        Some(short) => short,
+        None if hash.is_empty() => "none",
+        None => hash,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample;
     use super::*;
 
     #[test]
     fn hostile_words_are_inert() {
-        let evil = "<script>alert(1)</script>\"'&";
-        let mut snapshot =
-            Snapshot { troubles: vec![evil.to_owned()], time: evil.to_owned(), ..Snapshot::default() };
-        snapshot.unnamed.push(Count { name: evil.to_owned(), count: 3 });
-        let page = page(&snapshot).into_string();
+        let evil = "<script>alert(1)</script>\"'&\u{202e}";
+        let mut now = sample::snapshot();
+        now.troubles = vec![evil.to_owned()];
+        now.time = evil.to_owned();
+        now.policy.rejected = Some(evil.to_owned());
+        now.ports[0].info.device = evil.to_owned();
+        now.services[0].title = evil.to_owned();
+        now.unnamed.push(Count { name: evil.to_owned(), count: 3 });
+        let page = page(&now).into_string();
         assert!(!page.contains("<script>alert"), "{page}");
-        assert!(page.contains("&lt;script&gt;"));
+        assert!(!page.contains("\"'&"), "quotes in attributes");
+        assert_eq!(page.matches("&lt;script&gt;").count(), 7, "each of them is there");
     }
 
     #[test]
     fn an_empty_gateway_has_a_page() {
         let page = page(&Snapshot::default()).into_string();
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
-        assert!(page.contains("no port is open") && page.contains("Blindness meter"));
+        assert!(page.contains("not forwarding") && page.contains("Blindness meter"));
+    }
+
+    #[test]
+    fn shows_what_it_is_for() {
+        let page = page(&sample::snapshot()).into_string();
+        for word in [
+            "BOSS Zhipin",
+            "Recruitment",
+            "TLS server name",
+            "the name is encrypted",
+            "af_xdp:eth1",
+            "No charter is in force",
+            "dropped by a rule",
+            "CPU 2",
+            "seccomp",
+            "no-short-video",
+            "forwarding",
+        ] {
+            assert!(page.contains(word), "{word}");
+        }
         assert!(!page.contains("style=\""), "the policy of the page forbids inline styles");
+        assert!(!page.contains("http://") && !page.contains("https://"), "nothing from elsewhere");
+        assert!(page.len() < 60_000, "{} bytes", page.len());
     }
 }

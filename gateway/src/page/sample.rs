@@ -1,0 +1,201 @@
+//! A gateway in the middle of a day, for tests and for whoever works on the page:
+//! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
+
+use crate::control::snapshot::{
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, Point, PolicyNow, PortNow,
+    Recording, RuleNow, Snapshot,
+};
+use crate::messages::{PortInfo, ProcessInfo};
+
+fn counts(all: &[(&str, u64)]) -> Vec<Count> {
+    all.iter().map(|(name, count)| Count { name: (*name).to_owned(), count: *count }).collect()
+}
+
+fn aggregate(name: &str, title: &str, category: &str, flows: u64, dropped: u64) -> Aggregate {
+    Aggregate {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        category: category.to_owned(),
+        flows,
+        flows_dropped: dropped,
+        bytes_up: flows * 4_100,
+        bytes_down: flows * 61_300,
+    }
+}
+
+fn port(name: &str, device: &str, up: f64, down: f64) -> PortNow {
+    let driver = "net_af_xdp".to_owned();
+    PortNow {
+        info: PortInfo { name: name.to_owned(), device: device.to_owned(), driver, mac: None },
+        rx_frames: 48_211_903,
+        rx_bytes: 31_000_000_000,
+        tx_frames: 51_772_310,
+        tx_bytes: 44_000_000_000,
+        rx_missed: 0,
+        drop_policy: if name == "lan" { 1_204 } else { 0 },
+        drop_tx_full: 0,
+        rx_frames_per_s: up / 6200.0,
+        rx_bits_per_s: up,
+        tx_frames_per_s: down / 9100.0,
+        tx_bits_per_s: down,
+    }
+}
+
+fn process(name: &str, restarts: u64, last_end: Option<&str>) -> ProcessInfo {
+    ProcessInfo {
+        name: name.to_owned(),
+        pid: Some(4000),
+        state: "up".to_owned(),
+        since_ns: 1,
+        restarts,
+        last_end: last_end.map(str::to_owned),
+    }
+}
+
+fn lcore(cpu: u32, load: f64) -> LcoreNow {
+    LcoreNow {
+        cpu,
+        seen_ms_ago: 1,
+        load,
+        turns: 8_300_000_000,
+        flows_active: 18_422,
+        flows_capacity: 1_048_576,
+        inspections: 41,
+        inspections_capacity: 8192,
+        panics: 0,
+        epoch: 731,
+        acknowledged: true,
+        ring_capacity: 16_384,
+        ring_fill: 12,
+    }
+}
+
+/// The gateway.
+pub(super) fn snapshot() -> Snapshot {
+    let wave = |i: usize, period: f64, base: f64| {
+        base * (1.2 + (i as f64 / period).sin() + 0.4 * (i as f64 * 1.7).sin())
+    };
+    let history = (0..120).map(|i| Point {
+        up_bits: wave(i, 9.0, 70e6).max(0.0),
+        down_bits: wave(i, 14.0, 380e6).max(0.0),
+        frames: wave(i, 14.0, 60e3),
+        drops: 0.0,
+    });
+    Snapshot {
+        version: "0.1.0".to_owned(),
+        time: "2026-11-21T14:03:22Z".to_owned(),
+        uptime_ms: 302_400_000,
+        troubles: Vec::new(),
+        recording: Recording {
+            level: "aggregate".to_owned(),
+            what: "Counts per service and category. No names, no addresses, no devices, no people."
+                .to_owned(),
+            basis: "No charter is in force, so nothing beyond counts may be recorded.".to_owned(),
+        },
+        processes: vec![
+            process("guard", 0, None),
+            process("dataplane", 1, Some("killed by signal 9")),
+            process("control", 0, None),
+        ],
+        outages: Outages { count: 1, total_ms: 311 },
+        confinement: Confinement {
+            dataplane: "seccomp (53 system calls, no files, no sockets, no processes)".to_owned(),
+            control: "landlock (own files and port only)".to_owned(),
+        },
+        ports: vec![
+            port("lan", "af_xdp:eth1", 84.2e6, 461.9e6),
+            port("uplink", "af_xdp:eth2", 461.9e6, 84.1e6),
+        ],
+        lcores: vec![lcore(2, 0.37), lcore(3, 0.34)],
+        flows: FlowsNow { active: 36_844, capacity: 2_097_152, opened: 9_120_552, opened_per_s: 1284.0 },
+        named: counts(&[
+            ("sni", 6_120_331),
+            ("quic_sni", 1_204_118),
+            ("dns", 611_020),
+            ("http_host", 204_551),
+            ("dns_hint", 92_010),
+        ]),
+        unnamed: counts(&[
+            ("unknown_proto", 402_110),
+            ("ech_outer", 208_551),
+            ("no_payload", 150_220),
+            ("midstream", 41_002),
+            ("no_sni", 20_113),
+            ("tunnel", 9_021),
+        ]),
+        too_weak: 611,
+        not_looked_at: 57_505,
+        categories: vec![
+            aggregate("work", "Work", "work", 3_120_441, 0),
+            aggregate("infrastructure", "Infrastructure", "infrastructure", 1_904_220, 0),
+            aggregate("unknown", "In no list", "unknown", 1_455_021, 0),
+            aggregate("messaging", "Messaging", "messaging", 702_113, 0),
+            aggregate("short_video", "Short video", "short_video", 311_205, 8_022),
+            aggregate("shopping", "Shopping", "shopping", 204_113, 0),
+            aggregate("music", "Music", "music", 88_530, 0),
+            aggregate("recruitment", "Recruitment", "recruitment", 31_204, 0),
+            aggregate("food_delivery", "Food delivery", "food_delivery", 9_330, 0),
+        ],
+        services: vec![
+            aggregate("wecom", "WeCom", "work", 902_331, 0),
+            aggregate("wechat", "WeChat", "messaging", 611_020, 0),
+            aggregate("github", "GitHub", "work", 402_118, 0),
+            aggregate("douyin", "Douyin", "short_video", 288_410, 8_022),
+            aggregate("jd", "JD", "shopping", 120_551, 0),
+            aggregate("netease-music", "NetEase Cloud Music", "music", 61_220, 0),
+            aggregate("boss-zhipin", "BOSS Zhipin", "recruitment", 21_008, 0),
+            aggregate("meituan", "Meituan", "food_delivery", 8_912, 0),
+        ],
+        rules: vec![
+            RuleNow { name: "no-short-video".to_owned(), enforced: true, flows: 8_022, bytes: 41_000_000 },
+            RuleNow { name: "music-later".to_owned(), enforced: false, flows: 61_220, bytes: 4_200_000_000 },
+        ],
+        not_flows: counts(&[
+            ("arp", 40_221),
+            ("icmpv6", 20_110),
+            ("icmp", 8_041),
+            ("llc", 3_002),
+            ("fragments", 210),
+        ]),
+        policy: PolicyNow {
+            epoch: 731,
+            matrix_hash: "c77c087ed7cba8d0bced510d4f17ae4b0662923fbbec60806c55e574c22349ae".to_owned(),
+            table_hash: "dcaddcd43ef34ccc9dea15ff3bd6b5a4f6030629c895008b106d5e4157271a1f".to_owned(),
+            acknowledged: 2,
+            lcores: 2,
+            valid_for_s: 44.1,
+            services: 1147,
+            signatures: 2332,
+            rules: 2,
+            loaded: "2026-11-21T06:00:01Z".to_owned(),
+            rejected: None,
+            refused: None,
+        },
+        events: EventsNow {
+            received: 8_911_204,
+            lost: counts(&[("decided", 0), ("progress", 0), ("ended", 0)]),
+            bad: 0,
+            missing: 0,
+            records: 10_233,
+            log_bytes: 9_100_000,
+            log_trouble: None,
+        },
+        history: history.collect(),
+    }
+}
+
+/// Serves the sample to be looked at.
+#[test]
+#[ignore = "serves a page for ten minutes, for whoever works on it"]
+fn serve() {
+    let (_keep, snapshot) = tokio::sync::watch::channel(std::sync::Arc::new(snapshot()));
+    let (commands, _to_do) = std::sync::mpsc::channel();
+    let shared = crate::control::Shared { snapshot, commands };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:18499").await.unwrap();
+        println!("http://{}/", listener.local_addr().unwrap());
+        let serving = super::serve(listener, shared);
+        _ = tokio::time::timeout(std::time::Duration::from_secs(600), serving).await;
+    });
+}

@@ -1,0 +1,182 @@
+//! The page over a real socket.
+
+use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// A served sample.
+struct Served {
+    address: std::net::SocketAddr,
+    publish: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Served {
+    async fn new() -> Self {
+        let (publish, snapshot) = watch::channel(Arc::new(sample::snapshot()));
+        let (commands, _to_do) = std::sync::mpsc::channel();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Shared { snapshot, commands }));
+        Self { address, publish }
+    }
+
+    /// Sends bytes and reads until the server closes.
+    async fn say(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    async fn request(&self, method: &str, path: &str, host: &str) -> String {
+        self.say(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.request("GET", path, &self.address.to_string()).await
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn every_route_answers_with_its_kind_and_the_headers() {
+    run(async {
+        let served = Served::new().await;
+        for (path, status, kind) in [
+            ("/", "200 OK", "text/html; charset=utf-8"),
+            ("/api/v1/now", "200 OK", "application/json"),
+            ("/metrics", "200 OK", PROMETHEUS),
+            ("/healthz", "200 OK", "text/plain; charset=utf-8"),
+            ("/style.css", "200 OK", CSS),
+            ("/page.js", "200 OK", SCRIPT),
+            ("/icon.svg", "200 OK", SVG),
+            ("/none", "404 Not Found", "text/plain; charset=utf-8"),
+            ("/%2e%2e/etc/passwd", "404 Not Found", "text/plain; charset=utf-8"),
+        ] {
+            let answer = served.get(path).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {head}");
+            assert!(head.contains(&format!("content-type: {kind}\r\n")), "{path}: {head}");
+            for header in
+                ["content-security-policy: default-src 'none';", "nosniff", "no-store", "no-referrer"]
+            {
+                assert!(head.contains(header), "{path}: {header}");
+            }
+            assert!(!body.is_empty());
+            assert!(
+                served.request("POST", path, "localhost").await.contains("HTTP/1.1 40"),
+                "{path} takes no POST"
+            );
+        }
+    });
+}
+
+#[test]
+fn data_is_what_the_page_shows() {
+    run(async {
+        let served = Served::new().await;
+        let answer = served.get("/api/v1/now").await;
+        let data: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(data["services"][6]["name"], "boss-zhipin");
+        let page = served.get("/").await;
+        for service in data["services"].as_array().unwrap() {
+            assert!(page.contains(service["title"].as_str().unwrap()));
+        }
+        served.publish.send_replace(Arc::new(Snapshot { version: "9.9.9".to_owned(), ..sample::snapshot() }));
+        assert!(served.get("/").await.contains("9.9.9"), "what is new is shown");
+    });
+}
+
+#[test]
+fn health_says_when_nothing_is_forwarded() {
+    run(async {
+        let served = Served::new().await;
+        assert!(served.get("/healthz").await.ends_with("forwarding\n"));
+        let mut now = sample::snapshot();
+        now.processes[1].state = "waiting".to_owned();
+        now.troubles = vec!["the dataplane process is waiting".to_owned()];
+        served.publish.send_replace(Arc::new(now));
+        let answer = served.get("/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.ends_with("not forwarding\nthe dataplane process is waiting\n"), "{answer}");
+    });
+}
+
+#[test]
+fn names_of_others_are_refused() {
+    run(async {
+        let served = Served::new().await;
+        for host in
+            ["127.0.0.1", "127.0.0.1:8480", "[::1]:8480", "[::1]", "localhost:1", "192.0.2.1", "LOCALHOST"]
+        {
+            assert!(served.request("GET", "/", host).await.starts_with("HTTP/1.1 200"), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:8480",
+            "",
+            "[::1",
+            "[x]",
+            "127.0.0.1:",
+            "::1",
+            "1.2.3.4:x",
+        ] {
+            let answer = served.request("GET", "/", host).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 421") || answer.starts_with("HTTP/1.1 400"),
+                "{host}: {answer}"
+            );
+            assert!(!answer.contains("BOSS"), "{host}");
+        }
+        let twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        assert!(!served.say(twice).await.contains("BOSS"));
+        assert!(!served.say(b"GET / HTTP/1.0\r\n\r\n").await.contains("BOSS"), "no host at all");
+    });
+}
+
+#[test]
+fn junk_and_large_heads_end_the_connection() {
+    run(async {
+        let served = Served::new().await;
+        let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+        for bytes in [
+            &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+            b"\r\n\r\nnothing\r\n\r\n",
+            large.as_bytes(),
+        ] {
+            let mut stream = TcpStream::connect(served.address).await.unwrap();
+            // The server may hang up in the middle.
+            _ = stream.write_all(bytes).await;
+            let mut answer = Vec::new();
+            _ = stream.read_to_end(&mut answer).await;
+            assert!(
+                answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+                "{}",
+                String::from_utf8_lossy(&answer)
+            );
+        }
+        assert!(served.get("/healthz").await.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn a_head_that_never_ends_is_not_waited_for() {
+    // Time stands still but for what is waited for.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let served = Served::new().await;
+        let mut slow = TcpStream::connect(served.address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.unwrap();
+        let mut answer = Vec::new();
+        slow.read_to_end(&mut answer).await.unwrap();
+        assert!(!answer.windows(4).any(|w| w == b"BOSS"));
+    });
+}
