@@ -17,7 +17,8 @@ pub(super) fn render(now: &Snapshot) -> String {
 }
 
 fn ports(out: &mut Text, now: &Snapshot) {
-    let families: [(&str, &str, fn(&PortNow) -> u64); 7] = [
+    type Value = fn(&PortNow) -> u64;
+    let families: [(&str, &str, Value); 7] = [
         ("receive_frames", "Frames received.", |p| p.rx_frames),
         ("receive_bytes", "Bytes received, without preamble and FCS.", |p| p.rx_bytes),
         ("transmit_frames", "Frames sent.", |p| p.tx_frames),
