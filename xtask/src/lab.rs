@@ -15,7 +15,7 @@
 //! Every box is a network namespace `LAB-NAME`, every line a veth pair. Frames are captured on both uplinks, so
 //! that each one that went in can be looked for on the other side, byte for byte.
 //!
-//! What it promises: two labs at a time never meet (each holds a [slot](slot)); everything is taken away when
+//! What it promises: two labs at a time never meet (each holds a [slot]); everything is taken away when
 //! the lab is dropped, and by the next start if it could not be (`kill -9`). What it refuses: to touch an
 //! interface, namespace or process that no lab made.
 
