@@ -13,7 +13,7 @@
 //! What endpoints discard gives [`Parsed::Malformed`] and not a packet, because a name taken from bytes that the
 //! server never accepts would be a wrong name.
 //!
-//! The plain case (Ethernet, IPv4 without options, TCP or UDP) is read first by [`plain`], with a fixed number of
+//! The plain case (Ethernet, IPv4 without options, TCP or UDP) is read first by `plain`, with a fixed number of
 //! branches; everything else goes through a loop over one header at a time.
 
 mod checksum;
