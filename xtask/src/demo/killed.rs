@@ -32,7 +32,8 @@ pub fn gateway(lab: &Lab, old: Gateway, binary: &Path, stop: &Stop) -> Result<(G
 
 /// Starts a second demo, kills it while its lab is up, and takes away what it left, as any start does.
 pub fn demo(stop: &Stop) -> Result<String> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // Not by its path: building all of the workspace may have put another file there since this one was started.
+    let mut command = Command::new("/proc/self/exe");
     command.args(["demo", "--bypass-gateway", "--yes"]).stdin(Stdio::null()).stdout(Stdio::null());
     let mut victim = command.spawn().context("cannot start a second demo")?;
     let found = await_lab(victim.id(), stop);
