@@ -1,5 +1,7 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
+pub(crate) mod rules;
+
 use crate::config::DEFAULT_PATH;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
@@ -43,6 +45,9 @@ pub(crate) enum Command {
         glassgate check --rules rules.toml --signatures policy/signatures\n  \
         glassgate check --config glassgate.toml --json | jq '.diagnostics[]'")]
     Check(Check),
+    /// Write, check and try rules and signatures
+    #[command(subcommand, after_help = "Example:\n  glassgate rules lint --rules rules.toml")]
+    Rules(rules::Rules),
     /// Show how the running gateway is: processes, ports, lcores, active hashes
     #[command(after_help = "Examples:\n  \
         glassgate status\n  \
@@ -169,14 +174,14 @@ mod tests {
 
     #[test]
     fn every_command_shows_an_example_or_hides() {
-        for command in Cli::command().get_subcommands() {
-            assert!(
-                command.is_hide_set()
-                    || command.get_after_help().is_some_and(|h| h.to_string().contains("Example")),
-                "{}",
-                command.get_name()
-            );
+        fn look(command: &clap::Command) {
+            for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{}", command.get_name());
+                look(command);
+            }
         }
+        look(&Cli::command());
     }
 
     #[test]
@@ -201,12 +206,17 @@ mod tests {
         }
         let mut cli = Cli::command().term_width(100);
         cli.build();
-        for command in cli.get_subcommands_mut().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
-            let name = command.get_name().to_owned();
-            let help = command.render_long_help().to_string();
-            out += &format!("\n## glassgate {name}\n\n```text\n{}\n```\n", help.trim_end());
-        }
+        describe(&mut cli, "glassgate", 2, &mut out);
         out
+    }
+
+    fn describe(command: &mut clap::Command, path: &str, level: usize, out: &mut String) {
+        for command in command.get_subcommands_mut().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.render_long_help().to_string();
+            *out += &format!("\n{} {path}\n\n```text\n{}\n```\n", "#".repeat(level), help.trim_end());
+            describe(command, &path, level + 1, out);
+        }
     }
 
     #[test]

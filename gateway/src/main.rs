@@ -27,6 +27,7 @@ mod look;
 mod messages;
 mod page;
 mod replay;
+mod rules;
 mod sources;
 mod verdicts;
 
@@ -75,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Reload(args) => ask::reload(&args),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),
+        Command::Rules(verb) => rules::run(&verb),
     }
 }
 

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(crate) struct Compiled {
     pub(crate) table: SignatureTable,
     pub(crate) rules: Arc<Rules>,
+    /// The rules as they were read; empty without a path.
+    pub(crate) file: RuleFile,
     pub(crate) signatures: usize,
     pub(crate) services: usize,
     /// Worth knowing, no reason to refuse.
@@ -30,18 +32,20 @@ pub(crate) fn compile(
     let mut compiled = sources::table(signatures)?;
     let table = SignatureTable::from_bytes(&compiled.bytes)
         .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;
-    let mut bound = Rules::default();
+    let (mut bound, mut file) = (Rules::default(), RuleFile::default());
     if let Some(path) = rules {
         let name = path.display().to_string();
         let bytes = read_bounded(path, rules::MAX_BYTES as u64)
             .map_err(|e| Diagnostic::file(&name, "unreadable", format!("the rules can't be read: {e}")))?;
         let warnings;
-        (bound, warnings) = RuleFile::parse(&name, &bytes)?.bind(&table, today)?;
+        file = RuleFile::parse(&name, &bytes)?;
+        (bound, warnings) = file.bind(&table, today)?;
         compiled.warnings.append(warnings);
     }
     Ok(Compiled {
         table,
         rules: Arc::new(bound),
+        file,
         signatures: compiled.report.listed,
         services: compiled.report.services,
         warnings: compiled.warnings,

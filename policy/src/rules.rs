@@ -25,6 +25,7 @@
 //! [`Rules::matrix`] (verdicts for the fast path).
 
 mod file;
+pub mod lint;
 
 use jiff::civil::Date;
 

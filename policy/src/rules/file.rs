@@ -22,7 +22,7 @@ pub const MAX_RULES: usize = 1024;
 const MAX_TEXT: usize = 512;
 
 /// A rule file that was read, not yet bound to the services of a table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleFile {
     path: String,
     text: String,
@@ -98,6 +98,11 @@ impl RuleFile {
         &self.path
     }
 
+    /// A diagnostic at the name of a rule of this file.
+    pub fn at_rule(&self, rule: &Rule, code: &'static str, message: String) -> Diagnostic {
+        Text::new(&self.path, &self.text).error(line_span(&self.text, rule.line), code, message)
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()
@@ -140,8 +145,7 @@ impl RuleFile {
             rule.matches.services.dedup();
             if today.is_some_and(|today| rule.expires.is_some_and(|last| last < today)) {
                 let message = format!("rule `{}` has expired and does nothing", rule.name);
-                let span = line_span(&self.text, rule.line);
-                let fault = text.error(span, "expired", message).severity(Severity::Warning);
+                let fault = self.at_rule(&rule, "expired", message).severity(Severity::Warning);
                 faults.push(fault.help("take it out, or give it another last day"));
             }
             rules.push(rule);

@@ -1,0 +1,38 @@
+//! `glassgate rules …`: one file a verb.
+
+mod lint;
+
+use crate::cli::rules::{Files, Rules};
+use crate::config::{Config, DEFAULT_PATH, PolicyFiles};
+use crate::exit::Exit;
+use anyhow::Result;
+use glassgate_policy::diagnostic::Diagnostics;
+use std::path::Path;
+
+/// Runs a verb.
+pub(crate) fn run(verb: &Rules) -> Result<Exit> {
+    match verb {
+        Rules::Lint(args) => lint::run(args),
+    }
+}
+
+/// The files that are meant: those that are named, else those of the configuration. The default configuration is
+/// read only when nothing is named at all.
+fn files(named: &Files) -> Result<PolicyFiles, Diagnostics> {
+    let mut files = PolicyFiles { signatures: named.signatures.clone(), rules: named.rules.clone() };
+    let nothing_named = named.config.is_none() && named.rules.is_none() && named.signatures.is_none();
+    if let Some(path) = named.config.as_deref().or(nothing_named.then_some(Path::new(DEFAULT_PATH))) {
+        let config = Config::load(path)?;
+        files.signatures = files.signatures.or(config.files.signatures);
+        files.rules = files.rules.or(config.files.rules);
+    }
+    Ok(files)
+}
+
+/// What the files are called in messages.
+fn names(files: &PolicyFiles) -> Vec<String> {
+    let built_in = || "the signatures that come with the gateway".to_owned();
+    let signatures = files.signatures.as_ref().map_or_else(built_in, |path| path.display().to_string());
+    let rules = files.rules.as_ref().map(|path| path.display().to_string());
+    std::iter::once(signatures).chain(rules).collect()
+}
