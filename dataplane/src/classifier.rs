@@ -211,7 +211,7 @@ impl<S: FlowSink> Classifier<S> {
         for (i, frame) in burst.iter().enumerate() {
             let Some(slotted) = self.burst.get(i).copied() else { break };
             let action = self.handle(&slotted, frame.bytes(), frame.wire_len() as u32, first + i as u64);
-            discard |= u32::from(action == Action::Drop) << i;
+            discard |= u32::from(action == Action::Block) << i;
         }
         discard
     }
@@ -248,32 +248,32 @@ impl<S: FlowSink> Classifier<S> {
     fn handle(&mut self, slotted: &Slotted, bytes: &[u8], wire_len: u32, number: u64) -> Action {
         match slotted.parsed {
             Parsed::Packet(packet) => {
-                let Some(place) = slotted.place else { return Action::Forward };
+                let Some(place) = slotted.place else { return Action::Allow };
                 self.counters.flow_frames[0] += 1;
                 self.packet(&packet, slotted.key, slotted.from_low, place, bytes, wire_len, number)
             }
             Parsed::Fragment(fragment) => {
                 self.counters.fragment_frames[0] += 1;
                 self.fragment(&fragment, bytes, wire_len, number);
-                Action::Forward
+                Action::Allow
             }
             Parsed::Opaque(opaque) => {
                 if let Some(count) = self.counters.opaque_frames.get_mut(opaque.kind as usize) {
                     *count += 1;
                 }
-                Action::Forward
+                Action::Allow
             }
             Parsed::Tunnel(kind) => {
                 if let Some(count) = self.counters.tunnel_frames.get_mut(kind as usize) {
                     *count += 1;
                 }
-                Action::Forward
+                Action::Allow
             }
             Parsed::Malformed(reason) => {
                 if let Some(count) = self.counters.malformed_frames.get_mut(reason as usize) {
                     *count += 1;
                 }
-                Action::Forward
+                Action::Allow
             }
         }
     }
@@ -304,11 +304,11 @@ impl<S: FlowSink> Classifier<S> {
                 Some(id) => id,
                 None => {
                     self.counters.unkept_frames[0] += 1;
-                    return Action::Forward;
+                    return Action::Allow;
                 }
             },
         };
-        let Some(hot) = self.table.get_mut(id) else { return Action::Forward };
+        let Some(hot) = self.table.get_mut(id) else { return Action::Allow };
         hot.seen_ms = self.now_ms;
         let side = usize::from(!from_low);
         if let (Some(bytes), Some(frames)) = (hot.bytes.get_mut(side), hot.frames.get_mut(side)) {
@@ -322,7 +322,7 @@ impl<S: FlowSink> Classifier<S> {
         if hot.policy_tag != self.policy_tag {
             self.redecide(id);
         }
-        let Some(hot) = self.table.get(id) else { return Action::Forward };
+        let Some(hot) = self.table.get(id) else { return Action::Allow };
         let (stage, action) = (hot.stage, hot.action());
         match packet.transport {
             Transport::Tcp { flags } => {
@@ -347,7 +347,7 @@ impl<S: FlowSink> Classifier<S> {
             }
         }
         // Inspection may have decided, or the flow may have ended with the slab's help.
-        self.table.get(id).map_or(Action::Forward, Hot::action)
+        self.table.get(id).map_or(Action::Allow, Hot::action)
     }
 
     fn fragment(&mut self, fragment: &Fragment, bytes: &[u8], wire_len: u32, number: u64) {

@@ -164,7 +164,7 @@ impl Hot {
 
     /// What happens to the frames of the flow.
     pub fn action(&self) -> Action {
-        if self.cell & 15 == Action::Drop as u8 { Action::Drop } else { Action::Forward }
+        if self.cell & 15 == Action::Block as u8 { Action::Block } else { Action::Allow }
     }
 
     /// The verdict.

@@ -1,6 +1,6 @@
 //! The loop of one lcore: a bridge between two ports with the classifier in between.
 //!
-//! Every frame leaves byte-identical by the other port, in the order in which it came, unless a verdict says `drop`.
+//! Every frame leaves byte-identical by the other port, in the order in which it came, unless a verdict says `block`.
 //! What can't be parsed is forwarded like everything else. One turn receives a burst from each port, classifies and
 //! sends it; one clock read a turn, no lock, no allocation, no log line.
 //!

@@ -130,8 +130,8 @@ pub enum Record<'a> {
         service: Option<&'a str>,
         /// Flows whose verdict fell in the window.
         flows: u64,
-        /// Those of them that were dropped.
-        flows_dropped: u64,
+        /// Those of them that were blocked.
+        flows_blocked: u64,
         /// Volume within the window, of these and older flows.
         flow: Volume,
         /// Flows by how their name is known.

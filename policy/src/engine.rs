@@ -284,7 +284,7 @@ impl Engine {
                 category,
                 service: self.generations.service_key(key.service),
                 flows: cell.flows,
-                flows_dropped: cell.dropped,
+                flows_blocked: cell.blocked,
                 flow: cell.volume,
                 evidence: cell.evidence(),
                 app_proto: cell.apps(),

@@ -237,8 +237,8 @@ mod tests {
     fn drop_games_and_one_service() -> VerdictMatrix {
         VerdictMatrix::new(3, 1_000, 2, &[ServiceId(9), ServiceId(4)], |group, column| Verdict {
             action: match column {
-                Column::Category(Category::Games) | Column::Service(ServiceId(9)) => Action::Drop,
-                _ => Action::Forward,
+                Column::Category(Category::Games) | Column::Service(ServiceId(9)) => Action::Block,
+                _ => Action::Allow,
             },
             level: if group == GroupId(1) { ObservationLevel::Aggregate } else { ObservationLevel::None },
         })
@@ -248,9 +248,9 @@ mod tests {
     fn service_beats_category() {
         let m = drop_games_and_one_service();
         let ask = |g, c, s| m.verdict(GroupId(g), c, ServiceId(s), 0);
-        assert_eq!(ask(0, Category::Music, 9).action, Action::Drop);
-        assert_eq!(ask(0, Category::Games, 4).action, Action::Forward);
-        assert_eq!(ask(0, Category::Games, 5).action, Action::Drop);
+        assert_eq!(ask(0, Category::Music, 9).action, Action::Block);
+        assert_eq!(ask(0, Category::Games, 4).action, Action::Allow);
+        assert_eq!(ask(0, Category::Games, 5).action, Action::Block);
         assert_eq!(ask(1, Category::Music, 0).level, ObservationLevel::Aggregate);
     }
 

@@ -37,8 +37,8 @@ pub struct CellKey {
 pub struct Cell {
     /// Flows whose verdict was announced.
     pub flows: u64,
-    /// Those of them that were dropped.
-    pub dropped: u64,
+    /// Those of them that were blocked.
+    pub blocked: u64,
     /// What they carried.
     pub volume: Volume,
     evidence: [u64; EVIDENCE],
@@ -97,7 +97,7 @@ impl Rollup {
         }
         let cell = self.cells.entry(key).or_default();
         cell.flows += flows;
-        cell.dropped += flows * u64::from(event.action == Action::Drop);
+        cell.blocked += flows * u64::from(event.action == Action::Block);
         cell.volume.add(event);
         bump(&mut cell.evidence, event.evidence as usize, flows);
         bump(&mut cell.apps, event.app.map_or(0, |app| app as usize), flows);
@@ -140,7 +140,7 @@ impl Cell {
     /// Adds the counts of another cell.
     pub fn merge(&mut self, other: &Self) {
         self.flows += other.flows;
-        self.dropped += other.dropped;
+        self.blocked += other.blocked;
         self.volume.merge(&other.volume);
         self.evidence.iter_mut().zip(other.evidence).for_each(|(a, b)| *a += b);
         self.apps.iter_mut().zip(other.apps).for_each(|(a, b)| *a += b);

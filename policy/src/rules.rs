@@ -6,7 +6,7 @@
 //! [[rule]]
 //! name = "no-short-video"
 //! match = { category = ["short_video"] }
-//! action = "drop"
+//! action = "block"
 //! state = "shadow"
 //! owner = "network@example.com"
 //! purpose = "bandwidth"
@@ -16,7 +16,7 @@
 //! A rule matches when every field of `match` does; a field matches when one of its values does. **The first enforced
 //! rule that matches decides**; without one the flow is forwarded. A rule in `shadow` decides nothing: it is counted
 //! when it would have decided, that is, when no enforced rule before it matches. What is not said keeps frames
-//! moving: there is no rule that drops what no rule names.
+//! moving: there is no rule that blocks what no rule names.
 //!
 //! Rules decide what happens to frames. What may be *written* is not for them to say: that follows from charter and
 //! category, and without a charter it is never more than counts.
@@ -158,7 +158,7 @@ impl Rules {
     /// What happens to a flow.
     pub fn action(&self, target: &Target, today: Option<Date>) -> Action {
         let deciding = self.explain(target, today).find(|(_, outcome)| *outcome == Outcome::Decides);
-        deciding.and_then(|(i, _)| self.rules.get(i)).map_or(Action::Forward, |rule| rule.action)
+        deciding.and_then(|(i, _)| self.rules.get(i)).map_or(Action::Allow, |rule| rule.action)
     }
 
     /// The first day on which another set of rules acts than on `today`: compile again then.

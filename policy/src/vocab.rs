@@ -100,9 +100,9 @@ coded! {
     /// What happens to the frames of a flow.
     pub enum Action {
         /// Pass unchanged.
-        Forward = 0 => "forward",
+        Allow = 0 => "allow",
         /// Discard, counted as `policy`.
-        Drop = 1 => "drop",
+        Block = 1 => "block",
     }
 }
 
@@ -183,7 +183,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// The verdict of last resort: traffic fails open, observation fails closed.
-    pub const FAIL_OPEN: Self = Self { action: Action::Forward, level: ObservationLevel::None };
+    pub const FAIL_OPEN: Self = Self { action: Action::Allow, level: ObservationLevel::None };
 }
 
 /// An address and port.

@@ -44,7 +44,7 @@ fn no_rules_forward_everything_and_count_what_may_be_counted() {
         let verdict = matrix.verdict(GroupId(0), *category, ServiceId::NONE, 0);
         let level =
             if category.is_protected() { ObservationLevel::None } else { ObservationLevel::Aggregate };
-        assert_eq!(verdict, Verdict { action: Action::Forward, level }, "{category}");
+        assert_eq!(verdict, Verdict { action: Action::Allow, level }, "{category}");
     }
 }
 
@@ -54,62 +54,62 @@ fn truth_table_from_rules_to_matrix() {
     const GAMES: &str = "category = [\"games\"]";
     const STEAM: &str = "service = [\"steam\"]";
     const BOTH: &str = "category = [\"games\"], service = [\"steam\", \"epic-games\"]";
-    // rules, then whether steam, epic-games, gog, spotify are dropped
+    // rules, then whether steam, epic-games, gog, spotify are blocked
     type Row = (&'static [(&'static str, &'static str, &'static str)], [bool; 4]);
     let rows: &[Row] = &[
         (&[], [false, false, false, false]),
-        (&[(GAMES, "drop", "enforce")], [true, true, true, false]),
-        (&[(GAMES, "drop", "shadow")], [false, false, false, false]),
-        (&[(STEAM, "drop", "enforce")], [true, false, false, false]),
-        (&[(BOTH, "drop", "enforce")], [true, true, false, false]),
-        (&[(STEAM, "forward", "enforce"), (GAMES, "drop", "enforce")], [false, true, true, false]),
-        (&[(GAMES, "drop", "enforce"), (STEAM, "forward", "enforce")], [true, true, true, false]),
-        (&[(STEAM, "forward", "shadow"), (GAMES, "drop", "enforce")], [true, true, true, false]),
-        (&[(GAMES, "forward", "enforce"), (STEAM, "drop", "enforce")], [false, false, false, false]),
-        (&[(GAMES, "forward", "shadow"), (STEAM, "drop", "enforce")], [true, false, false, false]),
+        (&[(GAMES, "block", "enforce")], [true, true, true, false]),
+        (&[(GAMES, "block", "shadow")], [false, false, false, false]),
+        (&[(STEAM, "block", "enforce")], [true, false, false, false]),
+        (&[(BOTH, "block", "enforce")], [true, true, false, false]),
+        (&[(STEAM, "allow", "enforce"), (GAMES, "block", "enforce")], [false, true, true, false]),
+        (&[(GAMES, "block", "enforce"), (STEAM, "allow", "enforce")], [true, true, true, false]),
+        (&[(STEAM, "allow", "shadow"), (GAMES, "block", "enforce")], [true, true, true, false]),
+        (&[(GAMES, "allow", "enforce"), (STEAM, "block", "enforce")], [false, false, false, false]),
+        (&[(GAMES, "allow", "shadow"), (STEAM, "block", "enforce")], [true, false, false, false]),
         (
-            &[("category = [\"music\", \"games\"]", "drop", "enforce"), (STEAM, "forward", "enforce")],
+            &[("category = [\"music\", \"games\"]", "block", "enforce"), (STEAM, "allow", "enforce")],
             [true, true, true, true],
         ),
         (
-            &[("category = [\"music\"], service = [\"steam\"]", "drop", "enforce")],
+            &[("category = [\"music\"], service = [\"steam\"]", "block", "enforce")],
             [false, false, false, false],
         ),
     ];
-    for (row, (given, dropped)) in rows.iter().enumerate() {
+    for (row, (given, blocked)) in rows.iter().enumerate() {
         let body: String =
             given.iter().enumerate().map(|(i, (m, a, s))| rule(&format!("r{i}"), m, a, s)).collect();
         let rules = rules(&body);
         let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, None);
-        for (key, dropped) in ["steam", "epic-games", "gog", "spotify"].iter().zip(dropped) {
+        for (key, blocked) in ["steam", "epic-games", "gog", "spotify"].iter().zip(blocked) {
             let target = target(key);
             for group in [GroupId(0), GroupId(1)] {
                 let verdict = matrix.verdict(group, target.category, target.service, 0);
-                assert_eq!(verdict.action == Action::Drop, *dropped, "row {row}, {key}");
+                assert_eq!(verdict.action == Action::Block, *blocked, "row {row}, {key}");
                 assert_eq!(verdict.level, ObservationLevel::Aggregate);
             }
-            assert_eq!(rules.action(&target, None) == Action::Drop, *dropped, "row {row}, {key}");
+            assert_eq!(rules.action(&target, None) == Action::Block, *blocked, "row {row}, {key}");
         }
     }
 }
 
 #[test]
 fn rules_never_change_what_may_be_written() {
-    let body = rule("all", "category = [\"protected_health\", \"games\"]", "drop", "enforce");
+    let body = rule("all", "category = [\"protected_health\", \"games\"]", "block", "enforce");
     let matrix = rules(&body).matrix(&TABLE, 1, u64::MAX, 1, None);
     for category in [Category::ProtectedHealth, Category::Games] {
         let verdict = matrix.verdict(GroupId(0), category, ServiceId::NONE, 0);
-        assert_eq!((verdict.action, verdict.level), (Action::Drop, without_charter(category)));
+        assert_eq!((verdict.action, verdict.level), (Action::Block, without_charter(category)));
     }
 }
 
 #[test]
 fn the_last_day_counts_and_an_unknown_day_does_not() {
-    let rules = rules(&(rule("a", "category = [\"games\"]", "drop", "enforce") + "expires = 2026-06-30\n"));
-    let dropped = |today| rules.action(&target("steam"), today) == Action::Drop;
-    assert!(dropped(day("2026-06-30")));
-    assert!(!dropped(day("2026-07-01")));
-    assert!(!dropped(None), "traffic fails open");
+    let rules = rules(&(rule("a", "category = [\"games\"]", "block", "enforce") + "expires = 2026-06-30\n"));
+    let blocked = |today| rules.action(&target("steam"), today) == Action::Block;
+    assert!(blocked(day("2026-06-30")));
+    assert!(!blocked(day("2026-07-01")));
+    assert!(!blocked(None), "traffic fails open");
     assert_eq!(rules.next_change(day("2026-06-01").unwrap()), day("2026-07-01"));
     assert_eq!(rules.next_change(day("2026-07-01").unwrap()), None);
 }
@@ -118,13 +118,13 @@ fn the_last_day_counts_and_an_unknown_day_does_not() {
 fn explains_every_rule_that_matches() {
     let steam = "service = [\"steam\"]";
     let games = "category = [\"games\"]";
-    let body = rule("shadow-first", games, "drop", "shadow")
-        + &rule("old", steam, "drop", "enforce")
+    let body = rule("shadow-first", games, "block", "shadow")
+        + &rule("old", steam, "block", "enforce")
         + "expires = 2020-01-01\n"
-        + &rule("other", "category = [\"music\"]", "drop", "enforce")
-        + &rule("decides", steam, "forward", "enforce")
-        + &rule("covered", games, "drop", "enforce")
-        + &rule("shadow-last", games, "drop", "shadow");
+        + &rule("other", "category = [\"music\"]", "block", "enforce")
+        + &rule("decides", steam, "allow", "enforce")
+        + &rule("covered", games, "block", "enforce")
+        + &rule("shadow-last", games, "block", "shadow");
     let explained: Vec<_> = rules(&body).explain(&target("steam"), day("2026-01-01")).collect();
     let covered = Outcome::Covered { by: 3 };
     assert_eq!(
@@ -135,7 +135,7 @@ fn explains_every_rule_that_matches() {
 
 #[test]
 fn expired_rules_and_contradictions_are_warned_of() {
-    let body = rule("a", "category = [\"music\"], service = [\"steam\"]", "drop", "enforce")
+    let body = rule("a", "category = [\"music\"], service = [\"steam\"]", "block", "enforce")
         + "expires = 2020-01-01\n";
     let text = format!("version = 1\n{body}");
     let file = RuleFile::parse("r", text.as_bytes()).unwrap();
@@ -147,8 +147,8 @@ fn expired_rules_and_contradictions_are_warned_of() {
 /// Each fault: the text that is wrong, and the text whose first place in the file is where the fault is.
 #[test]
 fn faults_have_their_place() {
-    let good = format!("version = 1\n{}", rule("a", "category = [\"games\"]", "drop", "enforce"));
-    let second = rule("b", "service = [\"steam\"]", "drop", "enforce");
+    let good = format!("version = 1\n{}", rule("a", "category = [\"games\"]", "block", "enforce"));
+    let second = rule("b", "service = [\"steam\"]", "block", "enforce");
     let swap = |from: &str, to: &str| good.replacen(from, to, 1);
     let add = |line: &str| format!("{good}{line}\n");
     let cases: Vec<(String, &str, &str)> = vec![
@@ -166,10 +166,10 @@ fn faults_have_their_place() {
         (swap("category = [\"games\"]", "service = [\"Steam\"]"), "\"Steam\"", "unknown-service"),
         (swap("category = [\"games\"]", "service = [\"steam\", \"steam\"]"), "\"steam\"]", "twice"),
         (swap("category = [\"games\"]", "service = []"), "[]", "empty-match"),
-        (swap("\"drop\"", "\"dorp\""), "\"dorp\"", "unknown-action"),
-        (swap("\"drop\"", "\"reset\""), "\"reset\"", "unknown-action"),
-        (swap("\"drop\"", "drop"), "drop\n", "toml"),
-        (swap("\"drop\"", "1"), "1\nstate", "toml"),
+        (swap("\"block\"", "\"blcok\""), "\"blcok\"", "unknown-action"),
+        (swap("\"block\"", "\"reset\""), "\"reset\"", "unknown-action"),
+        (swap("\"block\"", "block"), "block\n", "toml"),
+        (swap("\"block\"", "1"), "1\nstate", "toml"),
         (swap("\"enforce\"", "\"on\""), "\"on\"", "unknown-state"),
         (swap("\"enforce\"", "true"), "true", "toml"),
         (swap("\"security\"", "\"secrity\""), "\"secrity\"", "unknown-purpose"),
@@ -188,7 +188,7 @@ fn faults_have_their_place() {
         (swap("version = 1", "version = 1\nversion = 1"), "version = 1\n[", "toml"),
         (swap("version = 1", "Version = 1"), "Version", "toml"),
         (swap("name = \"a\"\n", ""), "[[rule]]", "toml"),
-        (swap("action = \"drop\"\n", ""), "[[rule]]", "toml"),
+        (swap("action = \"block\"\n", ""), "[[rule]]", "toml"),
         (swap("owner = \"net\"\n", ""), "[[rule]]", "toml"),
         (swap("purpose = \"security\"\n", ""), "[[rule]]", "toml"),
         (swap("match = { category = [\"games\"] }\n", ""), "[[rule]]", "toml"),
@@ -247,7 +247,7 @@ fn bytes_that_are_no_text_have_a_place() {
 #[test]
 fn too_many_rules_are_refused_not_cut() {
     let body: String =
-        (0..1025).map(|i| rule(&format!("r{i}"), "category = [\"games\"]", "drop", "enforce")).collect();
+        (0..1025).map(|i| rule(&format!("r{i}"), "category = [\"games\"]", "block", "enforce")).collect();
     let faults = bind(&format!("version = 1\n{body}")).unwrap_err();
     assert_eq!(faults.as_slice()[0].code, "too-many");
 }
@@ -255,7 +255,7 @@ fn too_many_rules_are_refused_not_cut() {
 #[test]
 fn help_points_at_what_was_meant() {
     let help = |text: &str| bind(text).unwrap_err().as_slice()[0].help.clone().unwrap_or_default();
-    let good = format!("version = 1\n{}", rule("a", "category = [\"games\"]", "drop", "enforce"));
+    let good = format!("version = 1\n{}", rule("a", "category = [\"games\"]", "block", "enforce"));
     assert_eq!(help(&good.replace("\"games\"", "\"gmaes\"")), "did you mean `games`?");
     assert_eq!(help(&good.replace("purpose =", "porpose =")), "did you mean `purpose`?");
     assert_eq!(
@@ -271,8 +271,8 @@ proptest! {
     fn damaged_files_are_refused_or_read(at in any::<prop::sample::Index>(), with in "[ -~\\n]{0,3}", cut in 0usize..5) {
         let good = format!(
             "version = 1\n{}{}expires = 2027-01-01\nnote = \"x\"\n",
-            rule("a", "category = [\"games\"]", "drop", "enforce"),
-            rule("b", "service = [\"steam\"]", "forward", "shadow"),
+            rule("a", "category = [\"games\"]", "block", "enforce"),
+            rule("b", "service = [\"steam\"]", "allow", "shadow"),
         );
         let at = at.index(good.len());
         let end = (at + cut).min(good.len());

@@ -26,7 +26,7 @@ fn event(n: u64) -> FlowEvent {
         evidence: Evidence::Sni,
         reason: None,
         category: Category::Games,
-        action: Action::Forward,
+        action: Action::Allow,
         level: ObservationLevel::Aggregate,
     }
 }

@@ -104,7 +104,7 @@ pub(crate) fn classifier<S: FlowSink>(look_into_tunnels: bool, action: Action, s
 }
 
 fn play(scene: &Scene, frames: &[(u64, Vec<u8>)], way: Way) -> Outcome {
-    let action = if way == Way::Dropping { Action::Drop } else { Action::Forward };
+    let action = if way == Way::Dropping { Action::Block } else { Action::Allow };
     let mut classifier = classifier(scene.look_into_tunnels, action, Recorder::default());
     let (mut dropped, mut number, mut now) = (0, 1, 0);
     let size = if way == Way::Burst { BURST } else { 1 };
@@ -128,7 +128,7 @@ fn play(scene: &Scene, frames: &[(u64, Vec<u8>)], way: Way) -> Outcome {
         } else {
             let frame = &batch[0].1;
             let action = classifier.frame(frame, frame.len(), Link::Ethernet, number, now);
-            dropped += usize::from(action == Action::Drop);
+            dropped += usize::from(action == Action::Block);
         }
         number += batch.len() as u64;
     }

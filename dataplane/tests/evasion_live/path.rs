@@ -86,7 +86,7 @@ impl Path {
 
     pub(crate) fn bridged(wire: &Rc<SyncDevice>) -> Self {
         let client = Rc::<RefCell<Queues>>::default();
-        let classifier = harness::classifier(false, Action::Forward, Recorder::default());
+        let classifier = harness::classifier(false, Action::Allow, Recorder::default());
         let ports = (Wire::Client(client.clone()), Wire::Router(wire.clone()));
         Self::Bridged {
             lcore: Box::new(Lcore::new(ports.0, ports.1, classifier)),

@@ -288,7 +288,7 @@ fn aggregate(name: &str, title: String, category: &str, totals: &engine::Totals)
         title,
         category: category.to_owned(),
         flows: totals.flows,
-        flows_dropped: totals.flows_dropped,
+        flows_blocked: totals.flows_blocked,
         bytes_up: totals.volume.bytes_toserver,
         bytes_down: totals.volume.bytes_toclient,
     }

@@ -142,8 +142,8 @@ pub(crate) struct Aggregate {
     /// The category of a service; of a category, itself.
     pub(crate) category: String,
     pub(crate) flows: u64,
-    /// Those of them that were dropped.
-    pub(crate) flows_dropped: u64,
+    /// Those of them that were blocked.
+    pub(crate) flows_blocked: u64,
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
 }

@@ -11,13 +11,13 @@ fn counts(all: &[(&str, u64)]) -> Vec<Count> {
     all.iter().map(|(name, count)| Count { name: (*name).to_owned(), count: *count }).collect()
 }
 
-fn aggregate(name: &str, title: &str, category: &str, flows: u64, dropped: u64) -> Aggregate {
+fn aggregate(name: &str, title: &str, category: &str, flows: u64, blocked: u64) -> Aggregate {
     Aggregate {
         name: name.to_owned(),
         title: title.to_owned(),
         category: category.to_owned(),
         flows,
-        flows_dropped: dropped,
+        flows_blocked: blocked,
         bytes_up: flows * 4_100,
         bytes_down: flows * 61_300,
     }

@@ -181,7 +181,7 @@ fn aggregates(title: &str, note: &str, fill: &str, rows: &[Aggregate], categorie
                         th scope="row" {
                             (r.title)
                             @if r.name != r.category { small { (category(r).unwrap_or_else(|| r.category.clone())) } }
-                            @if r.flows_dropped > 0 { small .some { (count(r.flows_dropped)) " dropped" } }
+                            @if r.flows_blocked > 0 { small .some { (count(r.flows_blocked)) " blocked" } }
                         }
                         td .bar { (bar(r.flows as f64, top, fill)) }
                         td .n { (count(r.flows)) } td .n { (bytes(r.bytes_up)) } td .n { (bytes(r.bytes_down)) }

@@ -40,8 +40,8 @@ pub struct Snapshot {
 pub struct Totals {
     /// Flows.
     pub flows: u64,
-    /// Those of them that were dropped.
-    pub flows_dropped: u64,
+    /// Those of them that were blocked.
+    pub flows_blocked: u64,
     /// What they carried.
     #[serde(flatten)]
     pub volume: Volume,
@@ -160,7 +160,7 @@ impl Hour {
 
 impl From<&Cell> for Totals {
     fn from(cell: &Cell) -> Self {
-        Self { flows: cell.flows, flows_dropped: cell.dropped, volume: cell.volume }
+        Self { flows: cell.flows, flows_blocked: cell.blocked, volume: cell.volume }
     }
 }
 

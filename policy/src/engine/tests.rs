@@ -61,7 +61,7 @@ fn event(seq: u64, key: &str) -> FlowEvent {
         evidence: Evidence::Sni,
         reason: None,
         category,
-        action: Action::Forward,
+        action: Action::Allow,
         level: ObservationLevel::Aggregate,
     }
 }
@@ -90,7 +90,7 @@ fn adds_flows_up_without_knowing_any() {
     engine.event(0, &event(1, "steam"));
     engine.event(0, &FlowEvent { kind: EventKind::Progress, ..event(2, "steam") });
     engine.event(0, &FlowEvent { kind: EventKind::Ended, ..event(3, "steam") });
-    engine.event(0, &FlowEvent { action: Action::Drop, ..event(4, "steam") });
+    engine.event(0, &FlowEvent { action: Action::Block, ..event(4, "steam") });
     engine.event(0, &unnamed(5, Reason::EchOuter));
     engine.not_looked_at(7);
     engine.stop(&at(5, "2026-11-21T12:30:00Z"), &mut log).unwrap();
@@ -100,7 +100,7 @@ fn adds_flows_up_without_knowing_any() {
     let steam = &of_kind(&log, "rollup")[1];
     assert_eq!(steam["service"], "steam");
     assert_eq!(steam["category"], "games");
-    assert_eq!((&steam["flows"], &steam["flows_dropped"]), (&2.into(), &1.into()));
+    assert_eq!((&steam["flows"], &steam["flows_blocked"]), (&2.into(), &1.into()));
     assert_eq!(steam["flow"]["bytes_toserver"], 400);
     assert_eq!(steam["flow"]["pkts_toclient"], 8);
     assert_eq!(steam["evidence"], serde_json::json!({"sni": 2}));
@@ -270,7 +270,7 @@ fn a_policy_is_recorded_before_it_is_in_force_and_once() {
     engine.set_policy(policy(2), &noon(), &mut log);
     engine.set_policy(policy(3), &noon(), &mut log);
     assert_eq!(log.lines.len(), before, "only the epoch is new");
-    let with_rules = Policy { rules: rules(&rule("a", "\"games\"", "drop", "enforce")), ..policy(4) };
+    let with_rules = Policy { rules: rules(&rule("a", "\"games\"", "block", "enforce")), ..policy(4) };
     engine.set_policy(with_rules, &noon(), &mut log);
     let record = of_kind(&log, "policy").pop().unwrap();
     assert_eq!((&record["rules"], &record["epoch"]), (&1.into(), &4.into()));
@@ -287,8 +287,8 @@ fn rule(name: &str, category: &str, action: &str, state: &str) -> String {
 #[test]
 fn rules_count_what_they_decide_and_what_they_would() {
     let (mut engine, mut log) = start();
-    let body = rule("shadow", "\"games\", \"music\"", "drop", "shadow")
-        + &rule("enforced", "\"games\"", "drop", "enforce")
+    let body = rule("shadow", "\"games\", \"music\"", "block", "shadow")
+        + &rule("enforced", "\"games\"", "block", "enforce")
         + &rule("covered", "\"games\"", "forward", "enforce");
     engine.set_policy(Policy { rules: rules(&body), ..policy(2) }, &noon(), &mut log);
     let in_force = |e: FlowEvent| FlowEvent { epoch: 2, ..e };
@@ -309,8 +309,8 @@ fn rules_count_what_they_decide_and_what_they_would() {
     assert_eq!(hits(&engine), expected);
 
     // A line before them moves them; one of them is changed, one is gone.
-    let body = format!("# moved\n{}", rule("shadow", "\"games\", \"music\"", "drop", "shadow"))
-        + &rule("enforced", "\"games\"", "drop", "shadow");
+    let body = format!("# moved\n{}", rule("shadow", "\"games\", \"music\"", "block", "shadow"))
+        + &rule("enforced", "\"games\"", "block", "shadow");
     engine.set_policy(Policy { rules: rules(&body), ..policy(3) }, &at(9, "2026-11-21T12:30:00Z"), &mut log);
     assert_eq!(hits(&engine), [expected[0].clone(), ("enforced".to_owned(), 0, 0, None)]);
     assert_eq!(engine.snapshot().rules[1].since_mono_ns, 9);

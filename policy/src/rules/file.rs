@@ -180,7 +180,7 @@ const PROTECTED_HELP: &str =
     "banks, health, unions, lawyers, faith and sexual life are left alone for any other purpose";
 
 fn protected_needs_security(action: Action, purpose: Purpose, category: Category) -> Option<String> {
-    (category.is_protected() && action != Action::Forward && purpose != Purpose::Security).then(|| {
+    (category.is_protected() && action != Action::Allow && purpose != Purpose::Security).then(|| {
         format!(
             "category `{category}` is protected: only purpose `security` may `{action}` it, not `{purpose}`"
         )

@@ -107,19 +107,19 @@ mod tests {
         )
     }
 
-    const DROP: &str = "action = \"drop\"\nstate = \"enforce\"";
+    const BLOCK: &str = "action = \"block\"\nstate = \"enforce\"";
 
     #[test]
     fn a_rule_behind_a_wider_one_is_unreachable() {
-        let games = rule("games", "category = [\"games\"]", DROP);
-        let steam = rule("steam", "service = [\"steam\"]", "action = \"forward\"");
+        let games = rule("games", "category = [\"games\"]", BLOCK);
+        let steam = rule("steam", "service = [\"steam\"]", "action = \"allow\"");
         assert_eq!(codes(&(games.clone() + &steam)), [("unreachable", 10)]);
         assert_eq!(codes(&(steam + &games)), []);
     }
 
     #[test]
     fn the_end_of_a_rule_is_told_in_time() {
-        let rule = |last: &str| rule("a", "category = [\"games\"]", &format!("{DROP}\nexpires = {last}"));
+        let rule = |last: &str| rule("a", "category = [\"games\"]", &format!("{BLOCK}\nexpires = {last}"));
         assert_eq!(codes(&rule("2026-06-20")), [("expires-soon", 3)]);
         assert_eq!(codes(&rule("2026-09-01")), []);
     }
