@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use glassgate_dataplane::classifier::{Options, Policy};
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::parse::ParseOptions;
+use glassgate_policy::rules::Moment;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
     let today = Some(clock::shown_day());
     let compiled = verdicts::compile(args.signatures.as_deref(), args.rules.as_deref(), today)
         .map_err(|faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}")))?;
-    let matrix = compiled.matrix(1, u64::MAX, today);
+    let matrix = compiled.matrix(1, u64::MAX, &Moment::day(today));
     let flows: Option<Box<dyn Write>> = match args.flows.as_deref() {
         None => None,
         Some(_) if to_stdout => Some(Box::new(PatientStdout)),

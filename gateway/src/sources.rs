@@ -14,15 +14,20 @@ const MAX_FILES: usize = 1000;
 /// Reads and compiles the sources at `path`: a folder, of which every `.tsv` file counts, in order of names; or one
 /// file. Without a path, the signatures that come with the gateway.
 pub(crate) fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
-    let (sources, key) = match path {
-        Some(path) => (read(path)?, KeyChoice::Random),
-        None => (builtin::sources()?, KeyChoice::FromContent),
-    };
+    let (sources, key) = read(path)?;
     let options = compile::Options { key, today: Some(clock::shown_day()), ..compile::Options::default() };
     compile(&sources, &options)
 }
 
-fn read(path: &Path) -> Result<Vec<Source>, Diagnostics> {
+/// Reads the sources, and says how the table that is compiled from them gets its key.
+pub(crate) fn read(path: Option<&Path>) -> Result<(Vec<Source>, KeyChoice), Diagnostics> {
+    match path {
+        Some(path) => Ok((from_disk(path)?, KeyChoice::Random)),
+        None => Ok((builtin::sources()?, KeyChoice::FromContent)),
+    }
+}
+
+fn from_disk(path: &Path) -> Result<Vec<Source>, Diagnostics> {
     let (mut sources, mut faults) = (Vec::new(), Diagnostics::new());
     for file in files(path)? {
         let name = file.display().to_string();

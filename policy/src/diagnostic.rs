@@ -326,7 +326,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Control characters, and those that reorder or hide text.
-fn is_unprintable(c: char) -> bool {
+pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 

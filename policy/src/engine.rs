@@ -23,14 +23,12 @@ mod snapshot;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use jiff::civil::Date;
-
 use crate::audit::{AuditSink, EVERYBODY, GapCause, Hex, Now, OnRecord, Record, Window, Word};
 use crate::category::Category;
 use crate::charter::Ceiling;
 use crate::flow_event::{EventKind, FlowEvent};
 use crate::rollup::Rollup;
-use crate::rules::Rules;
+use crate::rules::{Moment, Rules};
 use crate::table::SignatureTable;
 use crate::vocab::{Evidence, ObservationLevel, ServiceId};
 use generations::Generations;
@@ -65,8 +63,8 @@ pub struct Policy {
     pub table: SignatureTable,
     /// The rules, bound to that table.
     pub rules: Arc<Rules>,
-    /// The day by which rules expire, if it is known.
-    pub today: Option<Date>,
+    /// When that is: the day and the calendars that rules depend on.
+    pub moment: Moment,
 }
 
 /// The engine.

@@ -2,10 +2,11 @@
 //!
 //! ```toml
 //! version = 1
+//! calendars = ["lunch"]
 //!
 //! [[rule]]
 //! name = "no-short-video"
-//! match = { category = ["short_video"] }
+//! match = { category = ["short_video"], calendar = ["lunch"] }
 //! action = "block"
 //! state = "shadow"
 //! owner = "network@example.com"
@@ -18,14 +19,19 @@
 //! when it would have decided, that is, when no enforced rule before it matches. What is not said keeps frames
 //! moving: there is no rule that blocks what no rule names.
 //!
-//! Rules decide what happens to frames. What may be *written* is not for them to say: that follows from charter and
-//! category, and without a charter it is never more than counts.
+//! Rules decide what happens to frames. What may be *written* follows from charter and category; a rule can make it
+//! less ([`RuleAction::Allow`]), never more.
+//!
+//! What can't be known for sure makes a rule do nothing: an unknown day for a rule that ends, a calendar that nobody
+//! has decided.
 //!
 //! Three steps, each with its own errors: [`RuleFile::parse`] (text), [`RuleFile::bind`] (services of a table),
 //! [`Rules::matrix`] (verdicts for the fast path).
 
+mod action;
 mod file;
 pub mod lint;
+mod moment;
 
 use jiff::civil::Date;
 
@@ -33,7 +39,9 @@ use crate::category::Category;
 use crate::matrix::{Column, VerdictMatrix};
 use crate::table::SignatureTable;
 use crate::vocab::{Action, GroupId, ObservationLevel, Purpose, ServiceId, Verdict, coded};
-pub use file::{MAX_BYTES, MAX_RULES, RuleFile};
+pub use action::{BadRate, Rate, RuleAction};
+pub use file::{MAX_BYTES, MAX_RULES, MAX_SERVICES, RuleFile};
+pub use moment::{Declared, Moment};
 
 coded! {
     /// Whether a rule acts.
@@ -55,7 +63,7 @@ pub struct Rule {
     /// What it matches.
     pub matches: Match,
     /// What happens.
-    pub action: Action,
+    pub action: RuleAction,
     /// Whether it acts.
     pub state: State,
     /// Who answers for it.
@@ -68,15 +76,22 @@ pub struct Rule {
     pub note: String,
 }
 
-/// What a rule matches: all that is given must agree.
+/// What a rule matches: all that is given must agree. Words as they were written decide what is given; numbers are
+/// what they mean under one table and one set of groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Match {
     /// One of these categories; any if there are none.
     pub categories: Vec<Category>,
-    /// One of these services, by number, sorted; any if there are none.
-    pub services: Vec<ServiceId>,
-    /// The same services by key, as they were written.
+    /// One of these services, by key; any if there are none.
     pub service_keys: Vec<String>,
+    /// The same services by number, sorted.
+    pub services: Vec<ServiceId>,
+    /// One of these groups, by name; any if there are none.
+    pub group_names: Vec<String>,
+    /// Those of the groups that have a row in the verdict matrix, sorted. Nobody is in the others.
+    pub groups: Vec<GroupId>,
+    /// While one of these calendars is open; always if there are none.
+    pub calendars: Vec<String>,
 }
 
 /// The rules in force, in order.
@@ -110,13 +125,27 @@ pub enum Outcome {
     },
     /// Its last day is over, or nobody knows what day it is: then a rule with a last day does nothing.
     Expired,
+    /// None of its calendars is open.
+    Closed,
+    /// Nobody has decided whether its calendars are open.
+    Undecided,
+}
+
+/// What rules make of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What happens; [`RuleAction::Observe`] where no rule decides, as much as the charter allows.
+    pub action: RuleAction,
+    /// The rule that decides, by its place.
+    pub by: Option<usize>,
 }
 
 impl Match {
-    /// Whether all that is given agrees.
+    /// Whether all that is given agrees, calendars aside.
     pub fn covers(&self, target: &Target) -> bool {
         (self.categories.is_empty() || self.categories.contains(&target.category))
-            && (self.services.is_empty() || self.services.binary_search(&target.service).is_ok())
+            && (self.service_keys.is_empty() || self.services.binary_search(&target.service).is_ok())
+            && (self.group_names.is_empty() || self.groups.binary_search(&target.group).is_ok())
     }
 }
 
@@ -128,6 +157,21 @@ impl Rule {
             (Some(last), Some(today)) => last < today,
         }
     }
+
+    /// Why the rule does nothing at a moment, whatever the flow; `None` if it acts, or would.
+    pub fn rests(&self, moment: &Moment) -> Option<Outcome> {
+        if self.is_over(moment.today) {
+            return Some(Outcome::Expired);
+        }
+        if self.matches.calendars.is_empty() {
+            return None;
+        }
+        match moment.is_any_open(&self.matches.calendars) {
+            Some(true) => None,
+            Some(false) => Some(Outcome::Closed),
+            None => Some(Outcome::Undecided),
+        }
+    }
 }
 
 impl Rules {
@@ -136,17 +180,21 @@ impl Rules {
         &self.rules
     }
 
-    /// All rules that match, in order, with what becomes of each. `today` is `None` while the clock is not trusted.
-    pub fn explain(&self, target: &Target, today: Option<Date>) -> impl Iterator<Item = (usize, Outcome)> {
+    /// All rules that match, in order, with what becomes of each at a moment.
+    pub fn explain<'a>(
+        &'a self,
+        target: &Target,
+        moment: &'a Moment,
+    ) -> impl Iterator<Item = (usize, Outcome)> + 'a {
         let mut decided = None;
         let target = *target;
         let matching = self.rules.iter().enumerate().filter(move |(_, rule)| rule.matches.covers(&target));
         matching.map(move |(i, rule)| {
-            let outcome = match (decided, rule.state) {
-                _ if rule.is_over(today) => Outcome::Expired,
-                (Some(by), _) => Outcome::Covered { by },
-                (None, State::Shadow) => Outcome::WouldDecide,
-                (None, State::Enforce) => {
+            let outcome = match (rule.rests(moment), decided, rule.state) {
+                (Some(rests), _, _) => rests,
+                (None, Some(by), _) => Outcome::Covered { by },
+                (None, None, State::Shadow) => Outcome::WouldDecide,
+                (None, None, State::Enforce) => {
                     decided = Some(i);
                     Outcome::Decides
                 }
@@ -156,9 +204,10 @@ impl Rules {
     }
 
     /// What happens to a flow.
-    pub fn action(&self, target: &Target, today: Option<Date>) -> Action {
-        let deciding = self.explain(target, today).find(|(_, outcome)| *outcome == Outcome::Decides);
-        deciding.and_then(|(i, _)| self.rules.get(i)).map_or(Action::Allow, |rule| rule.action)
+    pub fn decide(&self, target: &Target, moment: &Moment) -> Decision {
+        let by = self.explain(target, moment).find(|(_, o)| *o == Outcome::Decides).map(|(i, _)| i);
+        let rule = by.and_then(|i| self.rules.get(i));
+        Decision { action: rule.map_or(RuleAction::Observe, |rule| rule.action), by }
     }
 
     /// The first day on which another set of rules acts than on `today`: compile again then.
@@ -174,12 +223,9 @@ impl Rules {
         epoch: u64,
         valid_until_ns: u64,
         groups: usize,
-        today: Option<Date>,
+        moment: &Moment,
     ) -> VerdictMatrix {
-        let mut own: Vec<ServiceId> =
-            self.rules.iter().flat_map(|rule| rule.matches.services.iter().copied()).collect();
-        own.sort_unstable();
-        own.dedup();
+        let own = self.services();
         VerdictMatrix::new(epoch, valid_until_ns, groups, &own, |group, column| {
             let (category, service) = match column {
                 Column::Category(category) => (category, ServiceId::NONE),
@@ -187,11 +233,22 @@ impl Rules {
                     (table.service(service).map_or(Category::Unknown, |s| s.category), service)
                 }
             };
+            let Decision { action, .. } = self.decide(&Target { group, category, service }, moment);
             Verdict {
-                action: self.action(&Target { group, category, service }, today),
-                level: without_charter(category),
+                // An enforced rule with an action beyond the fast path is refused when rules are read.
+                action: action.on_frames().unwrap_or(Action::Allow),
+                level: action.observes(without_charter(category)),
             }
         })
+    }
+
+    /// The services that some rule singles out, sorted: they have a column of their own in the matrix.
+    pub fn services(&self) -> Vec<ServiceId> {
+        let mut own: Vec<ServiceId> =
+            self.rules.iter().flat_map(|rule| rule.matches.services.iter().copied()).collect();
+        own.sort_unstable();
+        own.dedup();
+        own
     }
 }
 

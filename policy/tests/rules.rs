@@ -2,7 +2,9 @@
 
 use glassgate_policy::builtin;
 use glassgate_policy::diagnostic::Diagnostics;
-use glassgate_policy::rules::{Outcome, RuleFile, Rules, Target, without_charter};
+use glassgate_policy::rules::{
+    Declared, Moment, Outcome, RuleAction, RuleFile, Rules, State, Target, without_charter,
+};
 use glassgate_policy::{Action, Category, GroupId, ObservationLevel, ServiceId, SignatureTable, Verdict};
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -10,7 +12,9 @@ use std::sync::LazyLock;
 static TABLE: LazyLock<SignatureTable> = LazyLock::new(|| builtin::table().unwrap());
 
 fn bind(text: &str) -> Result<Rules, Diagnostics> {
-    RuleFile::parse("rules.toml", text.as_bytes())?.bind(&TABLE, None).map(|(rules, _)| rules)
+    RuleFile::parse("rules.toml", text.as_bytes())?
+        .bind(&TABLE, &Declared::default(), None)
+        .map(|(rules, _)| rules)
 }
 
 fn rules(body: &str) -> Rules {
@@ -39,7 +43,7 @@ fn day(text: &str) -> Option<jiff::civil::Date> {
 
 #[test]
 fn no_rules_forward_everything_and_count_what_may_be_counted() {
-    let matrix = Rules::default().matrix(&TABLE, 1, u64::MAX, 1, None);
+    let matrix = Rules::default().matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
     for category in Category::ALL {
         let verdict = matrix.verdict(GroupId(0), *category, ServiceId::NONE, 0);
         let level =
@@ -80,7 +84,7 @@ fn truth_table_from_rules_to_matrix() {
         let body: String =
             given.iter().enumerate().map(|(i, (m, a, s))| rule(&format!("r{i}"), m, a, s)).collect();
         let rules = rules(&body);
-        let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, None);
+        let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, &Moment::default());
         for (key, blocked) in ["steam", "epic-games", "gog", "spotify"].iter().zip(blocked) {
             let target = target(key);
             for group in [GroupId(0), GroupId(1)] {
@@ -88,7 +92,11 @@ fn truth_table_from_rules_to_matrix() {
                 assert_eq!(verdict.action == Action::Block, *blocked, "row {row}, {key}");
                 assert_eq!(verdict.level, ObservationLevel::Aggregate);
             }
-            assert_eq!(rules.action(&target, None) == Action::Block, *blocked, "row {row}, {key}");
+            assert_eq!(
+                (rules.decide(&target, &Moment::default()).action == RuleAction::Block),
+                *blocked,
+                "row {row}, {key}"
+            );
         }
     }
 }
@@ -96,17 +104,84 @@ fn truth_table_from_rules_to_matrix() {
 #[test]
 fn rules_never_change_what_may_be_written() {
     let body = rule("all", "category = [\"protected_health\", \"games\"]", "block", "enforce");
-    let matrix = rules(&body).matrix(&TABLE, 1, u64::MAX, 1, None);
+    let matrix = rules(&body).matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
     for category in [Category::ProtectedHealth, Category::Games] {
         let verdict = matrix.verdict(GroupId(0), category, ServiceId::NONE, 0);
         assert_eq!((verdict.action, verdict.level), (Action::Block, without_charter(category)));
     }
 }
 
+/// Of two groups, one is known; nobody is in the other. Of three calendars one is open, one closed, one undecided.
+#[test]
+fn truth_table_of_groups_and_calendars() {
+    let declared = Declared {
+        groups: [("sales".to_owned(), GroupId(1))].into(),
+        calendars: ["open", "closed"].map(str::to_owned).into(),
+    };
+    let calendars = [("open".to_owned(), true), ("closed".to_owned(), false)].into();
+    let moment = Moment { today: None, calendars };
+    // What else `match` says, whether group 0 and group 1 are blocked, and what becomes of the rule for group 1.
+    let rows: &[(&str, [bool; 2], Option<Outcome>)] = &[
+        ("", [true, true], Some(Outcome::Decides)),
+        ("group = [\"sales\"]", [false, true], Some(Outcome::Decides)),
+        ("group = [\"nobody\"]", [false, false], None),
+        ("group = [\"nobody\", \"sales\"]", [false, true], Some(Outcome::Decides)),
+        ("calendar = [\"open\"]", [true, true], Some(Outcome::Decides)),
+        ("calendar = [\"closed\"]", [false, false], Some(Outcome::Closed)),
+        ("calendar = [\"unsaid\"]", [false, false], Some(Outcome::Undecided)),
+        ("calendar = [\"closed\", \"unsaid\"]", [false, false], Some(Outcome::Undecided)),
+        ("calendar = [\"closed\", \"open\"]", [true, true], Some(Outcome::Decides)),
+        ("calendar = [\"unsaid\", \"open\"]", [true, true], Some(Outcome::Decides)),
+        ("group = [\"sales\"], calendar = [\"open\"]", [false, true], Some(Outcome::Decides)),
+        ("group = [\"sales\"], calendar = [\"closed\"]", [false, false], Some(Outcome::Closed)),
+    ];
+    for (also, blocked, outcome) in rows {
+        let matches = format!("category = [\"games\"], {also}");
+        let head = "version = 1\ngroups = [\"nobody\"]\ncalendars = [\"unsaid\"]\n";
+        let text = format!("{head}{}", rule("a", matches.trim_end_matches(", "), "block", "enforce"));
+        let file = RuleFile::parse("r", text.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
+        let (rules, _) = file.bind(&TABLE, &declared, None).unwrap_or_else(|e| panic!("{e}"));
+        let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, &moment);
+        for (group, blocked) in [GroupId(0), GroupId(1)].into_iter().zip(blocked) {
+            let verdict = matrix.verdict(group, Category::Games, service("steam"), 0);
+            assert_eq!(verdict.action == Action::Block, *blocked, "{also}, {group:?}");
+        }
+        let target = Target { group: GroupId(1), ..target("steam") };
+        assert_eq!(rules.explain(&target, &moment).next().map(|(_, o)| o), *outcome, "{also}");
+    }
+}
+
+/// In shadow every action may stand; what is not for the fast path is never taken for something else.
+#[test]
+fn actions_beyond_the_fast_path_are_for_shadow_only() {
+    for (action, more) in [("limit", "rate = \"2 Mbit/s\"\n"), ("notice", "")] {
+        let text =
+            |state| format!("version = 1\n{}{more}", rule("a", "category = [\"games\"]", action, state));
+        assert_eq!(bind(&text("enforce")).unwrap_err().as_slice()[0].code, "not-carried-out");
+        let rules = bind(&text("shadow")).unwrap_or_else(|e| panic!("{e}"));
+        let explained: Vec<_> = rules.explain(&target("steam"), &Moment::default()).collect();
+        assert_eq!(explained, [(0, Outcome::WouldDecide)]);
+        let verdict = rules.matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
+        assert_eq!(verdict.verdict(GroupId(0), Category::Games, ServiceId::NONE, 0).action, Action::Allow);
+    }
+    let observed = rules(&rule("a", "category = [\"games\"]", "observe", "enforce"));
+    assert_eq!(
+        (observed.as_slice()[0].action, observed.as_slice()[0].state),
+        (RuleAction::Observe, State::Enforce)
+    );
+    let matrix = observed.matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
+    let verdict = matrix.verdict(GroupId(0), Category::Games, ServiceId::NONE, 0);
+    assert_eq!(
+        verdict,
+        Verdict { action: Action::Allow, level: ObservationLevel::Aggregate },
+        "no charter, no more"
+    );
+}
+
 #[test]
 fn the_last_day_counts_and_an_unknown_day_does_not() {
     let rules = rules(&(rule("a", "category = [\"games\"]", "block", "enforce") + "expires = 2026-06-30\n"));
-    let blocked = |today| rules.action(&target("steam"), today) == Action::Block;
+    let blocked = |today| rules.decide(&target("steam"), &Moment::day(today)).action == RuleAction::Block;
     assert!(blocked(day("2026-06-30")));
     assert!(!blocked(day("2026-07-01")));
     assert!(!blocked(None), "traffic fails open");
@@ -125,7 +200,7 @@ fn explains_every_rule_that_matches() {
         + &rule("decides", steam, "allow", "enforce")
         + &rule("covered", games, "block", "enforce")
         + &rule("shadow-last", games, "block", "shadow");
-    let explained: Vec<_> = rules(&body).explain(&target("steam"), day("2026-01-01")).collect();
+    let explained: Vec<_> = rules(&body).explain(&target("steam"), &Moment::day(day("2026-01-01"))).collect();
     let covered = Outcome::Covered { by: 3 };
     assert_eq!(
         explained,
@@ -139,7 +214,7 @@ fn expired_rules_and_contradictions_are_warned_of() {
         + "expires = 2020-01-01\n";
     let text = format!("version = 1\n{body}");
     let file = RuleFile::parse("r", text.as_bytes()).unwrap();
-    let (_, warnings) = file.bind(&TABLE, day("2026-01-01")).unwrap();
+    let (_, warnings) = file.bind(&TABLE, &Declared::default(), day("2026-01-01")).unwrap();
     let codes: Vec<_> = warnings.into_iter().map(|d| (d.code, d.line)).collect();
     assert_eq!(codes, [("never-matches", 4), ("expired", 3)]);
 }
@@ -161,13 +236,34 @@ fn faults_have_their_place() {
         (swap("[\"games\"]", "[1]"), "1]", "toml"),
         (swap("category = [\"games\"]", ""), "{  }", "empty-match"),
         (swap("category =", "categories ="), "categories", "toml"),
-        (swap("category =", "group ="), "group", "toml"),
+        (swap("category =", "group ="), "{ group", "empty-match"),
+        (swap("category = [\"games\"]", "calendar = [\"lunch\"]"), "{ calendar", "empty-match"),
+        (swap("[\"games\"]", "[\"games\"], group = [\"sales\"]"), "\"sales\"", "unknown-group"),
+        (swap("[\"games\"]", "[\"games\"], group = [\"Sales\"]"), "\"Sales\"", "unknown-group"),
+        (swap("[\"games\"]", "[\"games\"], group = []"), "[] }", "empty-match"),
+        (swap("[\"games\"]", "[\"games\"], group = \"sales\""), "\"sales\"", "toml"),
+        (swap("[\"games\"]", "[\"games\"], calendar = [\"lunch\"]"), "\"lunch\"", "unknown-calendar"),
+        (swap("[\"games\"]", "[\"games\"], calendar = [\"noon break\"]"), "\"noon", "unknown-calendar"),
+        (swap("version = 1", "version = 1\ngroups = [\"a b\"]"), "\"a b\"", "bad-name"),
+        (swap("version = 1", "version = 1\ngroups = [\"a\", \"a\"]"), "\"a\"]", "twice"),
+        (swap("version = 1", "version = 1\ncalendars = []"), "[]", "empty-match"),
+        (swap("version = 1", "version = 1\ncalendars = \"lunch\""), "\"lunch\"", "toml"),
+        (swap("version = 1", "version = 1\ngroup = [\"a\"]"), "group", "toml"),
         (swap("category = [\"games\"]", "service = [\"stem\"]"), "\"stem\"", "unknown-service"),
         (swap("category = [\"games\"]", "service = [\"Steam\"]"), "\"Steam\"", "unknown-service"),
         (swap("category = [\"games\"]", "service = [\"steam\", \"steam\"]"), "\"steam\"]", "twice"),
         (swap("category = [\"games\"]", "service = []"), "[]", "empty-match"),
         (swap("\"block\"", "\"blcok\""), "\"blcok\"", "unknown-action"),
         (swap("\"block\"", "\"reset\""), "\"reset\"", "unknown-action"),
+        (swap("\"block\"", "\"drop\""), "\"drop\"", "unknown-action"),
+        (swap("\"block\"", "\"limit\""), "\"limit\"", "missing"),
+        (swap("\"block\"", "\"limit 2 Mbit/s\""), "\"limit 2 Mbit/s\"", "unknown-action"),
+        (swap("\"block\"", "\"limit\"\nrate = \"2 Mbps\""), "\"2 Mbps\"", "bad-rate"),
+        (swap("\"block\"", "\"limit\"\nrate = \"2 MB/s\""), "\"2 MB/s\"", "bad-rate"),
+        (swap("\"block\"", "\"limit\"\nrate = \"1 bit/s\""), "\"1 bit/s\"", "bad-rate"),
+        (swap("\"block\"", "\"limit\"\nrate = 2"), "2\nstate", "toml"),
+        (swap("\"block\"", "\"limit\"\nrate = \"2 Mbit/s\""), "\"limit\"", "not-carried-out"),
+        (swap("\"block\"", "\"notice\""), "\"notice\"", "not-carried-out"),
         (swap("\"block\"", "block"), "block\n", "toml"),
         (swap("\"block\"", "1"), "1\nstate", "toml"),
         (swap("\"enforce\"", "\"on\""), "\"on\"", "unknown-state"),
@@ -196,7 +292,7 @@ fn faults_have_their_place() {
         (swap("[[rule]]", "[[rules]]"), "rules", "toml"),
         (swap("[[rule]]", "[[rule]"), "[[rule]", "toml"),
         (swap("owner =", "ower ="), "ower", "toml"),
-        (add("rate = \"1 Mbit/s\""), "rate", "toml"),
+        (add("rate = \"1 Mbit/s\""), "\"1 Mbit/s\"", "stray-rate"),
         (add("expires = \"2027-01-01\""), "\"2027-01-01\"", "toml"),
         (add("expires = 2027-13-01"), "2027-13-01", "toml"),
         (add("expires = 2027-02-30"), "2027-02-30", "toml"),
@@ -204,6 +300,7 @@ fn faults_have_their_place() {
         (add("expires = 10:00:00"), "10:00:00", "bad-date"),
         (add("expires = 1"), "expires = 1", "toml"),
         (add(&format!("note = \"{}\"", "x".repeat(600))), "\"xxx", "bad-text"),
+        (add("note = \"a\u{202e}b\""), "\"a\u{202e}b\"", "bad-text"),
         (add("note = \"a"), "\"a\n", "toml"),
         (add("note = 'a' 'b'"), "'b'", "toml"),
         (add("= 17"), "= 17\n", "toml"),

@@ -11,6 +11,7 @@ use glassgate_policy::audit::{Hex, Now};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::engine;
 use glassgate_policy::matrix::MatrixHash;
+use glassgate_policy::rules::Moment;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl InForce {
     /// What the engine must know before flows are decided under `epoch`.
     pub(super) fn for_engine(&self, epoch: u64, now: &Now) -> engine::Policy {
         let Compiled { table, rules, .. } = &self.compiled;
-        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), today: clock::today(now) }
+        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), moment: moment(now) }
     }
 
     /// Hands the verdicts to the guard, for the data plane, under a new epoch and with a new end.
@@ -63,11 +64,16 @@ impl InForce {
     ) -> Result<HandedOut> {
         let valid_until_ns = now.mono_ns.saturating_add(valid_for.as_nanos() as u64);
         let epoch = id.epoch;
-        let matrix = self.compiled.matrix(epoch, valid_until_ns, clock::today(now));
+        let matrix = self.compiled.matrix(epoch, valid_until_ns, &moment(now));
         let hash = matrix.hash();
         let matrix = handover::seal("glassgate-matrix", &matrix.to_bytes()).context("sealing the matrix")?;
         let fds = [self.sealed.as_fd(), matrix.as_fd()];
         guard.send(&FromControl::Policy(id), &fds).context("handing the policy to the guard")?;
         Ok(HandedOut { epoch, hash, valid_until_ns })
     }
+}
+
+/// What rules may know of this moment. Nobody decides calendars yet: rules with one do nothing.
+fn moment(now: &Now) -> Moment {
+    Moment::day(clock::today(now))
 }

@@ -3,6 +3,7 @@
 use crate::cli::rules::Lint;
 use crate::clock;
 use crate::exit::Exit;
+use crate::sources;
 use crate::verdicts;
 use anyhow::Result;
 use glassgate_policy::diagnostic::{Diagnostics, Severity};
@@ -47,7 +48,16 @@ fn findings(signatures: Option<&Path>, rules: Option<&Path>, options: &lint::Opt
         Err(faults) => faults,
         Ok(compiled) => {
             let mut found = compiled.warnings;
-            found.append(lint::rules(&compiled.file, &compiled.rules, &compiled.table, options));
+            found.append(lint::rules(
+                &compiled.file,
+                &compiled.rules,
+                &compiled.table,
+                &compiled.declared,
+                options,
+            ));
+            if let Ok((sources, _)) = sources::read(signatures) {
+                found.append(lint::signatures(&sources, options));
+            }
             found
         }
     }

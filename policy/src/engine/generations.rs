@@ -53,7 +53,7 @@ impl Generations {
         if let Some(last) = self.all.back_mut()
             && last.policy.table.hash() == policy.table.hash()
             && last.policy.rules == policy.rules
-            && last.policy.today == policy.today
+            && last.policy.moment == policy.moment
         {
             last.policy.epoch = policy.epoch;
             return false;
@@ -123,7 +123,7 @@ impl Generations {
             matching.clear();
         }
         let matching = matching.entry(key).or_insert_with(|| {
-            let outcomes = policy.rules.explain(&target, policy.today);
+            let outcomes = policy.rules.explain(&target, &policy.moment);
             let telling = outcomes.filter(|(_, o)| matches!(o, Outcome::Decides | Outcome::WouldDecide));
             telling.map(|(rule, _)| rule).collect()
         });

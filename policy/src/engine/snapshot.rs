@@ -115,10 +115,11 @@ pub struct RuleHits {
 impl RuleHits {
     /// Counts for this rule from now on; from zero if it is not what it was.
     pub(super) fn bind(&mut self, rule: &Rule, now: &Now) {
-        // Its line may change, and the numbers of its services do with every table: neither makes it another rule.
+        // Its line may change, and the numbers of its services and groups do with every table and charter: neither makes it another rule.
         let mut same = rule.clone();
         same.line = 0;
         same.matches.services.clear();
+        same.matches.groups.clear();
         if self.as_it_was.as_ref() != Some(&same) {
             *self = Self {
                 rule: rule.name.clone(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::audit::{BootId, MemoryLog, WallQuality};
 use crate::builtin;
 use crate::reason::Reason;
-use crate::rules::RuleFile;
+use crate::rules::{Declared, RuleFile};
 use crate::vocab::{Action, AppProto, GroupId};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -23,11 +23,11 @@ fn noon() -> Now {
 fn rules(body: &str) -> Arc<Rules> {
     let file =
         RuleFile::parse("r", format!("version = 1\n{body}").as_bytes()).unwrap_or_else(|e| panic!("{e}"));
-    Arc::new(file.bind(&TABLE, None).unwrap().0)
+    Arc::new(file.bind(&TABLE, &Declared::default(), None).unwrap().0)
 }
 
 fn policy(epoch: u64) -> Policy {
-    Policy { epoch, table: TABLE.clone(), rules: Arc::default(), today: None }
+    Policy { epoch, table: TABLE.clone(), rules: Arc::default(), moment: Moment::default() }
 }
 
 fn start() -> (Engine, MemoryLog) {
@@ -241,7 +241,7 @@ fn an_hour_goes_on_when_the_table_is_replaced() {
     let steam = other.service_named("steam").unwrap();
     assert_ne!(steam, service("steam").0);
     engine.set_policy(
-        Policy { epoch: 70_000, table: other, rules: Arc::default(), today: None },
+        Policy { epoch: 70_000, table: other, rules: Arc::default(), moment: Moment::default() },
         &noon(),
         &mut log,
     );
@@ -250,8 +250,8 @@ fn an_hour_goes_on_when_the_table_is_replaced() {
     engine.event(0, &FlowEvent { epoch: 69_999u64 as u16, ..event(3, "steam") });
     // From a table that is not known any more: the category still counts.
     for epoch in 70_001..70_005 {
-        let today = Some(Date::constant(2026, 11, (epoch - 70_000) as i8));
-        engine.set_policy(Policy { today, ..policy(epoch) }, &noon(), &mut log);
+        let moment = Moment::day(Some(jiff::civil::Date::constant(2026, 11, (epoch - 70_000) as i8)));
+        engine.set_policy(Policy { moment, ..policy(epoch) }, &noon(), &mut log);
     }
     engine.event(0, &FlowEvent { epoch: 69_999u64 as u16, ..event(4, "steam") });
     assert_eq!(engine.counters().stale, 1);
@@ -289,7 +289,7 @@ fn rules_count_what_they_decide_and_what_they_would() {
     let (mut engine, mut log) = start();
     let body = rule("shadow", "\"games\", \"music\"", "block", "shadow")
         + &rule("enforced", "\"games\"", "block", "enforce")
-        + &rule("covered", "\"games\"", "forward", "enforce");
+        + &rule("covered", "\"games\"", "allow", "enforce");
     engine.set_policy(Policy { rules: rules(&body), ..policy(2) }, &noon(), &mut log);
     let in_force = |e: FlowEvent| FlowEvent { epoch: 2, ..e };
     engine.event(0, &in_force(event(1, "steam")));

@@ -1,23 +1,28 @@
 //! The rule file: TOML in, rules with places out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use jiff::civil::Date;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Match, Rule, Rules, State};
+use super::{BadRate, Declared, Match, Rate, Rule, RuleAction, Rules, State};
 use crate::category::Category;
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Text, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Text, did_you_mean, is_unprintable};
+use crate::matrix::MAX_COLUMNS;
 use crate::signature::is_service_key;
 use crate::table::SignatureTable;
-use crate::vocab::{Action, Purpose, ServiceId};
+use crate::vocab::{Purpose, ServiceId};
 
 /// The largest rule file.
 pub const MAX_BYTES: usize = 1 << 20;
 /// The most rules in a file.
 pub const MAX_RULES: usize = 1024;
+/// The most services that the rules of a file may single out: each takes a column of the verdict matrix.
+pub const MAX_SERVICES: usize = MAX_COLUMNS - Category::SLOTS;
+/// The most groups and the most calendars that a file may declare.
+const MAX_DECLARED: usize = 256;
 /// The longest owner or note.
 const MAX_TEXT: usize = 512;
 
@@ -26,20 +31,31 @@ const MAX_TEXT: usize = 512;
 pub struct RuleFile {
     path: String,
     text: String,
+    pub(super) groups: Vec<Word>,
+    pub(super) calendars: Vec<Word>,
     rules: Vec<Unbound>,
 }
 
-/// A rule whose services are still words.
+/// A word and where it stands.
+pub(super) type Word = (String, Range<usize>);
+
+/// A rule whose services, groups and calendars are still words.
 #[derive(Clone, Debug)]
 struct Unbound {
     rule: Rule,
-    services: Vec<(String, Range<usize>)>,
+    services: Vec<Word>,
+    groups: Vec<Word>,
+    calendars: Vec<Word>,
 }
+
+type Words = Spanned<Vec<Spanned<String>>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
     version: Spanned<u32>,
+    groups: Option<Words>,
+    calendars: Option<Words>,
     #[serde(default)]
     rule: Vec<Spanned<RawRule>>,
 }
@@ -51,6 +67,7 @@ struct RawRule {
     #[serde(rename = "match")]
     matches: Spanned<RawMatch>,
     action: Spanned<String>,
+    rate: Option<Spanned<String>>,
     state: Option<Spanned<String>>,
     owner: Spanned<String>,
     purpose: Spanned<String>,
@@ -61,8 +78,10 @@ struct RawRule {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawMatch {
-    category: Option<Spanned<Vec<Spanned<String>>>>,
-    service: Option<Spanned<Vec<Spanned<String>>>>,
+    category: Option<Words>,
+    service: Option<Words>,
+    group: Option<Words>,
+    calendar: Option<Words>,
 }
 
 impl RuleFile {
@@ -88,8 +107,10 @@ impl RuleFile {
                 "match several categories in one rule".to_owned(),
             );
         }
+        let groups = reader.declared(raw.groups, "groups");
+        let calendars = reader.declared(raw.calendars, "calendars");
         let rules = raw.rule.into_iter().take(MAX_RULES).filter_map(|rule| reader.rule(rule)).collect();
-        let file = Self { path: path.to_owned(), text: text.text.to_owned(), rules };
+        let file = Self { path: path.to_owned(), text: text.text.to_owned(), groups, calendars, rules };
         reader.faults.into_result(file).map(|(file, _)| file)
     }
 
@@ -98,9 +119,13 @@ impl RuleFile {
         &self.path
     }
 
+    pub(super) fn text(&self) -> Text<'_> {
+        Text::new(&self.path, &self.text)
+    }
+
     /// A diagnostic at the name of a rule of this file.
     pub fn at_rule(&self, rule: &Rule, code: &'static str, message: String) -> Diagnostic {
-        Text::new(&self.path, &self.text).error(line_span(&self.text, rule.line), code, message)
+        self.text().error(line_span(&self.text, rule.line), code, message)
     }
 
     /// How many rules there are.
@@ -113,21 +138,36 @@ impl RuleFile {
         self.rules.is_empty()
     }
 
-    /// Binds the rules to the services of a table. An unknown service is an error: a rule that silently matches
-    /// nothing is worse than none. Warnings, if any, come with the rules.
+    /// Binds the rules to the services of a table, and to groups and calendars. An unknown name is an error: a rule
+    /// that silently matches nothing is worse than none. Groups and calendars are known when they are declared at the
+    /// head of the file or in `declared`, which also gives them their meaning. Warnings, if any, come with the rules.
     pub fn bind(
         &self,
         table: &SignatureTable,
+        declared: &Declared,
         today: Option<Date>,
     ) -> Result<(Rules, Diagnostics), Diagnostics> {
-        let text = Text::new(&self.path, &self.text);
+        let text = self.text();
         let mut faults = Diagnostics::new();
         let mut rules = Vec::with_capacity(self.rules.len());
-        for Unbound { rule, services } in &self.rules {
+        let mut singled_out = HashSet::new();
+        for Unbound { rule, services, groups, calendars } in &self.rules {
             let mut rule = rule.clone();
+            let known = || declared.groups.keys().map(String::as_str).chain(names(&self.groups));
+            undeclared(&text, groups, "group", known, &mut faults);
+            rule.matches.groups =
+                groups.iter().filter_map(|(name, _)| declared.groups.get(name).copied()).collect();
+            rule.matches.groups.sort_unstable();
+            let known = || declared.calendars.iter().map(String::as_str).chain(names(&self.calendars));
+            undeclared(&text, calendars, "calendar", known, &mut faults);
             for (key, span) in services {
                 match table.service_named(key) {
                     Some(id) => {
+                        if singled_out.insert(id) && singled_out.len() == MAX_SERVICES + 1 {
+                            let message = format!("the rules single out more than {MAX_SERVICES} services");
+                            let fault = text.error(span.clone(), "too-many", message);
+                            faults.push(fault.help("match their category, or let a signature list of your own name them as one service"));
+                        }
                         check_category(&text, &rule, table, id, key, span, &mut faults);
                         rule.matches.services.push(id);
                     }
@@ -179,12 +219,33 @@ fn check_category(
 const PROTECTED_HELP: &str =
     "banks, health, unions, lawyers, faith and sexual life are left alone for any other purpose";
 
-fn protected_needs_security(action: Action, purpose: Purpose, category: Category) -> Option<String> {
-    (category.is_protected() && action != Action::Allow && purpose != Purpose::Security).then(|| {
+fn protected_needs_security(action: RuleAction, purpose: Purpose, category: Category) -> Option<String> {
+    (category.is_protected() && action != RuleAction::Allow && purpose != Purpose::Security).then(|| {
+        let action = action.as_str();
         format!(
             "category `{category}` is protected: only purpose `security` may `{action}` it, not `{purpose}`"
         )
     })
+}
+
+fn names(words: &[Word]) -> impl Iterator<Item = &str> {
+    words.iter().map(|(word, _)| word.as_str())
+}
+
+/// A fault for each word that is not known.
+fn undeclared<'a, K: Iterator<Item = &'a str>>(
+    text: &Text<'_>,
+    words: &[Word],
+    what: &str,
+    known: impl Fn() -> K,
+    faults: &mut Diagnostics,
+) {
+    let code = if what == "group" { "unknown-group" } else { "unknown-calendar" };
+    for (name, span) in words.iter().filter(|(name, _)| !known().any(|k| k == name)) {
+        let help = did_you_mean(name, known())
+            .unwrap_or_else(|| format!("declare it at the head of the file: `{what}s = [\"{name}\"]`"));
+        faults.push(text.error(span.clone(), code, format!("there is no {what} `{name}`")).help(help));
+    }
 }
 
 struct Reader<'a> {
@@ -210,7 +271,7 @@ impl Reader<'_> {
             let help = "counters and records tell rules apart by name".to_owned();
             self.fault(name_span, "named-twice", message, help);
         }
-        let action = self.word(&raw.action, "action", Action::from_word, Action::ALL, Action::as_str);
+        let action = self.action(&raw.action, raw.rate.as_ref());
         let state = match &raw.state {
             None => Some(State::Shadow),
             Some(state) => self.word(state, "state", State::from_word, State::ALL, State::as_str),
@@ -223,14 +284,28 @@ impl Reader<'_> {
             Some(date) => self.date(&date).map(Some),
         };
         let matches = raw.matches.span();
-        let raw_match = raw.matches.into_inner();
-        if raw_match.category.is_none() && raw_match.service.is_none() {
-            let message = "the rule matches nothing: `match` is empty".to_owned();
+        let RawMatch { category, service, group, calendar } = raw.matches.into_inner();
+        if category.is_none() && service.is_none() {
+            // A group or calendar alone would take protected categories along.
+            let message = "`match` says nothing of what a flow is for".to_owned();
             self.fault(matches, "empty-match", message, "give `category` or `service`".to_owned());
         }
-        let (categories, category_spans) = self.categories(raw_match.category);
-        let services = self.services(raw_match.service);
-        let (action, purpose) = (action?, purpose?);
+        let (categories, category_spans) = self.categories(category);
+        let help = "services go by their keys, such as `boss-zhipin`";
+        let services = self.keys(service, "service", "unknown-service", help);
+        let help = "groups have names of lower-case letters, digits and hyphens";
+        let groups = self.keys(group, "group", "unknown-group", help);
+        let help = "calendars have names of lower-case letters, digits and hyphens";
+        let calendars = self.keys(calendar, "calendar", "unknown-calendar", help);
+        let (action, state, purpose) = (action?, state?, purpose?);
+        if state == State::Enforce && action.on_frames().is_none() {
+            let message = format!(
+                "`{}` can't be carried out by this version, so it can't be enforced",
+                action.as_str()
+            );
+            let help = "write `state = \"shadow\"`: its hits are counted".to_owned();
+            self.fault(raw.action.span(), "not-carried-out", message, help);
+        }
         for (category, span) in categories.iter().zip(&category_spans) {
             if let Some(message) = protected_needs_security(action, purpose, *category) {
                 self.fault(span.clone(), "protected", message, PROTECTED_HELP.to_owned());
@@ -239,25 +314,92 @@ impl Reader<'_> {
         if self.faults.count() > before {
             return None;
         }
-        let service_keys = services.iter().map(|(key, _)| key.clone()).collect();
+        let words = |words: &[Word]| names(words).map(str::to_owned).collect::<Vec<_>>();
+        let matches = Match {
+            categories,
+            service_keys: words(&services),
+            services: Vec::new(),
+            group_names: words(&groups),
+            groups: Vec::new(),
+            calendars: words(&calendars),
+        };
         let rule = Rule {
             name,
             line,
-            matches: Match { categories, services: Vec::new(), service_keys },
+            matches,
             action,
-            state: state?,
+            state,
             owner: owner?,
             purpose,
             expires: expires?,
             note: note?,
         };
-        Some(Unbound { rule, services })
+        Some(Unbound { rule, services, groups, calendars })
     }
 
-    fn categories(
-        &mut self,
-        raw: Option<Spanned<Vec<Spanned<String>>>>,
-    ) -> (Vec<Category>, Vec<Range<usize>>) {
+    fn action(&mut self, action: &Spanned<String>, rate: Option<&Spanned<String>>) -> Option<RuleAction> {
+        let word = action.get_ref().as_str();
+        let read = match (word, rate) {
+            ("limit", None) => {
+                let message = "`limit` needs a rate".to_owned();
+                self.fault(action.span(), "missing", message, "add `rate = \"2 Mbit/s\"`".to_owned());
+                return None;
+            }
+            ("limit", Some(rate)) => return self.rate(rate).map(RuleAction::Limit),
+            ("allow", _) => RuleAction::Allow,
+            ("observe", _) => RuleAction::Observe,
+            ("block", _) => RuleAction::Block,
+            ("notice", _) => RuleAction::Notice,
+            _ => {
+                let known = || RuleAction::WORDS.iter().copied();
+                let help = match word {
+                    "forward" | "accept" | "permit" | "pass" => "write `allow`".to_owned(),
+                    "drop" | "deny" | "reject" | "reset" => {
+                        "write `block`: frames are dropped without an answer".to_owned()
+                    }
+                    _ => did_you_mean(word, known())
+                        .unwrap_or_else(|| format!("known are: {}", RuleAction::WORDS.join(", "))),
+                };
+                let message = format!("there is no action `{word}`");
+                self.fault(action.span(), "unknown-action", message, help);
+                return None;
+            }
+        };
+        if let Some(rate) = rate {
+            let message = format!("`{word}` has no rate, only `limit` has");
+            self.fault(rate.span(), "stray-rate", message, "take it out".to_owned());
+            return None;
+        }
+        Some(read)
+    }
+
+    fn rate(&mut self, rate: &Spanned<String>) -> Option<Rate> {
+        match Rate::parse(rate.get_ref()) {
+            Ok(rate) => Some(rate),
+            Err(why) => {
+                let message = match why {
+                    BadRate::Range => format!("`{}` is out of range", rate.get_ref()),
+                    _ => format!("`{}` is no rate", rate.get_ref()),
+                };
+                self.fault(rate.span(), "bad-rate", message, why.to_string());
+                None
+            }
+        }
+    }
+
+    /// Names that the head of the file declares.
+    fn declared(&mut self, raw: Option<Words>, what: &'static str) -> Vec<Word> {
+        if let Some(raw) = &raw
+            && let Some(first) = raw.get_ref().get(MAX_DECLARED)
+        {
+            let message = format!("more than {MAX_DECLARED} {what}");
+            self.fault(first.span(), "too-many", message, "take out those that no rule uses".to_owned());
+            return Vec::new();
+        }
+        self.keys(raw, what, "bad-name", "use lower-case letters, digits and hyphens, at most 48")
+    }
+
+    fn categories(&mut self, raw: Option<Words>) -> (Vec<Category>, Vec<Range<usize>>) {
         let Some(raw) = raw else { return Default::default() };
         self.not_empty(&raw, "category");
         let mut seen = Vec::new();
@@ -276,18 +418,19 @@ impl Reader<'_> {
         (seen, spans)
     }
 
-    fn services(&mut self, raw: Option<Spanned<Vec<Spanned<String>>>>) -> Vec<(String, Range<usize>)> {
+    /// A list of keys of services, or of names of their form.
+    fn keys(&mut self, raw: Option<Words>, field: &str, code: &'static str, help: &str) -> Vec<Word> {
         let Some(raw) = raw else { return Vec::new() };
-        self.not_empty(&raw, "service");
-        let mut out: Vec<(String, Range<usize>)> = Vec::new();
+        self.not_empty(&raw, field);
+        let mut out: Vec<Word> = Vec::new();
+        let mut seen = HashSet::new();
         for word in raw.into_inner() {
             let span = word.span();
             let key = word.into_inner();
             if !is_service_key(&key) {
-                let help = "services go by their keys, such as `boss-zhipin`".to_owned();
-                self.fault(span, "unknown-service", format!("`{key}` is no key of a service"), help);
-            } else if out.iter().any(|(other, _)| *other == key) {
-                let message = format!("service `{key}` stands here twice");
+                self.fault(span, code, format!("`{key}` can't be one of `{field}`"), help.to_owned());
+            } else if !seen.insert(key.clone()) {
+                let message = format!("`{key}` stands here twice");
                 self.fault(span, "twice", message, "take one out".to_owned());
             } else {
                 out.push((key, span));
@@ -296,7 +439,7 @@ impl Reader<'_> {
         out
     }
 
-    fn not_empty(&mut self, list: &Spanned<Vec<Spanned<String>>>, field: &str) {
+    fn not_empty(&mut self, list: &Words, field: &str) {
         if list.get_ref().is_empty() {
             let message = format!("`{field}` is an empty list, which matches nothing");
             self.fault(list.span(), "empty-match", message, format!("name one, or take `{field}` out"));
@@ -318,7 +461,6 @@ impl Reader<'_> {
             let help = did_you_mean(word, known())
                 .unwrap_or_else(|| format!("known are: {}", known().collect::<Vec<_>>().join(", ")));
             let code = match what {
-                "action" => "unknown-action",
                 "state" => "unknown-state",
                 "purpose" => "unknown-purpose",
                 _ => "unknown-category",
@@ -331,9 +473,11 @@ impl Reader<'_> {
     fn text_of(&mut self, written: Spanned<String>, what: &str, required: bool) -> Option<String> {
         let span = written.span();
         let value = written.into_inner();
-        if value.len() > MAX_TEXT || value.chars().any(char::is_control) {
-            let message = format!("`{what}` is longer than {MAX_TEXT} bytes or has control characters");
-            self.fault(span, "bad-text", message, "shorten it to one line".to_owned());
+        if value.len() > MAX_TEXT || value.chars().any(is_unprintable) {
+            let message =
+                format!("`{what}` is longer than {MAX_TEXT} bytes, or has characters that can't be seen");
+            let help = "make it one line; take out control characters, and those that reorder or hide text";
+            self.fault(span, "bad-text", message, help.to_owned());
             return None;
         }
         if required && value.trim().is_empty() {
