@@ -34,7 +34,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  \
         glassgate replay office.pcapng                   what was seen, in a few lines\n  \
         glassgate replay *.pcap --flows - | jq .name      one JSON object per flow\n  \
-        glassgate replay a.pcap --flows flows.jsonl --signatures policy/signatures")]
+        glassgate replay a.pcap --flows flows.jsonl --signatures policy/signatures\n  \
+        glassgate replay a.pcap --diff rules.toml new.toml   what other rules would change")]
     Replay(Replay),
     /// Check configuration, rules and signatures without touching a port
     ///
@@ -96,6 +97,15 @@ pub(crate) struct Replay {
     /// Rules to decide by; without them every flow is forwarded
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) rules: Option<PathBuf>,
+    /// Show the flows whose verdict differs between two rules files, by the rule that makes the difference
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["OLD", "NEW"],
+        conflicts_with_all = ["rules", "flows"],
+        value_hint = ValueHint::FilePath
+    )]
+    pub(crate) diff: Vec<PathBuf>,
     /// End with exit code 4 when any capture breaks off or is none; without it only when none could be read
     #[arg(long)]
     pub(crate) strict: bool,

@@ -1,9 +1,11 @@
 //! `glassgate replay` as the command line has it: what to decide by, where the lines go, what to say at the end.
 
+mod diff;
+
 use crate::cli;
 use crate::clock;
 use crate::exit::{Ended, Exit};
-use crate::replay::{self, Outcome, Replay};
+use crate::replay::{self, Lines, Outcome, Replay, Seen};
 use crate::verdicts;
 use anyhow::{Context as _, Result};
 use glassgate_dataplane::classifier::{Options, Policy};
@@ -37,6 +39,9 @@ struct Damaged {
 
 /// Replays the captures that the arguments name.
 pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
+    if let [old, new] = args.diff.as_slice() {
+        return diff::run(args, old, new);
+    }
     let to_stdout = args.flows.as_deref() == Some(Path::new("-"));
     if to_stdout && args.json {
         return Err(Ended::new(
@@ -57,15 +62,19 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
             Some(Box::new(file))
         }
     };
+    let table = Arc::new(compiled.table);
+    let mut lines = flows.map(|out| Lines::new(out, table.clone()));
+    let mut write = |seen: &Seen<'_>| lines.as_mut().map_or(Ok(()), |lines| lines.write(seen));
     let outcome = replay::run(Replay {
         captures: &args.captures,
-        policy: Policy { table: Arc::new(compiled.table), matrix: Arc::new(matrix) },
+        policy: Policy { table, matrix: Arc::new(matrix) },
         options: options(),
-        flows,
+        tell: args.flows.is_some().then_some(&mut write),
     })?;
-    for (path, why) in &outcome.damaged {
-        eprintln!("glassgate: {}: {why}", path.display());
+    if let Some(lines) = lines {
+        lines.finish().context("writing the flows")?;
     }
+    tell_damage(&outcome);
     let summary = Summary::new(&outcome);
     if args.json {
         crate::print(&(serde_json::to_string(&summary)? + "\n"))?;
@@ -74,14 +83,25 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
     } else {
         crate::print(&summary.describe())?;
     }
-    // A capture that breaks off is everyday: what is there was read, and the warning stands above.
-    let failed = args.strict && !outcome.damaged.is_empty() || outcome.captures == 0;
-    Ok(if failed { Exit::Damaged } else { Exit::Done })
+    Ok(end(&outcome, args.strict))
+}
+
+/// Says on standard error which captures could not be read to their end.
+pub(crate) fn tell_damage(outcome: &Outcome) {
+    for (path, why) in &outcome.damaged {
+        eprintln!("glassgate: {}: {why}", path.display());
+    }
+}
+
+/// A capture that breaks off is everyday: what is there was read, and the warning has been given.
+pub(crate) fn end(outcome: &Outcome, strict: bool) -> Exit {
+    let failed = strict && !outcome.damaged.is_empty() || outcome.captures == 0;
+    if failed { Exit::Damaged } else { Exit::Done }
 }
 
 /// A capture was made anywhere: checksums may be what a NIC would still have finished, and tunnels are looked into
 /// because who replays wants to know. A quarter of a million flows at once is more than files hold.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let parse = ParseOptions { tunnel_depth: 4, capture: true };
     Options { flows: 1 << 18, parse, ..Options::default() }
 }

@@ -1,7 +1,9 @@
-//! `glassgate replay`: captures through the very classifier that runs inline, one line of JSON per flow.
+//! Captures through the very classifier that runs inline; whoever replays is told about each flow.
 //!
 //! Needs neither DPDK nor root. Each capture gets a clock of its own: its first frame is set two days after the last
 //! frame of the capture before, so that nothing learned from one (DNS answers, fragments) reaches the next.
+
+mod lines;
 
 use anyhow::{Context, Result};
 use glassgate_dataplane::classifier::{Classifier, FlowSink, FlowSummary, NameSeen, Options, Policy};
@@ -9,14 +11,10 @@ use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::flow::FlowId;
 use glassgate_dataplane::port::Frame as _;
 use glassgate_dataplane::port::capture::CaptureReader;
-use glassgate_policy::table::SignatureTable;
-use glassgate_policy::{AppProto, Category, Evidence};
-use serde::Serialize;
+pub(crate) use lines::Lines;
 use std::collections::HashMap;
-use std::io::Write;
-use std::net::IpAddr;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Nanoseconds between two captures: longer than anything is remembered.
 const BETWEEN_CAPTURES: u64 = 2 * 24 * 3600 * 1_000_000_000;
@@ -34,8 +32,24 @@ pub(crate) struct Replay<'a> {
     pub(crate) policy: Policy,
     /// Sizes of the classifier.
     pub(crate) options: Options,
-    /// Where the line of each flow goes; `None` for counts only.
-    pub(crate) flows: Option<Box<dyn Write + 'a>>,
+    /// Who is told about each flow when it ends; `None` for counts only.
+    pub(crate) tell: Option<&'a mut Tell<'a>>,
+}
+
+/// Told about flows. An error ends the replay after the capture in hand.
+pub(crate) type Tell<'a> = dyn FnMut(&Seen<'_>) -> io::Result<()> + 'a;
+
+/// A flow that ended.
+pub(crate) struct Seen<'a> {
+    /// The capture, as it was named.
+    pub(crate) capture: &'a str,
+    /// What was counted.
+    pub(crate) summary: &'a FlowSummary,
+    /// What was read where a name is expected, in order. Of a flow without evidence these are candidates: an
+    /// ambiguous flow has several readings and no name.
+    pub(crate) names: Vec<&'a str>,
+    /// What was said in place of a name and names nobody.
+    pub(crate) claims: Vec<&'a str>,
 }
 
 /// What a replay saw.
@@ -53,7 +67,7 @@ pub(crate) struct Outcome {
 
 /// Replays captures.
 pub(crate) fn run(replay: Replay<'_>) -> Result<Outcome> {
-    let sink = Lines::new(replay.flows, replay.policy.table.clone());
+    let sink = Names { tell: replay.tell, capture: String::new(), said: HashMap::new(), failed: None };
     let mut classifier = Classifier::new(replay.options, replay.policy, sink, 0);
     let mut outcome = Outcome::default();
     let mut clock = BETWEEN_CAPTURES;
@@ -75,16 +89,13 @@ pub(crate) fn run(replay: Replay<'_>) -> Result<Outcome> {
         }
     }
     outcome.counters = classifier.counters.clone();
-    if let Some(out) = &mut classifier.sink.out {
-        out.flush().context("writing the flows")?;
-    }
     Ok(outcome)
 }
 
 /// Replays one capture; answers what is wrong with its end, if anything.
 fn one(
     path: &Path,
-    classifier: &mut Classifier<Lines<'_>>,
+    classifier: &mut Classifier<Names<'_>>,
     clock: &mut u64,
     frames: &mut u64,
 ) -> Result<Option<String>> {
@@ -106,56 +117,21 @@ fn one(
     }
 }
 
-/// The line of one flow: the contract of `replay --flows`. Fields are added, never changed or removed.
-#[derive(Serialize)]
-struct FlowLine<'a> {
-    capture: &'a str,
-    proto: &'static str,
-    client: IpAddr,
-    client_port: u16,
-    server: IpAddr,
-    server_port: u16,
-    vlan: &'a [u16],
-    kind: Option<&'static str>,
-    app: Option<&'static str>,
-    name: Option<&'a str>,
-    names: Vec<&'a str>,
-    evidence: Option<&'static str>,
-    service: Option<&'a str>,
-    category: Option<&'static str>,
-    first_frame: u64,
-    name_frame: Option<u64>,
-    frames: u64,
-    bytes: u64,
-    reason: Option<&'static str>,
-    candidates: Vec<&'a str>,
-    ech: bool,
-    action: &'static str,
-    level: &'static str,
-}
-
 /// Something that was said where a name is expected.
 struct Said {
     name: String,
     claim: bool,
 }
 
-struct Lines<'a> {
-    out: Option<std::io::BufWriter<Box<dyn Write + 'a>>>,
+/// Keeps what was said in flows until they end.
+struct Names<'a> {
+    tell: Option<&'a mut Tell<'a>>,
     capture: String,
     said: HashMap<FlowId, Vec<Said>>,
-    table: Arc<SignatureTable>,
-    failed: Option<std::io::Error>,
+    failed: Option<io::Error>,
 }
 
-impl<'a> Lines<'a> {
-    fn new(out: Option<Box<dyn Write + 'a>>, table: Arc<SignatureTable>) -> Self {
-        let out = out.map(|o| std::io::BufWriter::with_capacity(1 << 16, o));
-        Self { out, capture: String::new(), said: HashMap::new(), table, failed: None }
-    }
-}
-
-impl FlowSink for Lines<'_> {
+impl FlowSink for Names<'_> {
     const NAMES: bool = true;
 
     fn named(&mut self, flow: FlowId, seen: &NameSeen<'_>) {
@@ -165,47 +141,12 @@ impl FlowSink for Lines<'_> {
         }
     }
 
-    fn ended(&mut self, flow: FlowId, s: &FlowSummary) {
+    fn ended(&mut self, flow: FlowId, summary: &FlowSummary) {
         let said = self.said.remove(&flow).unwrap_or_default();
-        let Some(out) = &mut self.out else { return };
-        // An ambiguous flow has no name: whatever was read is one of several readings.
-        let named = s.evidence != Evidence::None;
-        let pick =
-            |want: bool| said.iter().filter(|s| s.claim == want).map(|s| s.name.as_str()).collect::<Vec<_>>();
-        let (names, claims) = (pick(false), pick(true));
-        let line = FlowLine {
-            capture: &self.capture,
-            proto: s.tuple.l4.as_str(),
-            client: s.tuple.client.ip,
-            client_port: s.tuple.client.port,
-            server: s.tuple.server.ip,
-            server_port: s.tuple.server.port,
-            vlan: s.vlans.ids(),
-            // Four kinds are promised; the rest of what is known stands in `app`.
-            kind: s
-                .app
-                .filter(|a| {
-                    !matches!(a, AppProto::H2c | AppProto::Connect) && s.evidence != Evidence::DnsHint
-                })
-                .map(|a| a.as_str()),
-            app: s.app.map(|a| a.as_str()),
-            name: names.first().copied().filter(|_| named),
-            evidence: named.then(|| s.evidence.as_str()),
-            service: self.table.service(s.service).map(|i| i.name),
-            category: (s.category != Category::Unknown).then(|| s.category.as_str()),
-            first_frame: s.first_frame,
-            name_frame: (s.name_frame != 0).then_some(s.name_frame),
-            frames: u64::from(s.frames_up) + u64::from(s.frames_down),
-            bytes: s.bytes_up + s.bytes_down,
-            reason: s.reason.map(|r| r.as_str()),
-            candidates: if named { Vec::new() } else { names.clone() },
-            names: if named { names } else { claims },
-            ech: s.ech,
-            action: s.verdict.action.as_str(),
-            level: s.verdict.level.as_str(),
-        };
-        let written = serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from);
-        if let Err(e) = written.and_then(|()| out.write_all(b"\n")) {
+        let Some(tell) = &mut self.tell else { return };
+        let pick = |claim: bool| said.iter().filter(|s| s.claim == claim).map(|s| s.name.as_str()).collect();
+        let seen = Seen { capture: &self.capture, summary, names: pick(false), claims: pick(true) };
+        if let Err(e) = tell(&seen) {
             self.failed.get_or_insert(e);
         }
     }

@@ -1,5 +1,6 @@
 //! `glassgate rules …`: one file a verb.
 
+mod explain;
 mod lint;
 
 use crate::cli::rules::{Files, Rules};
@@ -13,6 +14,7 @@ use std::path::Path;
 pub(crate) fn run(verb: &Rules) -> Result<Exit> {
     match verb {
         Rules::Lint(args) => lint::run(args),
+        Rules::Explain(args) => explain::run(args),
     }
 }
 

@@ -101,7 +101,7 @@ pub struct Rules {
 }
 
 /// What a flow is, as far as rules can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The group of its client.
     pub group: GroupId,

@@ -14,6 +14,18 @@ pub(crate) enum Rules {
         glassgate rules lint --rules rules.toml\n  \
         glassgate rules lint --strict --json | jq '.diagnostics[]'")]
     Lint(Lint),
+    /// Say why a name or a flow is treated as it is
+    ///
+    /// Which bytes of the name matched which entry of which file, with its source, licence and date; every other entry
+    /// that covers it and why it does not count; the rules that match, in order, and which of them decides; and what
+    /// allowed or forbade that something is written. Answers from the files as they are now, which a running gateway
+    /// has taken only after `glassgate reload`.
+    #[command(after_help = "Examples:\n  \
+        glassgate rules explain www.zhipin.com\n  \
+        glassgate rules explain www.zhipin.com --evidence dns_hint\n  \
+        glassgate rules explain tcp 10.0.0.1:40000 1.2.3.4:443 --name www.zhipin.com\n  \
+        glassgate rules explain store.steampowered.com --group sales --json | jq .decided_by")]
+    Explain(Explain),
 }
 
 /// Which rules and signatures are meant.
@@ -41,6 +53,30 @@ pub(crate) struct Lint {
     #[arg(long)]
     pub(crate) strict: bool,
     /// Print the findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A name; or a 5-tuple: `tcp` or `udp`, client address and port, server address and port
+    #[arg(required = true, num_args = 1..=3, value_name = "NAME|5-TUPLE")]
+    pub(crate) what: Vec<String>,
+    /// The name of the flow, where a 5-tuple is given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How the name is known: sni, quic_sni, http_host, dns or dns_hint; what the transport suggests, if not given
+    #[arg(long, value_name = "EVIDENCE")]
+    pub(crate) evidence: Option<String>,
+    /// The group of the client; nobody's, if not given
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// A calendar that is open; those not named are undecided
+    #[arg(long, value_name = "CALENDAR")]
+    pub(crate) open: Vec<String>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
