@@ -515,6 +515,10 @@ impl<S: FlowSink> Classifier<S> {
 
     /// Ends a flow: counts it, tells the sink, gives everything back.
     fn end(&mut self, id: FlowId) {
+        // A flow may end without a frame since the policy changed: what is said of it is said under the new one.
+        if self.table.get(id).is_some_and(|hot| hot.policy_tag != self.policy_tag) {
+            self.redecide(id);
+        }
         let (Some(hot), Some(cold)) = (self.table.get(id).copied(), self.cold.get_mut(id.index())) else {
             return;
         };
@@ -534,6 +538,8 @@ impl<S: FlowSink> Classifier<S> {
         for side in 0..2 {
             self.tell_candidates(id, side);
         }
+        // Again: a hint may have decided.
+        let Some(hot) = self.table.get(id).copied() else { return };
         let Some(cold) = self.cold.get(id.index()).copied() else { return };
         for half in &cold.half {
             if let Some(slot) = SlotId::from_record(half.slot) {

@@ -48,14 +48,16 @@ pub(crate) fn reload(args: &Ask) -> Result<Exit> {
     }
 }
 
-fn socket(args: &Ask) -> Result<PathBuf> {
+/// The control socket that the arguments name.
+pub(crate) fn socket(args: &Ask) -> Result<PathBuf> {
     match &args.socket {
         Some(socket) => Ok(socket.clone()),
         None => Ok(crate::load(&args.config)?.socket),
     }
 }
 
-fn ask(socket: &Path, question: &Question) -> Result<Answer> {
+/// Asks the gateway that listens there.
+pub(crate) fn ask(socket: &Path, question: &Question) -> Result<Answer> {
     let mut stream = UnixStream::connect(socket).map_err(|e| {
         let help = match e.kind() {
             std::io::ErrorKind::PermissionDenied => "; only the owner of the gateway may ask",

@@ -68,6 +68,15 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages, one for each command, into a folder
+    #[command(
+        after_help = "Example:\n  glassgate manual /usr/local/share/man/man1 && man glassgate-rules-lint"
+    )]
+    Manual {
+        /// The folder; it is made if it is missing
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// The process that forwards; started by `run`
     #[command(hide = true)]
     Dataplane(Started),
@@ -155,6 +164,23 @@ pub(crate) fn completions(shell: clap_complete::Shell, out: &mut dyn std::io::Wr
     clap_complete::generate(shell, &mut Cli::command(), "glassgate", out);
 }
 
+/// Writes a manual page for each command that is not hidden; says how many there are.
+pub(crate) fn manual(folder: &std::path::Path) -> std::io::Result<usize> {
+    std::fs::create_dir_all(folder)?;
+    let mut cli = Cli::command();
+    cli.build();
+    pages(cli, folder)
+}
+
+fn pages(command: clap::Command, folder: &std::path::Path) -> std::io::Result<usize> {
+    let mut written = 1;
+    for verb in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+        written += pages(verb.clone(), folder)?;
+    }
+    clap_mangen::Man::new(command).generate_to(folder)?;
+    Ok(written)
+}
+
 fn after_help() -> String {
     let codes: Vec<String> = Exit::ALL.iter().map(|e| format!("  {}  {}", *e as u8, e.meaning())).collect();
     format!(
@@ -199,8 +225,25 @@ mod tests {
         for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
             let mut out = Vec::new();
             completions(shell, &mut out);
-            assert!(String::from_utf8(out).unwrap().contains("replay"));
+            let script = String::from_utf8(out).unwrap();
+            for word in ["replay", "lint", "explain", "top-unknown", "--diff", "--evidence"] {
+                assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");
+            }
         }
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let written = manual(dir.path()).unwrap();
+        let read = |name: &str| {
+            std::fs::read_to_string(dir.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+        };
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), written);
+        assert!(read("glassgate.1").contains("Exit codes"));
+        let lint = read("glassgate-rules-lint.1");
+        assert!(lint.contains(".TH") && lint.contains("strict") && lint.contains("Examples"), "{lint}");
+        assert!(!dir.path().join("glassgate-dataplane.1").exists(), "what is hidden has none");
     }
 
     /// The reference of the command line, in Markdown, from the definition above.

@@ -34,6 +34,41 @@ pub(crate) fn shown_day() -> Date {
 
 /// The wall clock, for people.
 pub(crate) fn wall_text() -> String {
-    let now = Timestamp::now();
-    now.round(Unit::Second).unwrap_or(now).to_string()
+    shown(Timestamp::now())
+}
+
+/// A moment, for people.
+pub(crate) fn shown(at: Timestamp) -> String {
+    at.round(Unit::Second).unwrap_or(at).to_string()
+}
+
+/// The hour in which something was, so many nanoseconds ago.
+pub(crate) fn wall_hour(ago_ns: u64) -> String {
+    let at = Timestamp::now().as_nanosecond() - i128::from(ago_ns);
+    let hour = at - at.rem_euclid(3_600_000_000_000);
+    Timestamp::from_nanosecond(hour).map(|at| at.to_string()).unwrap_or_default()
+}
+
+/// The hour of a moment, without its minute; a dash for none.
+pub(crate) fn hour(at: Option<&str>) -> String {
+    minute(at).split_once(':').map_or_else(|| "–".to_owned(), |(hour, _)| format!("{hour} h"))
+}
+
+/// A moment of RFC 3339 to the minute, in UTC; a dash for none.
+pub(crate) fn minute(at: Option<&str>) -> String {
+    let shown = at.and_then(|at| Some(format!("{} {}", at.get(..10)?, at.get(11..16)?)));
+    shown.unwrap_or_else(|| "–".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_for_people() {
+        let at = Some("2026-11-21T14:05:33Z");
+        assert_eq!((minute(at).as_str(), hour(at).as_str()), ("2026-11-21 14:05", "2026-11-21 14 h"));
+        assert_eq!((minute(None).as_str(), hour(Some("soon")).as_str()), ("–", "–"));
+        assert!(wall_hour(0).ends_with(":00:00Z"), "{}", wall_hour(0));
+    }
 }

@@ -42,8 +42,6 @@ use tracing::{error, info};
 
 /// The largest matrix: all groups and columns, and its header.
 const MAX_MATRIX: u64 = 80 << 20;
-/// The largest signature table.
-const MAX_TABLE: u64 = glassgate_policy::table::format::MAX_BYTES as u64;
 
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
@@ -281,7 +279,7 @@ fn known_or_new(shared: &Shared, file: OwnedFd) -> Result<Arc<SignatureTable>> {
         return Ok(table.clone());
     }
     let kept = file.try_clone()?;
-    let table = Arc::new(SignatureTable::from_bytes(&handover::open(file, MAX_TABLE)?)?);
+    let table = Arc::new(SignatureTable::from_bytes(&handover::open(file, handover::MAX_TABLE)?)?);
     *known = Some((kept, table.clone()));
     Ok(table)
 }
@@ -314,5 +312,7 @@ fn pin(cpu: u32) -> Result<()> {
         .with_context(|| format!("CPU {cpu} of `dataplane.lcores` can't be used (`lscpu -e` lists the CPUs)"))
 }
 
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,11 @@ use std::os::unix::fs::FileExt as _;
 const ALL_SEALS: SealFlags =
     SealFlags::WRITE.union(SealFlags::GROW).union(SealFlags::SHRINK).union(SealFlags::SEAL);
 
+/// The largest signature table that is handed over, in bytes: nine million names. While a reload is under way there are
+/// four of them in memory (the one in force, the sealed file, and what the data plane reads and checks), a gigabyte on
+/// an appliance that has two. The control process refuses a larger one before it offers it, the data plane again.
+pub(crate) const MAX_TABLE: u64 = 256 << 20;
+
 /// Why a file is not accepted.
 #[derive(Debug)]
 pub(crate) enum Refused {

@@ -72,6 +72,10 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             cli::completions(shell, &mut script);
             print(&String::from_utf8_lossy(&script))
         }
+        Command::Manual { folder } => {
+            let pages = cli::manual(&folder).map_err(|e| anyhow::anyhow!("{}: {e}", folder.display()))?;
+            print(&format!("{pages} pages in {}\n", folder.display()))
+        }
         Command::Status(args) => ask::status(&args),
         Command::Reload(args) => ask::reload(&args),
         Command::Check(args) => check::run(&args),

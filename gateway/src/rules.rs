@@ -1,7 +1,9 @@
 //! `glassgate rules …`: one file a verb.
 
 mod explain;
+mod hits;
 mod lint;
+mod top_unknown;
 
 use crate::cli::rules::{Files, Rules};
 use crate::config::{Config, DEFAULT_PATH, PolicyFiles};
@@ -15,6 +17,8 @@ pub(crate) fn run(verb: &Rules) -> Result<Exit> {
     match verb {
         Rules::Lint(args) => lint::run(args),
         Rules::Explain(args) => explain::run(args),
+        Rules::Hits(args) => hits::run(args),
+        Rules::TopUnknown(args) => top_unknown::run(args),
     }
 }
 

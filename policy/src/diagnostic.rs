@@ -193,6 +193,10 @@ impl<'a> Text<'a> {
         let span = error.span().unwrap_or(0..0);
         let mut lines = error.message().trim().lines();
         let message = lines.next().unwrap_or("this is not TOML").to_owned();
+        // What is not closed is noticed at the next word, which may stand lines below: the fault is where it ends.
+        let open = message.starts_with("missing comma") || message.starts_with("unclosed");
+        let before = self.text.get(..span.start).unwrap_or_default().trim_end();
+        let span = if open && !before.is_empty() { before.len()..before.len() } else { span };
         let diagnostic = self.error(span, "toml", message);
         let help: Vec<&str> = lines.map(str::trim).filter(|l| !l.is_empty()).collect();
         if help.is_empty() { diagnostic } else { diagnostic.help(help.join("; ")) }
@@ -442,6 +446,14 @@ mod tests {
         let text = Text::new("g.toml", "ok = 1\nbad = = 2\n");
         let error = text.text.parse::<toml::Table>().unwrap_err();
         assert_eq!(text.toml_error(&error).line, 2);
+    }
+
+    #[test]
+    fn what_is_not_closed_is_shown_where_it_ends() {
+        let text = Text::new("g.toml", "a = [\"x\"\n\n[b]\nc = 1\n");
+        let error = text.text.parse::<toml::Table>().unwrap_err();
+        let shown = text.toml_error(&error);
+        assert_eq!((shown.line, shown.column), (1, 9), "{shown}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `glassgate rules …`: the verbs of the people who write rules and signatures.
 
+use super::Ask;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 
@@ -26,6 +27,23 @@ pub(crate) enum Rules {
         glassgate rules explain tcp 10.0.0.1:40000 1.2.3.4:443 --name www.zhipin.com\n  \
         glassgate rules explain store.steampowered.com --group sales --json | jq .decided_by")]
     Explain(Explain),
+    /// Show what the rules of the running gateway did, and since when that is counted
+    ///
+    /// Rules in shadow are counted as if they were enforced. Counters stay when a reload leaves a rule as it is, and
+    /// begin anew when it changes.
+    #[command(after_help = "Examples:\n  \
+        glassgate rules hits\n  \
+        glassgate rules hits --json | jq '.[] | select(.flows == 0) | .name'")]
+    Hits(Ask),
+    /// Show which domains of a capture are in no list, where enough devices asked for them
+    ///
+    /// For who maintains signatures. A running gateway can't answer this: names never leave its fast path. Works on
+    /// a capture that you have already. Devices are counted by IPv4 address, or by IPv6 /64 prefix where there are
+    /// more of these; domains with fewer devices are counted and not named.
+    #[command(after_help = "Examples:\n  \
+        glassgate rules top-unknown office.pcapng\n  \
+        glassgate rules top-unknown *.pcap --devices 20 --json | jq -r '.domains[].domain'")]
+    TopUnknown(TopUnknown),
 }
 
 /// Which rules and signatures are meant.
@@ -76,6 +94,25 @@ pub(crate) struct Explain {
     pub(crate) open: Vec<String>,
     #[command(flatten)]
     pub(crate) files: Files,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopUnknown {
+    /// Captures, pcap or pcapng, of the same network on the same day
+    #[arg(required = true, value_name = "CAPTURE", value_hint = ValueHint::FilePath)]
+    pub(crate) captures: Vec<PathBuf>,
+    /// Fewest devices that must have asked for a domain, 5 at least
+    #[arg(long, value_name = "DEVICES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..))]
+    pub(crate) devices: u32,
+    /// Most domains that are shown
+    #[arg(long, value_name = "ROWS", default_value_t = 30)]
+    pub(crate) rows: usize,
+    /// Signature sources: a folder or a file
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) signatures: Option<PathBuf>,
     /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,

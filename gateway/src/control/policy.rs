@@ -35,6 +35,7 @@ impl InForce {
     pub(super) fn load(files: &PolicyFiles, now: &Now) -> Result<Self, Diagnostics> {
         let compiled =
             verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), clock::today(now))?;
+        fits(compiled.table.bytes().len() as u64)?;
         let sealed = handover::seal("glassgate-table", compiled.table.bytes())
             .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;
         Ok(Self { compiled, sealed })
@@ -73,7 +74,30 @@ impl InForce {
     }
 }
 
+/// Whether a table of so many bytes may be handed over.
+fn fits(bytes: u64) -> Result<(), Diagnostics> {
+    if bytes <= handover::MAX_TABLE {
+        return Ok(());
+    }
+    let (is, may) = (bytes >> 20, handover::MAX_TABLE >> 20);
+    let message = format!("the signatures take {is} MiB when compiled, and {may} MiB is the most");
+    Err(Diagnostic::file("(signature table)", "too-large", message).help("leave lists out").into())
+}
+
 /// What rules may know of this moment. Nobody decides calendars yet: rules with one do nothing.
 fn moment(now: &Now) -> Moment {
     Moment::day(clock::today(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_not_fit_is_refused_before_it_is_offered() {
+        assert_eq!(fits(handover::MAX_TABLE), Ok(()));
+        let faults = fits(handover::MAX_TABLE + 1).unwrap_err();
+        let fault = &faults.as_slice()[0];
+        assert!(fault.code == "too-large" && fault.message.contains("256 MiB"), "{fault}");
+    }
 }

@@ -98,10 +98,14 @@ impl Sources<'_> {
 
     fn rules(&self) -> Vec<RuleNow> {
         let rules = self.counted.rules.iter();
+        let hour = |mono_ns| clock::wall_hour(self.now_ns.saturating_sub(mono_ns));
         rules
             .map(|rule| RuleNow {
                 name: rule.rule.clone(),
                 enforced: rule.enforced,
+                action: rule.action.clone(),
+                last_hit: rule.last_mono_ns.map(hour),
+                since: rule.since.map(clock::shown),
                 flows: rule.flows,
                 bytes: rule.bytes,
             })

@@ -236,3 +236,6 @@ impl SlowPath {
         self.begun.publish.send_replace(Arc::new(snapshot));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,10 +154,16 @@ pub(crate) struct RuleNow {
     pub(crate) name: String,
     /// Whether it acts, or is in shadow and only counted.
     pub(crate) enforced: bool,
+    /// What it does.
+    pub(crate) action: String,
     /// Flows that it decided about, or would have.
     pub(crate) flows: u64,
     /// Bytes of these flows, both ways.
     pub(crate) bytes: u64,
+    /// The hour of the last such flow, RFC 3339. Not the minute: on a small network that is a person.
+    pub(crate) last_hit: Option<String>,
+    /// Since when it is counted, RFC 3339: a reload that leaves the rule as it is does not begin anew.
+    pub(crate) since: Option<String>,
 }
 
 /// What the fast path decides by.

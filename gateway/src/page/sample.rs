@@ -11,6 +11,18 @@ fn counts(all: &[(&str, u64)]) -> Vec<Count> {
     all.iter().map(|(name, count)| Count { name: (*name).to_owned(), count: *count }).collect()
 }
 
+fn rule(name: &str, action: &str, enforced: bool, flows: u64, bytes: u64) -> RuleNow {
+    RuleNow {
+        name: name.to_owned(),
+        action: action.to_owned(),
+        enforced,
+        flows,
+        bytes,
+        last_hit: Some("2026-11-21T14:00:00Z".to_owned()),
+        since: Some("2026-11-18T08:12:40Z".to_owned()),
+    }
+}
+
 fn aggregate(name: &str, title: &str, category: &str, flows: u64, blocked: u64) -> Aggregate {
     Aggregate {
         name: name.to_owned(),
@@ -147,8 +159,8 @@ pub(super) fn snapshot() -> Snapshot {
             aggregate("meituan", "Meituan", "food_delivery", 8_912, 0),
         ],
         rules: vec![
-            RuleNow { name: "no-short-video".to_owned(), enforced: true, flows: 8_022, bytes: 41_000_000 },
-            RuleNow { name: "music-later".to_owned(), enforced: false, flows: 61_220, bytes: 4_200_000_000 },
+            rule("no-short-video", "block", true, 8_022, 41_000_000),
+            rule("music-later", "limit 2 Mbit/s", false, 61_220, 4_200_000_000),
         ],
         not_flows: counts(&[
             ("arp", 40_221),

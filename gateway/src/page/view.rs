@@ -3,6 +3,7 @@
 use super::chart::{self, bar, parts};
 use super::numbers::{bits, bytes, count, percent, rate, span};
 use super::words;
+use crate::clock;
 use crate::control::snapshot::{Aggregate, Count, LcoreNow, PortNow, Snapshot};
 use maud::{DOCTYPE, Markup, html};
 
@@ -249,11 +250,17 @@ fn rules(now: &Snapshot) -> Markup {
                 h2 { "Rules" }
                 p .note { "The first enforced rule that matches decides. A rule in shadow is only counted." }
                 table {
-                    thead { tr { th scope="col" { "rule" } th scope="col" { "state" } th .n scope="col" { "flows" } th .n scope="col" { "bytes" } } }
+                    thead { tr {
+                        th scope="col" { "rule" } th scope="col" { "does" } th scope="col" { "state" }
+                        th .n scope="col" { "flows" } th .n scope="col" { "bytes" }
+                        th scope="col" { "last hit" } th scope="col" { "counted since" }
+                    } }
                     tbody { @for rule in &now.rules { tr {
                         th scope="row" { code { (rule.name) } }
+                        td { (rule.action) }
                         td { @if rule.enforced { span .pill .good { "enforced" } } @else { span .pill { "shadow" } } }
                         td .n { (count(rule.flows)) } td .n { (bytes(rule.bytes)) }
+                        td { (clock::hour(rule.last_hit.as_deref())) } td { (clock::minute(rule.since.as_deref())) }
                     } } }
                 }
             }

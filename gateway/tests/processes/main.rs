@@ -181,6 +181,53 @@ fn reload_takes_good_files_and_keeps_the_old_ones_otherwise() {
 }
 
 #[test]
+fn rules_that_are_wrong_leave_those_in_force_and_their_counters() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rules.toml");
+    let rule = |state: &str| {
+        format!(
+            "version = 1\n[[rule]]\nname = \"no-jobs\"\nmatch = {{ category = [\"recruitment\"] }}\naction = \"block\"\n\
+             state = \"{state}\"\nowner = \"net\"\npurpose = \"conduct\"\n"
+        )
+    };
+    let good = rule("shadow");
+    std::fs::write(&path, &good).unwrap();
+    let gateway = Gateway::start(&format!("[rules]\npath = '{}'", path.display()));
+    exchange(&gateway, 40_001, "www.zhipin.com");
+    let hits = |n: u64| {
+        gateway.wait_for("the hits are counted", |now| now["rules"][0]["flows"] == n)["rules"][0].clone()
+    };
+    let before = hits(1);
+    let damaged = [
+        (3, good.replace("name =", "nmae =")),
+        (4, good.replace("recruitment", "recruitmnt")),
+        (5, good.replace("\"block\"", "\"block")),
+        (6, good.replace("shadow", "on")),
+        (8, good.replace("conduct", "curiosity")),
+    ];
+    for (line, text) in damaged {
+        std::fs::write(&path, text).unwrap();
+        let refused = gateway.command(&["reload"]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("rules.toml:{line}:")) && said.contains("stays in force"), "{said}");
+    }
+    exchange(&gateway, 40_002, "www.zhipin.com");
+    hits(2);
+    // A comment does not make another rule of it; another state does.
+    std::fs::write(&path, format!("# by the network team\n{good}")).unwrap();
+    assert!(gateway.command(&["reload"]).status.success());
+    exchange(&gateway, 40_003, "www.zhipin.com");
+    assert_eq!(hits(3)["since"], before["since"]);
+    let shown = String::from_utf8(gateway.command(&["rules", "hits"]).stdout).unwrap();
+    assert!(shown.contains("no-jobs") && shown.contains("shadow"), "{shown}");
+    std::fs::write(&path, rule("enforce")).unwrap();
+    assert!(gateway.command(&["reload"]).status.success());
+    let after = hits(0);
+    assert_eq!((&after["enforced"], &after["last_hit"]), (&true.into(), &serde_json::Value::Null));
+}
+
+#[test]
 fn without_a_gateway_status_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_glassgate"))

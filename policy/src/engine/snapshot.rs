@@ -96,6 +96,8 @@ pub struct RuleHits {
     pub rule: String,
     /// Whether it acts.
     pub enforced: bool,
+    /// What it does.
+    pub action: String,
     /// Flows that it decided about, or would have if it were enforced.
     pub flows: u64,
     /// Bytes of these flows, both ways.
@@ -124,6 +126,7 @@ impl RuleHits {
             *self = Self {
                 rule: rule.name.clone(),
                 enforced: rule.state == State::Enforce,
+                action: rule.action.to_string(),
                 since_mono_ns: now.mono_ns,
                 since: now.wall,
                 as_it_was: Some(same),

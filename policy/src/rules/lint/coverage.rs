@@ -141,8 +141,7 @@ fn overlap(file: &RuleFile, rule: &Rule, earlier: &Rule) -> Diagnostic {
 impl<'a> Grid<'a> {
     fn of(rules: &'a Rules, table: &SignatureTable) -> Self {
         let words = |of: fn(&Rule) -> &Vec<String>| -> Vec<&'a str> {
-            let all: BTreeSet<&str> =
-                rules.as_slice().iter().flat_map(of).map(String::as_str).collect();
+            let all: BTreeSet<&str> = rules.as_slice().iter().flat_map(of).map(String::as_str).collect();
             all.into_iter().collect()
         };
         let services = words(|rule| &rule.matches.service_keys);
