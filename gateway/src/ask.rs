@@ -132,6 +132,12 @@ fn describe(now: &Snapshot) -> String {
         now.policy.epoch, now.policy.acknowledged, now.policy.lcores, now.policy.valid_for_s
     );
     _ = writeln!(out, "  matrix   {}\n  table    {}", now.policy.matrix_hash, now.policy.table_hash);
+    let enforced = now.rules.iter().filter(|rule| rule.enforced).count();
+    _ = writeln!(
+        out,
+        "  rules    {}, of which {enforced} enforced (`glassgate rules hits`)",
+        now.rules.len()
+    );
     _ = writeln!(out, "recording  {}\n           {}", now.recording.what, now.recording.basis);
     out
 }

@@ -35,10 +35,20 @@ fn files(named: &Files) -> Result<PolicyFiles, Diagnostics> {
     Ok(files)
 }
 
+/// The same for who only wants to know: where nothing is named and there is no configuration, what comes with the
+/// gateway.
+fn files_or_defaults(named: &Files) -> Result<PolicyFiles, Diagnostics> {
+    let nothing_named = named.config.is_none() && named.rules.is_none() && named.signatures.is_none();
+    if nothing_named && !Path::new(DEFAULT_PATH).exists() {
+        return Ok(PolicyFiles { signatures: None, rules: None });
+    }
+    files(named)
+}
+
 /// What the files are called in messages.
 fn names(files: &PolicyFiles) -> Vec<String> {
     let built_in = || "the signatures that come with the gateway".to_owned();
     let signatures = files.signatures.as_ref().map_or_else(built_in, |path| path.display().to_string());
-    let rules = files.rules.as_ref().map(|path| path.display().to_string());
-    std::iter::once(signatures).chain(rules).collect()
+    let rules = files.rules.as_ref().map_or_else(|| "no rules".to_owned(), |path| path.display().to_string());
+    vec![rules, signatures]
 }

@@ -358,16 +358,14 @@ fn gates(
     } else {
         gate("category", ObservationLevel::Sealed, format!("`{category}` is not protected"));
     }
-    let allowed = without_charter(category);
+    // What it allows of a protected category the gate before has said.
+    let allowed = without_charter(Category::Unknown);
     gate("charter", allowed, "none is in force: no more than counts".to_owned());
     match decider {
         Some(rule) if rule.state == State::Enforce => {
             let level = rule.action.observes(ObservationLevel::Sealed);
-            gate(
-                "rule",
-                level,
-                format!("`{}`: {} writes no more than this", rule.name, rule.action.as_str()),
-            );
+            let takes = if level < ObservationLevel::Sealed { "leaves counts" } else { "takes nothing away" };
+            gate("rule", level, format!("`{}`: {} {takes}", rule.name, rule.action.as_str()));
         }
         _ => gate("rule", ObservationLevel::Sealed, "no rule decides".to_owned()),
     }

@@ -7,7 +7,7 @@ use crate::sources;
 use crate::verdicts::{self, Compiled};
 use anyhow::Result;
 use glassgate_policy::compile;
-use glassgate_policy::explain::{self, Basis, Explanation, Flow, Listed};
+use glassgate_policy::explain::{self, Basis, Explanation, Flow, Listed, RuleSays};
 use glassgate_policy::rules::Moment;
 use glassgate_policy::{Endpoint, Evidence, FiveTuple, GroupId, L4};
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub(super) fn run(args: &Explain) -> Result<Exit> {
     let name = name.map(|name| explain::read_name(&name)).transpose().map_err(usage)?;
     let evidence = evidence(args, tuple.as_ref(), name.is_some())?;
     let invalid = |faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}"));
-    let files = super::files(&args.files).map_err(invalid)?;
+    let files = super::files_or_defaults(&args.files).map_err(invalid)?;
     let today = Some(clock::shown_day());
     let compiled =
         verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), today).map_err(invalid)?;
@@ -42,7 +42,8 @@ pub(super) fn run(args: &Explain) -> Result<Exit> {
     crate::print(&if args.json {
         serde_json::to_string(&explained)? + "\n"
     } else {
-        describe(tuple.as_ref(), &explained)
+        let files = super::names(&files).join(", ");
+        format!("{}{:<12}{files}\n", describe(tuple.as_ref(), &explained), "files")
     })?;
     Ok(Exit::Done)
 }
@@ -123,7 +124,7 @@ fn describe(tuple: Option<&FiveTuple>, said: &Explanation) -> String {
             );
         }
         (Some(name), None) => _ = writeln!(out, "{name}\n  in no list"),
-        (None, _) => _ = writeln!(out, "  no name: nothing in the signature table is about such a flow"),
+        (None, _) => _ = writeln!(out, "  no name: give it with --name if you know it"),
     }
     if let Some(entry) = &said.entry {
         paragraph(&mut out, "service", &service(said, entry));
@@ -140,10 +141,10 @@ fn describe(tuple: Option<&FiveTuple>, said: &Explanation) -> String {
         paragraph(&mut out, "passed over", &shortened(over));
     }
     paragraph(&mut out, "rules", &rules(said));
-    let by =
-        said.decided_by.as_ref().map_or_else(|| "no rule decides".to_owned(), |rule| format!("rule {rule}"));
+    let by = said.decided_by.as_ref().map(|rule| format!("rule {rule}: {}", said.action));
+    let by = by.unwrap_or_else(|| "no rule decides".to_owned());
     let frames = if said.action == "block" { "are dropped" } else { "pass" };
-    paragraph(&mut out, "frames", &[format!("{frames} ({by}: {})", said.action)]);
+    paragraph(&mut out, "frames", &[format!("{frames} ({by})")]);
     let mut recording = vec![match said.level {
         "none" => "nothing; the flow counts as not looked at".to_owned(),
         "aggregate" => "counts by group, service and hour; nothing about a device".to_owned(),
@@ -184,9 +185,11 @@ fn rules(said: &Explanation) -> Vec<String> {
     }
     let mut lines = vec![format!("{} of {} match, in this order:", said.rules.len(), said.rules_asked)];
     let width = said.rules.iter().map(|r| r.rule.len()).max().unwrap_or(0);
+    let place = |r: &RuleSays| format!("{}:{}", r.file, r.line);
+    let places = said.rules.iter().map(|r| place(r).len()).max().unwrap_or(0);
     let rows = said.rules.iter().map(|r| {
         let mark = if r.outcome == "decides" { '>' } else { ' ' };
-        format!("{mark} {:<width$}  {}:{}  {}, {}: {}", r.rule, r.file, r.line, r.action, r.state, r.says)
+        format!("{mark} {:<width$}  {:<places$}  {}, {}: {}", r.rule, place(r), r.action, r.state, r.says)
     });
     lines.extend(shortened(rows.collect()));
     lines
