@@ -4,6 +4,7 @@
 
 pub mod corpus;
 pub mod demo;
+pub mod fuzz;
 pub mod lab;
 pub mod process;
 pub mod setup;

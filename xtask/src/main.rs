@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{corpus, demo, setup, steps, ui};
+use xtask::{corpus, demo, fuzz, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -27,6 +27,8 @@ enum Task {
     Check(steps::Options),
     /// Measure how many of the names in captures the gateway sees.
     Corpus(corpus::Options),
+    /// Run the coverage-guided fuzzer on every target (nightly toolchain and cargo-fuzz).
+    Fuzz(fuzz::Options),
     /// Take away what killed demos and tests left (each start does so too).
     Sweep,
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Task::Test(options) => steps::run(&options, false, &stop),
         Task::Check(options) => steps::run(&options, true, &stop),
         Task::Corpus(options) => corpus::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options, &stop),
         Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
     });
     match result {

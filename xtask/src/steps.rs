@@ -14,6 +14,9 @@ use crate::{demo, setup, ui, workspace};
 /// Longest that a step may take.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
+/// For how long each fuzz target is fed mutations of its corpus, on the stable toolchain. `cargo xtask fuzz` goes on longer.
+const FUZZ_SECONDS: &str = "20";
+
 /// Options of both tasks.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
@@ -162,12 +165,15 @@ fn steps() -> Vec<Step> {
     // Nextest shows a failing test sooner and runs each in a process of its own; without it, cargo's own runner.
     let tests = if has("cargo-nextest") {
         vec![
-            cargo("nextest run --workspace --no-fail-fast --hide-progress-bar"),
+            cargo("nextest run --workspace --exclude glassgate-fuzz --no-fail-fast --hide-progress-bar"),
             cargo("test --workspace --doc --no-fail-fast"),
         ]
     } else {
-        vec![cargo("test --workspace --no-fail-fast")]
+        vec![cargo("test --workspace --exclude glassgate-fuzz --no-fail-fast")]
     };
+    // A step of its own, because it lasts as long as it is told to.
+    let mut fuzz = cargo("test -p glassgate-fuzz --no-fail-fast");
+    fuzz.env("GLASSGATE_FUZZ_SECONDS", FUZZ_SECONDS);
     let deny = match has("cargo-deny") {
         true => Work::Run(vec![cargo(deny_words())]),
         false => {
@@ -185,6 +191,7 @@ fn steps() -> Vec<Step> {
         ),
         Step { name: "deny", fast: false, work: deny },
         step("tests", false, tests),
+        step("fuzz", false, vec![fuzz]),
         step("docs", false, vec![document]),
         Step { name: "demo", fast: false, work: Work::Demo },
     ]
