@@ -35,7 +35,8 @@ pub(crate) enum Command {
         glassgate replay office.pcapng                   what was seen, in a few lines\n  \
         glassgate replay *.pcap --flows - | jq .name      one JSON object per flow\n  \
         glassgate replay a.pcap --flows flows.jsonl --signatures policy/signatures\n  \
-        glassgate replay a.pcap --diff rules.toml new.toml   what other rules would change")]
+        glassgate replay a.pcap --diff rules.toml new.toml   what other rules would change\n  \
+        glassgate replay *.pcap --time                    nanoseconds per frame, of the classifier alone")]
     Replay(Replay),
     /// Check configuration, rules and signatures without touching a port
     ///
@@ -118,6 +119,10 @@ pub(crate) struct Replay {
     /// End with exit code 4 when any capture breaks off or is none; without it only when none could be read
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Time the classifier instead: read all frames into memory, then go over them this often
+    #[arg(long, value_name = "PASSES", conflicts_with_all = ["flows", "strict"],
+        value_parser = clap::value_parser!(u16).range(1..), num_args = 0..=1, default_missing_value = "5")]
+    pub(crate) time: Option<u16>,
     /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -54,6 +54,13 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
     let compiled = verdicts::compile(args.signatures.as_deref(), args.rules.as_deref(), today)
         .map_err(|faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}")))?;
     let matrix = compiled.matrix(1, u64::MAX, &Moment::day(today));
+    if let Some(passes) = args.time {
+        let policy = Policy { table: Arc::new(compiled.table), matrix: Arc::new(matrix) };
+        let timing = replay::timing::run(&args.captures, &policy, &options(), passes.into())?;
+        let text = if args.json { serde_json::to_string(&timing)? + "\n" } else { timing.describe() };
+        crate::print(&text)?;
+        return Ok(Exit::Done);
+    }
     let flows: Option<Box<dyn Write>> = match args.flows.as_deref() {
         None => None,
         Some(_) if to_stdout => Some(Box::new(PatientStdout)),

@@ -4,11 +4,14 @@
 //! frame of the capture before, so that nothing learned from one (DNS answers, fragments) reaches the next.
 
 mod lines;
+pub(crate) mod timing;
 
 use anyhow::{Context, Result};
-use glassgate_dataplane::classifier::{Classifier, FlowSink, FlowSummary, NameSeen, Options, Policy};
+use glassgate_dataplane::classifier::{Classifier, FlowSink, FlowSummary, NameSeen, NoSink, Options, Policy};
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::flow::FlowId;
+use glassgate_dataplane::inspect::ja4::{self, Ja4};
+use glassgate_dataplane::inspect::tls::{self, ClientHello, Framing};
 use glassgate_dataplane::port::Frame as _;
 use glassgate_dataplane::port::capture::CaptureReader;
 pub(crate) use lines::Lines;
@@ -50,6 +53,18 @@ pub(crate) struct Seen<'a> {
     pub(crate) names: Vec<&'a str>,
     /// What was said in place of a name and names nobody.
     pub(crate) claims: Vec<&'a str>,
+    /// Its first hello.
+    pub(crate) hello: Option<&'a Hello>,
+}
+
+/// What is told of a hello.
+pub(crate) struct Hello {
+    /// Highest version offered; `None` for one that no standard has.
+    pub(crate) version: Option<&'static str>,
+    /// Protocols offered by ALPN, in the hello's order.
+    pub(crate) alpn: Vec<String>,
+    /// `None` for what is no TLS handshake message.
+    pub(crate) ja4: Option<Ja4>,
 }
 
 /// What a replay saw.
@@ -67,12 +82,30 @@ pub(crate) struct Outcome {
 
 /// Replays captures.
 pub(crate) fn run(replay: Replay<'_>) -> Result<Outcome> {
-    let sink = Names { tell: replay.tell, capture: String::new(), said: HashMap::new(), failed: None };
-    let mut classifier = Classifier::new(replay.options, replay.policy, sink, 0);
+    let Replay { captures, policy, options, tell } = replay;
+    match tell {
+        Some(tell) => all(captures, Classifier::new(options, policy, Names::new(tell), 0)),
+        // Counts only: nothing is formatted and no name is kept.
+        None => all(captures, Classifier::new(options, policy, NoSink, 0)),
+    }
+}
+
+/// A sink that is told which capture comes, and may fail.
+trait CaptureSink: FlowSink {
+    fn begin(&mut self, _capture: &Path) {}
+
+    fn failed(&mut self) -> Option<io::Error> {
+        None
+    }
+}
+
+impl CaptureSink for NoSink {}
+
+fn all<S: CaptureSink>(captures: &[PathBuf], mut classifier: Classifier<S>) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut clock = BETWEEN_CAPTURES;
-    for path in replay.captures {
-        classifier.sink.capture = path.to_string_lossy().into_owned();
+    for path in captures {
+        classifier.sink.begin(path);
         match one(path, &mut classifier, &mut clock, &mut outcome.frames) {
             Ok(None) => outcome.captures += 1,
             Ok(Some(damage)) => {
@@ -84,7 +117,7 @@ pub(crate) fn run(replay: Replay<'_>) -> Result<Outcome> {
         classifier.finish();
         clock += BETWEEN_CAPTURES;
         classifier.expire(clock, EXPIRE_BUDGET);
-        if let Some(e) = classifier.sink.failed.take() {
+        if let Some(e) = classifier.sink.failed() {
             return Err(e).context("writing the flows");
         }
     }
@@ -93,9 +126,9 @@ pub(crate) fn run(replay: Replay<'_>) -> Result<Outcome> {
 }
 
 /// Replays one capture; answers what is wrong with its end, if anything.
-fn one(
+fn one<S: FlowSink>(
     path: &Path,
-    classifier: &mut Classifier<Names<'_>>,
+    classifier: &mut Classifier<S>,
     clock: &mut u64,
     frames: &mut u64,
 ) -> Result<Option<String>> {
@@ -125,10 +158,27 @@ struct Said {
 
 /// Keeps what was said in flows until they end.
 struct Names<'a> {
-    tell: Option<&'a mut Tell<'a>>,
+    tell: &'a mut Tell<'a>,
     capture: String,
     said: HashMap<FlowId, Vec<Said>>,
+    hellos: HashMap<FlowId, Hello>,
     failed: Option<io::Error>,
+}
+
+impl<'a> Names<'a> {
+    fn new(tell: &'a mut Tell<'a>) -> Self {
+        Self { tell, capture: String::new(), said: HashMap::new(), hellos: HashMap::new(), failed: None }
+    }
+}
+
+impl CaptureSink for Names<'_> {
+    fn begin(&mut self, capture: &Path) {
+        self.capture = capture.to_string_lossy().into_owned();
+    }
+
+    fn failed(&mut self) -> Option<io::Error> {
+        self.failed.take()
+    }
 }
 
 impl FlowSink for Names<'_> {
@@ -141,13 +191,38 @@ impl FlowSink for Names<'_> {
         }
     }
 
+    fn hello(&mut self, flow: FlowId, hello: &ClientHello, message: &[u8]) {
+        let transport = match hello.framing {
+            Framing::Quic | Framing::Gquic => ja4::Transport::Quic,
+            Framing::Record | Framing::Records | Framing::Sslv2 => ja4::Transport::Tcp,
+        };
+        self.hellos.entry(flow).or_insert_with(|| Hello {
+            version: version(hello.versions.best()),
+            alpn: tls::alpn_protocols(message).map(|id| id.escape_ascii().to_string()).collect(),
+            ja4: Ja4::new(message, transport),
+        });
+    }
+
     fn ended(&mut self, flow: FlowId, summary: &FlowSummary) {
         let said = self.said.remove(&flow).unwrap_or_default();
-        let Some(tell) = &mut self.tell else { return };
+        let hello = self.hellos.remove(&flow);
         let pick = |claim: bool| said.iter().filter(|s| s.claim == claim).map(|s| s.name.as_str()).collect();
-        let seen = Seen { capture: &self.capture, summary, names: pick(false), claims: pick(true) };
-        if let Err(e) = tell(&seen) {
+        let (names, claims) = (pick(false), pick(true));
+        let seen = Seen { capture: &self.capture, summary, names, claims, hello: hello.as_ref() };
+        if let Err(e) = (self.tell)(&seen) {
             self.failed.get_or_insert(e);
         }
+    }
+}
+
+/// What a version of the wire is called; `None` for one that no standard has.
+fn version(wire: u16) -> Option<&'static str> {
+    match wire {
+        0x0300 => Some("3.0"),
+        0x0301 => Some("1.0"),
+        0x0302 => Some("1.1"),
+        0x0303 => Some("1.2"),
+        0x0304 => Some("1.3"),
+        _ => None,
     }
 }

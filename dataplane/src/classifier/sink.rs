@@ -109,8 +109,9 @@ pub trait FlowSink {
     /// A name was read.
     fn named(&mut self, _flow: FlowId, _seen: &NameSeen<'_>) {}
 
-    /// A ClientHello was read.
-    fn hello(&mut self, _flow: FlowId, _hello: &ClientHello) {}
+    /// A ClientHello was read. `message` is the handshake message with its header, empty where it is none (SSL 2, Google's
+    /// QUIC) or no buffer was free to keep it in.
+    fn hello(&mut self, _flow: FlowId, _hello: &ClientHello, _message: &[u8]) {}
 
     /// An event for the slow path. False when it was lost.
     fn event(&mut self, _event: &FlowEvent) -> bool {

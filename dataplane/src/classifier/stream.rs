@@ -159,7 +159,8 @@ impl<S: FlowSink> Classifier<S> {
         match found {
             Found::Hello(hello, end) => {
                 self.orient(id, segment.side);
-                self.hello(id, &hello, AppProto::Tls, segment.number);
+                let tls_at = end.saturating_sub(hello.end);
+                self.hello(id, &hello, (segment.side, tls_at), AppProto::Tls, segment.number);
                 self.guard(id, segment.side, end);
             }
             Found::Request(head, app, at) => {
@@ -175,8 +176,16 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
-    /// A hello was read: by its name, or the reason why it has none.
-    pub(super) fn hello(&mut self, id: FlowId, hello: &tls::ClientHello, app: AppProto, number: u64) {
+    /// A hello was read: by its name, or the reason why it has none. `stood` says where: in whose stream, and where TLS
+    /// begins in it.
+    pub(super) fn hello(
+        &mut self,
+        id: FlowId,
+        hello: &tls::ClientHello,
+        stood: (usize, usize),
+        app: AppProto,
+        number: u64,
+    ) {
         if let Some(cold) = self.cold.get_mut(id.index()) {
             if hello.ech.is_seen() {
                 cold.marks |= mark::ECH;
@@ -184,7 +193,10 @@ impl<S: FlowSink> Classifier<S> {
             cold.app = Some(app);
         }
         if S::NAMES {
-            self.sink.hello(id, hello);
+            let slot = self.slot_of(id, stood.0);
+            let stream = slot.map_or(&[][..], |slot| self.slab.contiguous(slot));
+            let message = hello.message(stream.get(stood.1..).unwrap_or_default(), &self.tls);
+            self.sink.hello(id, hello, message);
         }
         let evidence = if app == AppProto::Quic { Evidence::QuicSni } else { Evidence::Sni };
         match hello.name() {
@@ -340,7 +352,7 @@ impl<S: FlowSink> Classifier<S> {
     /// Another slot with the same bytes; `None` when slots run short.
     fn copy_of(&mut self, id: FlowId, slot: SlotId) -> Option<SlotId> {
         let (copy, settled) = self.slab.take(id, self.now_ms).ok()?;
-        self.slot_taken_back(settled);
+        self.slot_taken_back(settled, copy);
         // The oldest guard that gave way may have been this very flow's.
         if settled != Some(id) && self.slab.copy(slot, copy) {
             return Some(copy);
@@ -440,20 +452,26 @@ impl<S: FlowSink> Classifier<S> {
 
     pub(super) fn take_slot(&mut self, id: FlowId, side: usize) -> Result<SlotId, Reason> {
         let (slot, settled) = self.slab.take(id, self.now_ms)?;
-        self.slot_taken_back(settled);
+        self.slot_taken_back(settled, slot);
         if let Some(half) = self.cold.get_mut(id.index()).and_then(|c| c.half.get_mut(side)) {
             half.slot = slot.to_record();
         }
         Ok(slot)
     }
 
-    /// A flow lost its guarding slot to another: its name is final.
-    pub(super) fn slot_taken_back(&mut self, settled: Option<FlowId>) {
+    /// A flow lost its guarding slot to another, which has got `taken`: its name is final. What the flow's other side had
+    /// gathered is given back with it.
+    pub(super) fn slot_taken_back(&mut self, settled: Option<FlowId>, taken: SlotId) {
         let Some(id) = settled else { return };
         self.counters.guards_dropped[0] += 1;
         if let Some(cold) = self.cold.get_mut(id.index()) {
             for half in &mut cold.half {
-                half.slot = 0;
+                // The slot taken back may be the one given out again: that is no longer this flow's.
+                if let Some(slot) =
+                    SlotId::from_record(std::mem::take(&mut half.slot)).filter(|s| *s != taken)
+                {
+                    self.slab.release(slot);
+                }
             }
         }
         self.settle(id);

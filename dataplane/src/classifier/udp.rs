@@ -154,7 +154,7 @@ impl<S: FlowSink> Classifier<S> {
             }
             Probe::Done(hello) => {
                 self.orient(id, side);
-                self.hello(id, &hello, AppProto::Quic, number);
+                self.hello(id, &hello, (0, 0), AppProto::Quic, number);
                 if let (Ok(name), Some(state)) = (hello.name(), self.slab.slot(slot)) {
                     state.name = Some(name);
                     self.slab.guard(slot);
@@ -194,7 +194,7 @@ impl<S: FlowSink> Classifier<S> {
         match quic::datagram(payload, from_client, &mut state, &mut nothing, &mut self.quic) {
             Probe::Done(hello) => {
                 self.orient(id, side);
-                self.hello(id, &hello, AppProto::Quic, number);
+                self.hello(id, &hello, (0, 0), AppProto::Quic, number);
                 self.settle(id);
                 Answer::Decided
             }

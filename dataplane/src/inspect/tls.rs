@@ -25,7 +25,7 @@ use glassgate_policy::{Name, Reason};
 
 pub use self::ech::EchSeen;
 pub(crate) use self::hello::is_grease;
-pub use self::hello::{Alpn, AlpnId, OddName, ServerName, Versions};
+pub use self::hello::{Alpn, AlpnId, OddName, ServerName, Versions, alpn_protocols};
 pub use self::server::{ServerHello, is_hello_retry_request, server_hello};
 use crate::probe::Probe;
 

@@ -272,7 +272,13 @@ mod tests {
         let mut differ = Differ::new(&old, &new);
         let mut see = |service: &str, reason| {
             let (summary, name) = (flow(&new, service, reason), format!("www.{service}.example"));
-            differ.flow(&Seen { capture: "c", summary: &summary, names: vec![&name], claims: vec![] });
+            differ.flow(&Seen {
+                capture: "c",
+                summary: &summary,
+                names: vec![&name],
+                claims: vec![],
+                hello: None,
+            });
         };
         see("steam", None);
         see("gog", None);
@@ -310,7 +316,7 @@ mod tests {
             compiled(dir.path(), "r.toml", &rule("no-games", "category = [\"games\"]", "block", "enforce"));
         let mut differ = Differ::new(&rules, &rules);
         let summary = flow(&rules, "steam", None);
-        differ.flow(&Seen { capture: "c", summary: &summary, names: vec![], claims: vec![] });
+        differ.flow(&Seen { capture: "c", summary: &summary, names: vec![], claims: vec![], hello: None });
         assert_eq!(differ.finish().changed, 0);
     }
 

@@ -1,6 +1,7 @@
 //! The lines of `replay --flows`: one JSON object a flow.
 
 use super::Seen;
+use glassgate_dataplane::inspect::ja4::Ja4;
 use glassgate_policy::table::SignatureTable;
 use glassgate_policy::{AppProto, Category, Evidence};
 use serde::Serialize;
@@ -32,6 +33,9 @@ struct FlowLine<'a> {
     reason: Option<&'static str>,
     candidates: &'a [&'a str],
     ech: bool,
+    tls_version: Option<&'static str>,
+    alpn: &'a [String],
+    ja4: Option<&'a str>,
     action: &'static str,
     level: &'static str,
 }
@@ -81,6 +85,9 @@ impl<'a> Lines<'a> {
             candidates: if named { &[] } else { &seen.names },
             names: if named { &seen.names } else { &seen.claims },
             ech: s.ech,
+            tls_version: seen.hello.and_then(|h| h.version),
+            alpn: seen.hello.map_or(&[], |h| h.alpn.as_slice()),
+            ja4: seen.hello.and_then(|h| h.ja4.as_ref()).map(Ja4::as_str),
             action: s.verdict.action.as_str(),
             level: s.verdict.level.as_str(),
         };

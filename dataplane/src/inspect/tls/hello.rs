@@ -249,6 +249,16 @@ fn ip_literal(wire: &[u8]) -> Option<IpAddr> {
     text.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
+/// The protocols that the hello in `message` (a handshake message with its header) offers by ALPN, as they stand there.
+pub fn alpn_protocols(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let body = message.get(super::MESSAGE_HEADER..).unwrap_or_default();
+    let extensions = prelude(&mut Bytes::new(body)).map_or(&[][..], |(_, _, extensions)| extensions);
+    let mut rest = Bytes::new(extensions);
+    let data = std::iter::from_fn(move || rest.u16().zip(rest.vec16())).find(|(kind, _)| *kind == ALPN);
+    let mut list = Bytes::new(data.and_then(|(_, data)| Bytes::new(data).vec16()).unwrap_or_default());
+    std::iter::from_fn(move || list.vec8())
+}
+
 /// A broken list counts as far as it could be read: it says nothing about the name.
 fn alpn(data: &[u8]) -> Alpn {
     let mut out = Alpn::default();
