@@ -7,8 +7,9 @@
 mod oracle;
 mod peer;
 mod score;
+mod speed;
 
-use crate::ui;
+use crate::{ui, workspace};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -25,15 +26,15 @@ pub struct Options {
     /// The gateway's binary; built in release mode without DPDK when not given.
     #[arg(long)]
     bin: Option<PathBuf>,
-    /// Also run the system's `ndpiReader` over the same captures and compare recall.
+    /// Also run the system's `ndpiReader` over the same captures and compare recall and frames per second.
     #[arg(long)]
     ndpi: bool,
     /// Misses that are listed.
     #[arg(long, default_value_t = 20)]
     misses: usize,
-    /// The result as JSON on standard output.
-    #[arg(long)]
-    json: bool,
+    /// Also write the result as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// Runs the task.
@@ -47,13 +48,19 @@ pub fn run(options: &Options) -> Result<()> {
     ui::line(format_args!("{} captures, {} flows with a name in the oracle", captures.len(), oracle.named()));
     let ours = score::ours(&bin, &captures)?;
     let result = score::score(&oracle, &ours);
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&result)?);
-    } else {
-        result.print(options.misses);
-    }
+    let mut report = serde_json::json!({ "recall": &result });
+    result.print(options.misses);
     if options.ndpi {
-        peer::compare(&captures, &oracle, &result)?;
+        report["ndpi_recall"] = serde_json::to_value(peer::compare(&captures, &oracle, &result)?)?;
+        let work = workspace::target();
+        std::fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
+        let speed = speed::compare(&bin, &captures, &work)?;
+        speed.print();
+        report["speed"] = serde_json::to_value(&speed)?;
+    }
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if !result.holds(options.need) {
         bail!("falls short of {:.1} % of each kind without a wrong name", options.need * 100.0);

@@ -23,6 +23,9 @@ pub struct Options {
     /// Also what is needed to take a picture of the page (a browser: large).
     #[arg(long)]
     pub picture: bool,
+    /// Also the classifier that `corpus --ndpi` and `bench` compare with.
+    #[arg(long)]
+    pub peer: bool,
 }
 
 /// Finds what is missing, says so, asks, and installs it.
@@ -30,6 +33,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut needs = vec![Need::Build, Need::Lab];
     if options.picture {
         needs.push(Need::Picture);
+    }
+    if options.peer {
+        needs.push(Need::Peer);
     }
     let missing = packages::missing(&needs)?;
     let pages = huge_pages::state();

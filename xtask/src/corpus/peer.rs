@@ -1,5 +1,4 @@
-//! The same captures through nDPI's `ndpiReader`: recall only. Its speed can't be had this way: it stops at the first capture of
-//! a list that has another link type, and one process a capture would measure how fast it starts.
+//! The same captures through nDPI's `ndpiReader`, one process each: what it names. [`super::speed`] has its speed.
 
 use super::oracle::{self, Oracle};
 use super::score::{self, Found};
@@ -8,10 +7,10 @@ use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Compares recall.
-pub(super) fn compare(captures: &[PathBuf], oracle: &Oracle, ours: &score::Score) -> Result<()> {
+/// Compares recall; answers theirs.
+pub(super) fn compare(captures: &[PathBuf], oracle: &Oracle, ours: &score::Score) -> Result<score::Score> {
     if Command::new("ndpiReader").arg("-h").output().is_err() {
-        bail!("ndpiReader is not installed (apt-get install libndpi-bin)");
+        bail!("ndpiReader is not installed (cargo xtask setup --peer)");
     }
     let theirs = score::score(oracle, &names(captures)?);
     ui::line(format_args!("recall         glassgate      ndpiReader"));
@@ -28,7 +27,7 @@ pub(super) fn compare(captures: &[PathBuf], oracle: &Oracle, ours: &score::Score
             wrong(&theirs)
         ));
     }
-    Ok(())
+    Ok(theirs)
 }
 
 fn names(captures: &[PathBuf]) -> Result<Found> {

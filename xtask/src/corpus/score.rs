@@ -104,7 +104,8 @@ pub(super) fn score(oracle: &Oracle, found: &Found) -> Score {
             }
             if !hit && !want.apart {
                 let frame = want.frame.map_or_else(String::new, |f| format!(" frame {f}"));
-                let name = want.names.first().cloned().unwrap_or_default();
+                // A name may be as long as a hostile request likes.
+                let name: String = want.names.first().into_iter().flat_map(|n| n.chars()).take(64).collect();
                 score.misses.push(format!("{} {}{frame} {name} {:?}", want.kind, flow.0, want.features));
             }
         }

@@ -15,6 +15,8 @@ pub enum Need {
     Lab,
     /// To take a picture of the page.
     Picture,
+    /// To compare with another classifier.
+    Peer,
 }
 
 /// A package.
@@ -29,7 +31,7 @@ pub struct Package {
 
 /// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
 /// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
-pub const PACKAGES: [Package; 17] = [
+pub const PACKAGES: [Package; 19] = [
     Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
     Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
     Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
@@ -51,6 +53,8 @@ pub const PACKAGES: [Package; 17] = [
     Package { name: "ca-certificates", need: Need::Lab, why: "curl looks for them even when given others" },
     Package { name: "chromium", need: Need::Picture, why: "draws the page" },
     Package { name: "fonts-dejavu-core", need: Need::Picture, why: "a font to draw it with" },
+    Package { name: "libndpi-dev", need: Need::Peer, why: "nDPI's library, the peer in speed" },
+    Package { name: "libndpi-bin", need: Need::Peer, why: "ndpiReader, the peer in recall" },
 ];
 
 /// The packages for `needs` that are not installed.
