@@ -25,6 +25,7 @@ pub mod charter;
 pub mod compile;
 pub mod diagnostic;
 pub mod engine;
+pub mod exchange;
 pub mod explain;
 pub mod flow_event;
 pub mod matrix;

@@ -10,8 +10,8 @@
 //! boss-zhipin  recruitment  BOSS Zhipin BOSS直聘  CN
 //! ```
 //!
-//! `#` begins a comment line, empty lines are skipped, empty columns at the end may be left out. A file is refused
-//! whole: all its faults are reported, up to [`crate::diagnostic::MAX_KEPT`], and nothing of it is used.
+//! Further down either header line may stand again: what follows it is of that kind. `#` begins a comment line, empty
+//! lines are skipped, empty columns at the end may be left out. A file is refused whole: all its faults are reported, up to [`crate::diagnostic::MAX_KEPT`], and nothing of it is used.
 //!
 //! Lists are hostile: sizes are bounded by [`MAX_BYTES`] and [`MAX_ENTRIES`], and what many lines share is kept
 //! once, so a list of a million names takes about 16 bytes a name besides its text.
@@ -146,6 +146,18 @@ enum Kind {
     Services,
 }
 
+impl Kind {
+    /// What follows a header line.
+    fn of(line: &str) -> Option<Self> {
+        // Neither word can begin a line of the other kind: this costs a look at a few bytes.
+        if !line.starts_with("name\tscope\t") && !line.starts_with("service\tcategory\t") {
+            return None;
+        }
+        let is = |columns: &[&str]| line.split('\t').eq(columns.iter().copied());
+        if is(&COLUMNS) { Some(Self::Signatures) } else { is(&SERVICE_COLUMNS).then_some(Self::Services) }
+    }
+}
+
 impl<'a> Parser<'a> {
     fn run(mut self) -> Result<Source, Diagnostics> {
         self.out.path = self.text.path.to_owned();
@@ -165,6 +177,7 @@ impl<'a> Parser<'a> {
                     Some(found) => kind = Some(found),
                     None => break,
                 },
+                Some(_) if Kind::of(line).is_some() => kind = Kind::of(line),
                 Some(Kind::Signatures) => self.signature(line, start, number),
                 Some(Kind::Services) => self.service(line, start, number),
             }
@@ -181,16 +194,12 @@ impl<'a> Parser<'a> {
     }
 
     fn header(&mut self, line: &str, start: usize) -> Option<Kind> {
-        let is = |columns: &[&str]| line.split('\t').eq(columns.iter().copied());
-        if is(&COLUMNS) {
-            Some(Kind::Signatures)
-        } else if is(&SERVICE_COLUMNS) {
-            Some(Kind::Services)
-        } else {
+        let kind = Kind::of(line);
+        if kind.is_none() {
             let message = "this is not a header line of signatures or services".to_owned();
             self.fault(start..start + line.len(), "bad-header", message, header_help());
-            None
         }
+        kind
     }
 
     fn signature(&mut self, line: &'a str, start: usize, number: u32) {
@@ -457,6 +466,17 @@ mod tests {
             "service\tcategory\ttitle\tregion\nzhipin\trecruitment\tBOSS直聘\tCN\n".as_bytes(),
         );
         assert_eq!(s.unwrap().services()[0].title, "BOSS直聘");
+    }
+
+    #[test]
+    fn one_file_may_declare_a_service_and_list_its_names() {
+        let text = format!(
+            "service\tcategory\ttitle\tregion\nzhipin\trecruitment\tT\tCN\n{HEAD}zhipin.com\tsuffix\t{TAIL}\n"
+        );
+        let s = Source::parse("s", text.as_bytes()).unwrap();
+        assert_eq!((s.services().len(), s.entries().len()), (1, 1));
+        let fault = Source::parse("s", format!("{text}zhipin.com\n").as_bytes()).unwrap_err();
+        assert_eq!(fault.as_slice()[0].line, 5);
     }
 
     /// Every malformed line is refused with the line, the column and the kind of its fault.
