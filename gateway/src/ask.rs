@@ -138,6 +138,13 @@ fn describe(now: &Snapshot) -> String {
         "  rules    {}, of which {enforced} enforced (`glassgate rules hits`)",
         now.rules.len()
     );
+    for list in &now.policy.lists {
+        _ = writeln!(
+            out,
+            "  list     {}: {}, {} names in use ({})",
+            list.name, list.state, list.names, list.category
+        );
+    }
     _ = writeln!(out, "recording  {}\n           {}", now.recording.what, now.recording.basis);
     out
 }

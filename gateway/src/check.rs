@@ -4,9 +4,10 @@ use crate::cli::Check;
 use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, PolicyFiles};
 use crate::exit::Exit;
+use crate::feeds::FeedNow;
 use crate::verdicts;
 use anyhow::Result;
-use glassgate_policy::diagnostic::Diagnostics;
+use glassgate_policy::diagnostic::{Diagnostic, Diagnostics, Severity};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -26,25 +27,31 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
     let (mut checked, mut found) = (Vec::new(), Diagnostics::new());
     let nothing_named = args.config.is_none() && args.rules.is_none() && args.signatures.is_none();
     let path = args.config.as_deref().or(nothing_named.then_some(Path::new(DEFAULT_PATH)));
-    let mut files = PolicyFiles { signatures: args.signatures.clone(), rules: args.rules.clone() };
+    let mut files = PolicyFiles {
+        signatures: args.signatures.clone(),
+        rules: args.rules.clone(),
+        ..PolicyFiles::default()
+    };
     if let Some(path) = path {
         checked.push(path.display().to_string());
         match Config::load(path) {
-            Ok(config) => {
-                files.signatures = files.signatures.or(config.files.signatures);
-                files.rules = files.rules.or(config.files.rules);
-            }
+            Ok(config) => files = files.or(config.files),
             Err(faults) => found.append(faults),
         }
     }
+    checked.extend(files.pack.iter().map(|pack| pack.path.display().to_string()));
     let name = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    checked.push(
-        name(&files.signatures).unwrap_or_else(|| "the signatures that come with the gateway".to_owned()),
-    );
+    if files.pack.is_none() {
+        let built_in = || "the signatures that come with the gateway".to_owned();
+        checked.push(name(&files.signatures).unwrap_or_else(built_in));
+    }
     checked.extend(name(&files.rules));
     let today = Some(clock::shown_day());
-    match verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), today) {
-        Ok(compiled) => found.append(compiled.warnings),
+    match verdicts::compile_files(&files, today, false) {
+        Ok(compiled) => {
+            found.append(compiled.warnings);
+            held(&compiled.feeds, &mut found);
+        }
         Err(faults) => found.append(faults),
     }
     let report = Report { ok: !found.has_errors(), checked, found };
@@ -58,4 +65,15 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
         crate::print(&format!("{what}: {}\n", report.checked.join(", ")))?;
     }
     Ok(if report.ok { Exit::Done } else { Exit::Invalid })
+}
+
+/// Subscribed lists that wait for somebody: no fault of the configuration, but worth knowing.
+fn held(feeds: &[FeedNow], found: &mut Diagnostics) {
+    for feed in feeds.iter().filter(|feed| feed.state != "good") {
+        let why = feed.trouble.iter().chain(&feed.reasons).cloned().collect::<Vec<_>>().join("; ");
+        let message = format!("the list is {}: {why}", feed.state);
+        let path = format!("subscription {}", feed.name);
+        let fault = Diagnostic::file(path, "list-held", message).severity(Severity::Warning);
+        found.push(fault.help("look at it with `glassgate rules feeds`"));
+    }
 }

@@ -1,5 +1,7 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
+pub(crate) mod lists;
+pub(crate) mod pack;
 pub(crate) mod rules;
 
 use crate::config::DEFAULT_PATH;
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     /// Write, check and try rules and signatures
     #[command(subcommand, after_help = "Example:\n  glassgate rules lint --rules rules.toml")]
     Rules(rules::Rules),
+    /// Compile signatures into one signed file, and check such files
+    #[command(subcommand, after_help = "Example:\n  glassgate pack build --key publisher.key site.pack")]
+    Pack(pack::Pack),
     /// Show how the running gateway is: processes, ports, lcores, active hashes
     #[command(after_help = "Examples:\n  \
         glassgate status\n  \

@@ -5,11 +5,13 @@
 
 mod device;
 mod docs;
+mod lists;
 mod schema;
 
 pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
 
+use crate::feeds::Subscription;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics, Text};
 use schema::{Filled, Raw, Setting};
 use serde::{Deserialize, Serialize};
@@ -65,12 +67,39 @@ pub(crate) struct Dataplane {
 }
 
 /// The files that verdicts are compiled from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PolicyFiles {
     /// A folder of signature sources, or one; `None`: those that come with the gateway.
     pub(crate) signatures: Option<PathBuf>,
     /// The rules file, if there is one.
     pub(crate) rules: Option<PathBuf>,
+    /// Names that never count, in canonical form.
+    pub(crate) exclude: Vec<String>,
+    /// Lists of others.
+    pub(crate) subscriptions: Vec<Subscription>,
+    /// Where accepted versions of them are kept.
+    pub(crate) feeds_dir: PathBuf,
+    /// A pack in place of sources.
+    pub(crate) pack: Option<PackFile>,
+}
+
+impl PolicyFiles {
+    /// What is named here, else what is named there. Whoever names signatures here means them, not the pack there.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let pack = other.pack.filter(|_| self.signatures.is_none());
+        let (signatures, rules) = (self.signatures.or(other.signatures), self.rules.or(other.rules));
+        Self { signatures, rules, pack, ..other }
+    }
+}
+
+/// A pack, and who may have signed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PackFile {
+    pub(crate) path: PathBuf,
+    /// Public keys, as text.
+    pub(crate) trusted: Vec<String>,
+    /// The lowest serial that is accepted.
+    pub(crate) floor: u64,
 }
 
 /// How the guard watches.
@@ -144,6 +173,10 @@ impl Check<'_> {
         let sockets = |ports: &Ports| matches!(ports.lan, Some(Device::Socket(_)));
         let dataplane = self.dataplane(raw, ports.as_ref().is_some_and(sockets));
         let signatures = self.path_or_none(&raw.signatures.path);
+        let exclude = self.exclude(&raw.signatures.exclude);
+        let feeds_dir = self.path(&raw.signatures.state);
+        let pack = self.pack(raw);
+        let subscriptions = self.subscriptions(raw);
         let rules = self.path_or_none(&raw.rules.path);
         let valid_for = self.number(&raw.rules.valid_for_s, 5..=3600, "seconds");
         let audit_dir = self.path(&raw.audit.dir);
@@ -155,7 +188,14 @@ impl Check<'_> {
         Some(Config {
             ports: ports?,
             dataplane: dataplane?,
-            files: PolicyFiles { signatures: signatures?, rules: rules? },
+            files: PolicyFiles {
+                signatures: signatures?,
+                rules: rules?,
+                exclude: exclude?,
+                subscriptions: subscriptions?,
+                feeds_dir: feeds_dir?,
+                pack: pack?,
+            },
             valid_for: seconds(valid_for?),
             audit_dir: audit_dir?,
             listen: listen?,

@@ -58,13 +58,21 @@ pub(crate) fn control(config: &Config) -> Result<String> {
     // Folders, not files: editors replace a file by another one of the same name.
     let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
     let signatures = config.files.signatures.iter().map(|p| if p.is_dir() { p.clone() } else { folder(p) });
-    for path in signatures.chain(config.files.rules.iter().map(|p| folder(p))) {
+    let lists = config
+        .files
+        .subscriptions
+        .iter()
+        .map(|s| if s.path.is_dir() { s.path.clone() } else { folder(&s.path) });
+    let packs = config.files.pack.iter().map(|pack| folder(&pack.path));
+    let rules = config.files.rules.iter().map(|p| folder(p));
+    for path in signatures.chain(rules).chain(lists).chain(packs) {
         // What is not there can't be read anyway; the reload says so.
         if let Ok(fd) = PathFd::new(&path) {
             ruleset = ruleset.add_rule(PathBeneath::new(fd, read))?;
         }
     }
-    for path in [config.audit_dir.clone(), folder(&config.socket)] {
+    let state = (!config.files.subscriptions.is_empty()).then(|| config.files.feeds_dir.clone());
+    for path in [config.audit_dir.clone(), folder(&config.socket)].into_iter().chain(state) {
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&path)?, write))?;
     }

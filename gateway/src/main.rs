@@ -19,12 +19,16 @@ mod dataplane;
 #[cfg(test)]
 mod docs_test;
 mod exit;
+mod feeds;
 mod guard;
 mod handover;
 mod ipc;
+mod lists;
 mod log;
 mod look;
 mod messages;
+mod pack;
+mod packs;
 mod page;
 mod replay;
 mod rules;
@@ -80,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Reload(args) => ask::reload(&args),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),
+        Command::Pack(verb) => pack::run(&verb),
         Command::Rules(verb) => rules::run(&verb),
     }
 }

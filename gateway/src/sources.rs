@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::config::read_bounded;
+use glassgate_policy::Name;
 use glassgate_policy::builtin;
 use glassgate_policy::compile::{self, Compiled, KeyChoice, compile};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
@@ -11,15 +12,20 @@ use std::path::{Path, PathBuf};
 /// More files than this are no folder of signatures.
 const MAX_FILES: usize = 1000;
 
-/// Reads and compiles the sources at `path`: a folder, of which every `.tsv` file counts, in order of names; or one
-/// file. Without a path, the signatures that come with the gateway.
-pub(crate) fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
-    let (sources, key) = read(path)?;
-    let options = compile::Options { key, today: Some(clock::shown_day()), ..compile::Options::default() };
-    compile(&sources, &options)
+/// Compiles sources, without the names of `exclude` and what is below them.
+pub(crate) fn table(
+    sources: &[Source],
+    exclude: &[String],
+    key: KeyChoice,
+) -> Result<Compiled, Diagnostics> {
+    // The configuration holds canonical names only.
+    let exclude = exclude.iter().filter_map(|name| Name::from_wire(name.as_bytes()).ok()).collect();
+    let today = Some(clock::shown_day());
+    compile(sources, &compile::Options { key, today, exclude, ..compile::Options::default() })
 }
 
-/// Reads the sources, and says how the table that is compiled from them gets its key.
+/// Reads the sources at `path`: a folder, of which every `.tsv` file counts, in order of names; or one file. Without a
+/// path, the signatures that come with the gateway. Says how the table that is compiled from them gets its key.
 pub(crate) fn read(path: Option<&Path>) -> Result<(Vec<Source>, KeyChoice), Diagnostics> {
     match path {
         Some(path) => Ok((from_disk(path)?, KeyChoice::Random)),
@@ -79,6 +85,11 @@ fn unreadable(path: &Path, e: &std::io::Error) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
+        let (sources, key) = read(path)?;
+        super::table(&sources, &[], key)
+    }
 
     #[test]
     fn the_folder_of_the_project_is_what_comes_with_the_gateway() {

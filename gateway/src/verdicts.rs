@@ -1,9 +1,12 @@
 //! From files to verdicts: signatures and rules, compiled together.
 
-use crate::config::read_bounded;
-use crate::sources;
+use crate::config::{PolicyFiles, read_bounded};
+use crate::feeds::{self, Feed, FeedNow};
+use crate::{packs, sources};
+use glassgate_policy::compile::{self, KeyChoice, Report};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::rules::{self, Declared, Moment, RuleFile, Rules};
+use glassgate_policy::source::Source;
 use glassgate_policy::{SignatureTable, VerdictMatrix};
 use jiff::civil::Date;
 use std::path::Path;
@@ -22,6 +25,8 @@ pub(crate) struct Compiled {
     pub(crate) services: usize,
     /// Worth knowing, no reason to refuse.
     pub(crate) warnings: Diagnostics,
+    /// Subscribed lists.
+    pub(crate) feeds: Vec<FeedNow>,
 }
 
 /// Reads and compiles signatures and rules. Without a path: the signatures that come with the gateway; no rules.
@@ -31,35 +36,154 @@ pub(crate) fn compile(
     rules: Option<&Path>,
     today: Option<Date>,
 ) -> Result<Compiled, Diagnostics> {
-    let mut compiled = sources::table(signatures)?;
-    let table = SignatureTable::from_bytes(&compiled.bytes)
-        .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;
+    let named = |path: Option<&Path>| path.map(Path::to_owned);
+    let files = PolicyFiles { signatures: named(signatures), rules: named(rules), ..PolicyFiles::default() };
+    compile_files(&files, today, false)
+}
+
+/// The same, with all that the configuration says: names that never count, subscribed lists, or a pack in place of sources.
+/// With `may_write`, new versions of subscribed lists that nothing stands against are kept and used.
+pub(crate) fn compile_files(
+    files: &PolicyFiles,
+    today: Option<Date>,
+    may_write: bool,
+) -> Result<Compiled, Diagnostics> {
+    let Signatures { table, count, services, mut warnings, feeds } = signatures(files, may_write)?;
     // Without a charter nobody has said who is in a group and when a calendar is open.
     let declared = Declared::default();
     let (mut bound, mut file) = (Rules::default(), RuleFile::default());
-    if let Some(path) = rules {
+    if let Some(path) = &files.rules {
         let name = path.display().to_string();
         let bytes = read_bounded(path, rules::MAX_BYTES as u64)
             .map_err(|e| Diagnostic::file(&name, "unreadable", format!("the rules can't be read: {e}")))?;
-        let warnings;
+        let more;
         file = RuleFile::parse(&name, &bytes)?;
-        (bound, warnings) = file.bind(&table, &declared, today)?;
-        compiled.warnings.append(warnings);
+        (bound, more) = file.bind(&table, &declared, today)?;
+        warnings.append(more);
     }
-    Ok(Compiled {
-        table,
-        rules: Arc::new(bound),
-        file,
-        declared,
-        signatures: compiled.report.listed,
-        services: compiled.report.services,
-        warnings: compiled.warnings,
-    })
+    let rules = Arc::new(bound);
+    Ok(Compiled { table, rules, file, declared, signatures: count, services, warnings, feeds })
+}
+
+/// Signatures, from wherever they come.
+struct Signatures {
+    table: SignatureTable,
+    count: usize,
+    services: usize,
+    warnings: Diagnostics,
+    feeds: Vec<FeedNow>,
+}
+
+fn signatures(files: &PolicyFiles, may_write: bool) -> Result<Signatures, Diagnostics> {
+    if let Some(pack) = &files.pack {
+        let table = packs::open(pack)?.table().clone();
+        let (count, services) = (table.names(), table.services().count());
+        return Ok(Signatures { table, count, services, warnings: Diagnostics::new(), feeds: Vec::new() });
+    }
+    let (compiled, feeds) = compile_sources(files, may_write)?;
+    let table = table_of(&compiled)?;
+    let Report { listed: count, services, .. } = compiled.report;
+    let feeds = feeds.into_iter().map(|feed| feed.now).collect();
+    Ok(Signatures { table, count, services, warnings: compiled.warnings, feeds })
+}
+
+/// Compiles the sources of a configuration, subscribed lists among them.
+pub(crate) fn compile_sources(
+    files: &PolicyFiles,
+    may_write: bool,
+) -> Result<(compile::Compiled, Vec<Feed>), Diagnostics> {
+    let (mut all, mut key) = sources::read(files.signatures.as_deref())?;
+    let feeds = look(files, &all, may_write)?;
+    for feed in &feeds {
+        // Who declares a service of this name in the sources decides what it is for, and compiling says so.
+        let declared = all.iter().flat_map(Source::services).any(|s| s.key == feed.now.name);
+        if let Some(source) = feed.source(!declared) {
+            all.push(source?);
+            // Names of others: nobody shall choose them by the places that they will have.
+            key = KeyChoice::Random;
+        }
+    }
+    Ok((sources::table(&all, &files.exclude, key)?, feeds))
+}
+
+/// Looks at the subscribed lists, without using any.
+pub(crate) fn feeds(files: &PolicyFiles) -> Result<Vec<Feed>, Diagnostics> {
+    look(files, &sources::read(files.signatures.as_deref())?.0, false)
+}
+
+fn look(files: &PolicyFiles, sources: &[Source], may_write: bool) -> Result<Vec<Feed>, Diagnostics> {
+    let table = || table_of(&sources::table(sources, &files.exclude, KeyChoice::Random)?);
+    feeds::look(&files.subscriptions, &files.feeds_dir, may_write, table)
+}
+
+fn table_of(compiled: &compile::Compiled) -> Result<SignatureTable, Diagnostics> {
+    SignatureTable::from_bytes(&compiled.bytes)
+        .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()).into())
 }
 
 impl Compiled {
     /// The verdicts, under an epoch and until a time on the monotonic clock.
     pub(crate) fn matrix(&self, epoch: u64, valid_until_ns: u64, moment: &Moment) -> VerdictMatrix {
         self.rules.matrix(&self.table, epoch, valid_until_ns, 1, moment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PackFile;
+    use glassgate_policy::pack::{self, Info, PublicKey};
+    use glassgate_policy::{Category, Name};
+    use ring::signature::Ed25519KeyPair;
+
+    fn category(compiled: &Compiled, name: &str) -> Category {
+        let found = compiled.table.lookup(&Name::from_wire(name.as_bytes()).unwrap());
+        found.map_or(Category::Unknown, |found| found.category)
+    }
+
+    /// The employer's own names are no job search, whatever the signatures say of those around them.
+    #[test]
+    fn excluded_names_are_in_no_category() {
+        let compiled = |exclude: &[&str]| {
+            let exclude = exclude.iter().map(|name| (*name).to_owned()).collect();
+            compile_files(&PolicyFiles { exclude, ..PolicyFiles::default() }, None, false).unwrap()
+        };
+        let (all, without) = (compiled(&[]), compiled(&["acme.mokahr.com", "acme.zhiye.com", "zhipin.com"]));
+        for name in ["acme.mokahr.com", "jobs.acme.zhiye.com", "www.zhipin.com"] {
+            assert_ne!(category(&all, name), Category::Unknown, "{name}");
+            assert_eq!(category(&without, name), Category::Unknown, "{name}");
+        }
+        for name in ["other.mokahr.com", "other.zhiye.com", "www.liepin.com"] {
+            assert_eq!(category(&without, name), category(&all, name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pack_is_used_in_place_of_sources_if_its_key_is_trusted() {
+        let (dir, key) =
+            (tempfile::tempdir().unwrap(), Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap());
+        let own = compile_files(&PolicyFiles::default(), None, false).unwrap();
+        let mut bytes = pack::build(&own.table, &Info::default());
+        pack::sign(&mut bytes, &key).unwrap();
+        let path = dir.path().join("p");
+        let files = |trusted: Vec<String>| PolicyFiles {
+            pack: Some(PackFile { path: path.clone(), trusted, floor: 0 }),
+            ..PolicyFiles::default()
+        };
+        let trusted = files(vec![PublicKey::of(&key).to_string()]);
+        let first =
+            |files: &PolicyFiles| compile_files(files, None, false).map_err(|f| f.as_slice()[0].clone());
+        assert_eq!(first(&trusted).unwrap_err().code, "unreadable");
+        std::fs::write(&path, &bytes).unwrap();
+        let loaded = first(&trusted).unwrap();
+        assert_eq!((loaded.table.hash(), loaded.signatures), (own.table.hash(), own.signatures));
+        assert_eq!(first(&files(Vec::new())).unwrap_err().code, "bad-pack");
+        // Another pack, damaged where only the check of every byte sees it.
+        let half = bytes.len() / 2;
+        bytes[half] ^= 1;
+        let end = bytes.len() - 1;
+        bytes[end] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(first(&trusted).unwrap_err().code, "bad-pack");
     }
 }

@@ -30,6 +30,8 @@ pub mod explain;
 pub mod flow_event;
 pub mod matrix;
 pub mod name;
+pub mod pack;
+pub mod quarantine;
 pub mod reason;
 pub mod rollup;
 pub mod rules;

@@ -23,6 +23,7 @@
 //! they were accepted; every lookup is total all the same: on any bytes it ends after one line per label, without
 //! panic or allocation, and the worst outcome is a wrong answer.
 
+mod aligned;
 pub mod format;
 pub mod hash;
 pub mod label;
@@ -37,6 +38,7 @@ use crate::category::Category;
 use crate::name::{Kind, MAX_LEN, Name};
 use crate::signature::{Role, Scope, Tier};
 use crate::vocab::ServiceId;
+pub use aligned::Aligned;
 pub use format::BadTable;
 use format::{DIGEST, ENTRY, Header, RawEntry, RawService, SERVICE, Span};
 use label::Label;
@@ -424,31 +426,5 @@ impl View<'_> {
             matched: walk.len.saturating_sub(walk.class_start),
             scope: walk.scope,
         })
-    }
-}
-
-/// A copy that begins at a multiple of 64.
-struct Aligned {
-    bytes: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Aligned {
-    fn copy_of(from: &[u8]) -> Self {
-        let mut bytes: Vec<u8> = Vec::with_capacity(from.len() + LINE);
-        let start = match bytes.as_ptr().align_offset(LINE) {
-            n if n < LINE => n,
-            _ => 0,
-        };
-        bytes.resize(start, 0);
-        bytes.extend_from_slice(from);
-        Self { bytes, start, len: from.len() }
-    }
-}
-
-impl AsRef<[u8]> for Aligned {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.get(self.start..self.start + self.len).unwrap_or_default()
     }
 }

@@ -15,8 +15,11 @@ use glassgate_dataplane::parse::{ParseOptions, Parsed, parse};
 use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
 use glassgate_dataplane::probe::Probe;
+use glassgate_policy::exchange::{self, File, Format};
+use glassgate_policy::signature::{Meta, Role, Tier};
+use glassgate_policy::source::Source;
 use glassgate_policy::table::SignatureTable;
-use glassgate_policy::{FlowEvent, Name, Verdict, VerdictMatrix};
+use glassgate_policy::{Category, FlowEvent, Name, Verdict, VerdictMatrix};
 use std::sync::{Arc, OnceLock};
 
 /// A target by its name.
@@ -306,7 +309,36 @@ pub fn policy(data: &[u8]) {
         assert_eq!(Name::from_wire(name.as_bytes()), Ok(name), "canonical form is a fixed point");
     }
     let _ = Name::from_host(data);
-    if let Err(errors) = glassgate_policy::source::Source::parse("fuzz.tsv", data) {
+    if let Err(errors) = Source::parse("fuzz.tsv", data) {
         assert!(!errors.to_string().is_empty());
     }
+    for format in Format::ALL {
+        lists(*format, data);
+    }
+}
+
+/// A list of others: whatever its bytes, what is read of it can be written as a source and read back.
+fn lists(format: Format, data: &[u8]) {
+    let file = || File { path: "domains".to_owned(), bytes: data.to_vec() };
+    let mut left = 3;
+    let mut include = |_: &str| {
+        left -= 1;
+        if left > 0 { Ok(file()) } else { Err("no more".to_owned()) }
+    };
+    let list = exchange::import(exchange::Options::new(format), &[file()], &mut include);
+    assert!(list.counts.refused <= list.faults.count());
+    let meta = Meta {
+        service: "fuzz".to_owned(),
+        category: Category::Games,
+        role: Role::Site,
+        tier: Tier::Strong,
+        source: "fuzz".to_owned(),
+        licence: "MIT".to_owned(),
+        added: Default::default(),
+        expires: None,
+        note: String::new(),
+    };
+    let source = Source::parse("fuzz.tsv", list.to_source(&meta, None).as_bytes());
+    let source = source.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(source.entries().len(), list.len());
 }

@@ -1,6 +1,6 @@
 //! `glassgate rules …`: the verbs of the people who write rules and signatures.
 
-use super::Ask;
+use super::{Ask, lists};
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 
@@ -44,6 +44,36 @@ pub(crate) enum Rules {
         glassgate rules top-unknown office.pcapng\n  \
         glassgate rules top-unknown *.pcap --devices 20 --json | jq -r '.domains[].domain'")]
     TopUnknown(TopUnknown),
+    /// Turn a list of others into signatures
+    ///
+    /// Prints tab-separated signatures, for a file in the folder of signatures. What no signature can say (patterns,
+    /// paths, exceptions) is skipped and counted; broken lines are shown with line and column and left out. Names
+    /// beyond ASCII become their `xn--` form.
+    #[command(after_help = "Examples:\n  \
+        glassgate rules import --format v2fly --category recruitment data/liepin > liepin.tsv\n  \
+        glassgate rules import --format ut1 blacklists/games > games.tsv\n  \
+        glassgate rules import --format hosts --category malware --service urlhaus --licence CC0-1.0 hosts.txt")]
+    Import(lists::Import),
+    /// Write signatures as a list for other tools
+    ///
+    /// A format that can't say `and all below` is given the name alone, and one that can't say `the name alone` is not
+    /// given it; both are counted on standard error.
+    #[command(after_help = "Examples:\n  \
+        glassgate rules export --format dnsmasq --category short_video > short-video.conf\n  \
+        glassgate rules export --format adblock --service liepin --service lagou")]
+    Export(lists::Export),
+    /// Show subscribed lists: what is in use, and what a new version would change
+    ///
+    /// Reads the lists as they are now and changes nothing. A version is held when it grows or shrinks by more than a tenth
+    /// or 500 names, holds a public suffix or a site known for something else, overlaps another category, has many
+    /// odd names or broken lines, or is the first one.
+    #[command(after_help = "Examples:\n  \
+        glassgate rules feeds\n  \
+        glassgate rules feeds --json | jq '.[] | select(.state == \"held\")'")]
+    Feeds(lists::Feeds),
+    /// Accept the new version of a subscribed list, after a look at it
+    #[command(after_help = "Example:\n  glassgate rules accept urlhaus 5f1c30a9d2be && glassgate reload")]
+    Accept(lists::Accept),
 }
 
 /// Which rules and signatures are meant.

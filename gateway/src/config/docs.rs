@@ -11,6 +11,15 @@ pub(crate) fn commented_defaults() -> String {
     for section in sections() {
         out.push('\n');
         comment(&mut out, section.doc);
+        if section.is_list {
+            // There is none by default: all of it is a comment, ready to be uncovered.
+            _ = writeln!(out, "#\n#[[{}]]", section.name);
+            for field in section.fields {
+                comment(&mut out, field.doc);
+                _ = writeln!(out, "#{} = {}", field.name, field.default);
+            }
+            continue;
+        }
         _ = writeln!(out, "[{}]", section.name);
         for field in section.fields {
             comment(&mut out, field.doc);
@@ -31,7 +40,9 @@ pub(super) fn reference() -> String {
          This page is made from the code (`UPDATE=1 cargo test -p glassgate docs_config` writes it).\n",
     );
     for section in sections() {
-        _ = write!(out, "\n## [{}]\n\n", section.name);
+        let title =
+            if section.is_list { format!("[[{}]]", section.name) } else { format!("[{}]", section.name) };
+        _ = write!(out, "\n## {title}\n\n");
         for line in section.doc {
             _ = writeln!(out, "{}", line.trim());
         }

@@ -21,6 +21,8 @@ pub(crate) struct Section {
     pub(crate) name: &'static str,
     /// What it is for, a line each.
     pub(crate) doc: &'static [&'static str],
+    /// Whether there may be any number of them, none by default.
+    pub(crate) is_list: bool,
     /// Its settings, in order.
     pub(crate) fields: Vec<Field>,
 }
@@ -36,7 +38,11 @@ pub(crate) struct Field {
 }
 
 macro_rules! sections {
-    ($($(#[doc = $sdoc:literal])* [$section:ident] { $($(#[doc = $fdoc:literal])* $field:ident: $type:ty = $default:expr;)+ })+) => {
+    (
+        $($(#[doc = $sdoc:literal])* [$section:ident] { $($(#[doc = $fdoc:literal])* $field:ident: $type:ty = $default:expr;)+ })+
+        lists
+        $($(#[doc = $ldoc:literal])* [[$list:ident]] { $($(#[doc = $ifdoc:literal])* $ifield:ident: $itype:ty = $idefault:expr;)+ })+
+    ) => {
         mod raw {
             use super::*;
             $(
@@ -45,26 +51,48 @@ macro_rules! sections {
                 #[serde(deny_unknown_fields, default)]
                 pub(crate) struct $section { $(pub(crate) $field: Option<Spanned<$type>>,)+ }
             )+
+            $(
+                #[allow(non_camel_case_types, reason = "named as the table of the file")]
+                #[derive(Debug, Default, Deserialize)]
+                #[serde(deny_unknown_fields, default)]
+                pub(crate) struct $list { $(pub(crate) $ifield: Option<Spanned<$itype>>,)+ }
+            )+
         }
 
         /// The file as it stands.
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
-        pub(crate) struct Raw { $($section: raw::$section,)+ }
+        pub(crate) struct Raw { $($section: raw::$section,)+ $($list: Vec<Spanned<raw::$list>>,)+ }
 
         $(
             #[allow(non_camel_case_types, reason = "named as the table of the file")]
             #[derive(Clone, Debug)]
             pub(crate) struct $section { $(pub(crate) $field: Setting<$type>,)+ }
         )+
+        $(
+            #[allow(non_camel_case_types, reason = "named as the table of the file")]
+            #[derive(Clone, Debug)]
+            pub(crate) struct $list {
+                /// The whole table.
+                pub(crate) all: Setting<()>,
+                $(pub(crate) $ifield: Setting<$itype>,)+
+            }
+        )+
 
         /// The file with all defaults filled in.
         #[derive(Clone, Debug)]
-        pub(crate) struct Filled { $(pub(crate) $section: $section,)+ }
+        pub(crate) struct Filled { $(pub(crate) $section: $section,)+ $(pub(crate) $list: Vec<$list>,)+ }
 
         impl Raw {
             pub(crate) fn fill(self) -> Filled {
-                Filled { $($section: $section { $($field: fill(self.$section.$field, || $default),)+ },)+ }
+                Filled {
+                    $($section: $section { $($field: fill(self.$section.$field, || $default),)+ },)+
+                    $($list: self.$list.into_iter().map(|table| {
+                        let all = Setting { value: (), span: Some(table.span()) };
+                        let table = table.into_inner();
+                        $list { all, $($ifield: fill(table.$ifield, || $idefault),)+ }
+                    }).collect(),)+
+                }
             }
         }
 
@@ -72,12 +100,21 @@ macro_rules! sections {
         pub(crate) fn sections() -> Vec<Section> {
             vec![$(Section {
                 name: stringify!($section),
+                is_list: false,
                 doc: &[$($sdoc),*],
                 fields: vec![$({
                     let default: $type = $default;
                     Field { name: stringify!($field), doc: &[$($fdoc),*], default: as_toml(&default) }
                 }),+],
-            }),+]
+            },)+ $(Section {
+                name: stringify!($list),
+                is_list: true,
+                doc: &[$($ldoc),*],
+                fields: vec![$({
+                    let default: $itype = $idefault;
+                    Field { name: stringify!($ifield), doc: &[$($ifdoc),*], default: as_toml(&default) }
+                }),+],
+            },)+]
         }
     };
 }
@@ -130,6 +167,16 @@ sections! {
     [signatures] {
         /// A folder of signature sources (`*.tsv`), or one file. Relative to this file. Empty: the signatures that come with the gateway.
         path: String = String::new();
+        /// Names that never count, with all below them: your own domains, and your tenants at applicant tracking systems, such as `acme.example` and `acme.mokahr.com`. A host that tenants share by path, such as `app.mokahr.com`, must be named whole if you are one of them.
+        exclude: Vec<String> = Vec::new();
+        /// The folder where accepted versions of subscribed lists are kept. Relative to this file. It is made if it is missing.
+        state: String = "/var/lib/glassgate/lists".to_owned();
+        /// A compiled and signed pack (`glassgate pack build`), in place of `path`, `exclude` and subscriptions, which it holds compiled. Relative to this file. Empty: none.
+        pack: String = String::new();
+        /// Public keys of which one must have signed the pack, each `ed25519:` and 64 hexadecimal digits.
+        trusted_keys: Vec<String> = Vec::new();
+        /// The lowest serial of a pack that is accepted: older ones are refused, whoever signed them.
+        pack_floor: u32 = 0;
     }
 
     /// What happens to flows, and what may be observed.
@@ -166,5 +213,31 @@ sections! {
         restart_ms: u32 = 50;
         /// Seconds that the processes get to stop in order; then they are killed, 1 to 60.
         stop_s: u32 = 5;
+    }
+
+    lists
+
+    /// A list of somebody else that adds names to the signatures. Something else fetches the file (a timer with `curl`, for
+    /// example); the gateway reads it when it starts and at `glassgate reload`. A version that changes too much, or looks
+    /// like another list, is held until somebody accepts it with `glassgate rules accept`; the version before stays in use.
+    [[subscription]] {
+        /// What it is called, and the key of its service: lower-case letters, digits, hyphens. Required.
+        name: String = String::new();
+        /// What people call the service. Empty: its name.
+        title: String = String::new();
+        /// The file; for `ut1` a folder with `domains`. Relative to this file. Required.
+        path: String = String::new();
+        /// `plain`, `hosts`, `adblock`, `dnsmasq`, `v2fly` or `ut1`. Required.
+        format: String = String::new();
+        /// What a name covers where the list does not say: `exact` or `suffix`. Empty: `exact` for `hosts`, else `suffix`.
+        scope: String = String::new();
+        /// What its names are for, such as `malware`. Required.
+        category: String = String::new();
+        /// Where it comes from, for those who ask why a name matched. Empty: its path.
+        source: String = String::new();
+        /// SPDX identifier of its licence. Required: lists have owners.
+        licence: String = String::new();
+        /// What becomes of the first version: `hold` until it is accepted, or `accept` if nothing else stands against it.
+        first: String = "hold".to_owned();
     }
 }

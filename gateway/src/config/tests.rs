@@ -30,6 +30,48 @@ fn what_is_written_counts() {
     assert_eq!(config.guard.hang, Duration::from_millis(50));
 }
 
+/// One that is good, and one that says nothing.
+const SUBSCRIPTION: &str = "[[subscription]]\nname = 'jobs'\npath = 'jobs.txt'\nformat = 'plain'\ncategory = 'recruitment'\n\
+                            licence = 'MIT'\n[[subscription]]\n";
+
+fn subscription(from: &str, to: &str) -> Result<Config, Diagnostics> {
+    let text = SUBSCRIPTION.strip_suffix("[[subscription]]\n").unwrap();
+    assert!(from.is_empty() || text.contains(from), "{from}");
+    parse(&text.replacen(from, to, 1))
+}
+
+#[test]
+fn subscriptions_are_checked_word_by_word() {
+    let one = subscription("", "").unwrap().files.subscriptions.remove(0);
+    assert_eq!((one.name.as_str(), one.path), ("jobs", PathBuf::from("/etc/glassgate/jobs.txt")));
+    assert!(!one.trust_first && one.title == "jobs" && one.source == "jobs.txt");
+    for (from, to, code, line) in [
+        ("name = 'jobs'", "name = 'Jobs!'", "name", 2),
+        ("format = 'plain'", "format = 'plan'", "unknown-word", 4),
+        ("category = 'recruitment'", "category = 'jobs'", "unknown-word", 5),
+        ("licence = 'MIT'", "licence = ' '", "missing", 6),
+        ("licence = 'MIT'", "licence = 'MIT'\nfirst = 'take'", "unknown-word", 7),
+        ("licence = 'MIT'", "licence = 'MIT'\nscope = 'all'", "unknown-word", 7),
+    ] {
+        let faults = subscription(from, to).unwrap_err();
+        assert_eq!((faults.as_slice()[0].code, faults.as_slice()[0].line), (code, line), "{to}");
+    }
+    let good = SUBSCRIPTION.strip_suffix("[[subscription]]\n").unwrap();
+    assert_eq!(parse(&good.repeat(2)).unwrap_err().as_slice()[0].code, "name-twice");
+}
+
+#[test]
+fn a_pack_stands_alone() {
+    let key = format!("trusted_keys = ['ed25519:{}']\npack = 'p'\n", "ab".repeat(32));
+    let pack = parse(&format!("[signatures]\n{key}pack_floor = 7")).unwrap().files.pack.unwrap();
+    assert_eq!((pack.path, pack.floor), (PathBuf::from("/etc/glassgate/p"), 7));
+    let subscription = SUBSCRIPTION.strip_suffix("[[subscription]]\n").unwrap();
+    for beside in ["path = 'x'", "exclude = ['a.b']", subscription] {
+        let faults = parse(&format!("[signatures]\n{key}{beside}")).unwrap_err();
+        assert_eq!((faults.as_slice()[0].code, faults.as_slice()[0].line), ("beside-pack", 4), "{beside}");
+    }
+}
+
 /// Every way to be wrong: the text, the place, a word of the message.
 #[test]
 fn every_fault_has_its_place() {
@@ -47,6 +89,13 @@ fn every_fault_has_its_place() {
         ("[ports]\nlan = 'af_xdp:a,b'", (2, 7), "network interface"),
         ("[ports]\nlan = 'tap:a'\nuplink = 'tap:a'", (3, 10), "same device"),
         ("[ports]\nlan = 'tap:a'\nuplink = 'socket:a'", (3, 10), "socket"),
+        ("[signatures]\nexclude = ['com']", (2, 11), "top-level domain"),
+        ("[signatures]\nexclude = ['a.b', 'a b']", (2, 11), "`a b` is no host name"),
+        ("[signatures]\ntrusted_keys = ['ed25519:00']", (2, 16), "no public key"),
+        ("[signatures]\npack = 'x'", (2, 8), "needs a trusted key"),
+        ("[[subscription]]\nname = 'a'", (1, 1), "needs `path`"),
+        (SUBSCRIPTION, (7, 1), "needs `name`"),
+        ("[[subscription]]\nnam = 'a'", (2, 1), "unknown field"),
         ("[dataplane]\nlcores = []", (2, 10), "0 lcores"),
         ("[dataplane]\nlcores = [1, 2, 1]", (2, 10), "CPU 1 is named twice"),
         (

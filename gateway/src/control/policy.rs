@@ -33,8 +33,7 @@ pub(super) struct HandedOut {
 impl InForce {
     /// Reads and compiles the files.
     pub(super) fn load(files: &PolicyFiles, now: &Now) -> Result<Self, Diagnostics> {
-        let compiled =
-            verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), clock::today(now))?;
+        let compiled = verdicts::compile_files(files, clock::today(now), true)?;
         fits(compiled.table.bytes().len() as u64)?;
         let sealed = handover::seal("glassgate-table", compiled.table.bytes())
             .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;

@@ -182,6 +182,7 @@ impl Sources<'_> {
             loaded: self.loaded.to_owned(),
             rejected: self.rejected.map(str::to_owned),
             refused: self.world.refused.clone(),
+            lists: self.compiled.map(|c| c.feeds.clone()).unwrap_or_default(),
         }
     }
 
@@ -261,6 +262,13 @@ fn troubles(now: &Snapshot) -> Vec<String> {
     }
     if let Some(refused) = &now.policy.refused {
         troubles.push(format!("the data plane refused the verdicts: {refused}"));
+    }
+    for list in now.policy.lists.iter().filter(|list| list.state != "good") {
+        let why = list.trouble.iter().chain(&list.reasons).cloned().collect::<Vec<_>>().join("; ");
+        troubles.push(format!(
+            "the list `{}` is {}, {} names stay in use: {why}",
+            list.name, list.state, list.names
+        ));
     }
     if let Some(trouble) = &now.events.log_trouble {
         troubles.push(format!("the audit log does not take records: {trouble}"));

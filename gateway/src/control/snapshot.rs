@@ -2,6 +2,7 @@
 //!
 //! Nothing in it identifies a person: counts, rates, states, hashes.
 
+use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +189,9 @@ pub(crate) struct PolicyNow {
     pub(crate) rejected: Option<String>,
     /// Why the data plane refused the policy.
     pub(crate) refused: Option<String>,
+    /// Subscribed lists, as they were found at the last load.
+    #[serde(default)]
+    pub(crate) lists: Vec<FeedNow>,
 }
 
 /// Events between fast path and slow path.

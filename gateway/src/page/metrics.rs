@@ -1,7 +1,7 @@
 //! The same numbers for Prometheus, in its text format.
 //!
 //! No label names a person, a device, an address or a host: labels are ports, reasons, categories and the like, all
-//! from closed lists. Services have no metric: in a small network a service can be a person.
+//! from closed lists, or the configuration. Services have no metric: in a small network a service can be a person.
 
 use crate::control::snapshot::{Count, PortNow, Snapshot};
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ pub(super) fn render(now: &Snapshot) -> String {
     flows(&mut out, now);
     events(&mut out, now);
     machine(&mut out, now);
+    lists(&mut out, now);
     out.0
 }
 
@@ -97,6 +98,13 @@ fn machine(out: &mut Text, now: &Snapshot) {
         "1 while the files on disk are not those in force.",
         flag(now.policy.rejected.is_some()),
     );
+}
+
+fn lists(out: &mut Text, now: &Snapshot) {
+    let rows: Vec<_> = now.policy.lists.iter().map(|l| (l.name.clone(), l.names as f64)).collect();
+    out.rows("list_names", "gauge", "Names in use of a subscribed list.", "list", refs(&rows));
+    let rows: Vec<_> = now.policy.lists.iter().map(|l| (l.name.clone(), flag(l.state != "good"))).collect();
+    out.rows("list_held", "gauge", "1 while a new version is held or can't be read.", "list", refs(&rows));
 }
 
 /// Text in the making.
@@ -195,7 +203,7 @@ mod tests {
             .collect();
         assert_eq!(
             labels,
-            HashSet::from(["port", "evidence", "reason", "category", "kind", "process", "cpu"])
+            HashSet::from(["port", "evidence", "reason", "category", "kind", "process", "cpu", "list"])
         );
         assert!(!text.contains("zhipin") && !text.contains("protected"), "no service, nothing protected");
     }

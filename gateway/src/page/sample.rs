@@ -5,6 +5,7 @@ use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, Point, PolicyNow, PortNow,
     Recording, RuleNow, Snapshot,
 };
+use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
 
 fn counts(all: &[(&str, u64)]) -> Vec<Count> {
@@ -182,6 +183,13 @@ pub(super) fn snapshot() -> Snapshot {
             loaded: "2026-11-21T06:00:01Z".to_owned(),
             rejected: None,
             refused: None,
+            lists: vec![FeedNow {
+                name: "urlhaus".to_owned(),
+                category: "malware".to_owned(),
+                state: "good".to_owned(),
+                names: 18_442,
+                ..FeedNow::default()
+            }],
         },
         events: EventsNow {
             received: 8_911_204,

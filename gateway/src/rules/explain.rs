@@ -24,8 +24,7 @@ pub(super) fn run(args: &Explain) -> Result<Exit> {
     let invalid = |faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}"));
     let files = super::files_or_defaults(&args.files).map_err(invalid)?;
     let today = Some(clock::shown_day());
-    let compiled =
-        verdicts::compile(files.signatures.as_deref(), files.rules.as_deref(), today).map_err(invalid)?;
+    let compiled = verdicts::compile_files(&files, today, false).map_err(invalid)?;
     let (sources, _) = sources::read(files.signatures.as_deref()).map_err(invalid)?;
     let group = args.group.as_deref().map_or(Ok(GroupId(0)), |group| group_named(&compiled, group))?;
     let calendars = args.open.iter().map(|calendar| (calendar.clone(), true)).collect();
