@@ -11,10 +11,11 @@ use super::{Classifier, FlowSink, NameSeen};
 use crate::assembler::Inserted;
 use crate::flow::{FlowId, Half, Hot, Stage, bit, mark};
 use crate::inspect::starttls::{self, Via};
+use crate::inspect::tls::AlpnId;
 use crate::inspect::{dns, http, tls};
 use crate::probe::Probe;
 use crate::slab::{LARGE, SlotId};
-use glassgate_policy::{AppProto, Direction, Evidence, Reason};
+use glassgate_policy::{AppProto, Category, Direction, Evidence, Reason};
 
 const DNS_PORT: u16 = 53;
 /// The first line of the connection preface (RFC 9113 section 3.4).
@@ -192,6 +193,7 @@ impl<S: FlowSink> Classifier<S> {
             }
             cold.app = Some(app);
         }
+        self.encrypted_dns(id, hello);
         if S::NAMES {
             let slot = self.slot_of(id, stood.0);
             let stream = slot.map_or(&[][..], |slot| self.slab.contiguous(slot));
@@ -205,6 +207,25 @@ impl<S: FlowSink> Classifier<S> {
                 self.claimed(id, hello, app, number);
                 self.no_name(id, reason);
             }
+        }
+    }
+
+    /// DNS that is encrypted is a tunnel, whoever the resolver is: said by the port, or by the protocol that the client
+    /// offers. A name that is listed says more, and takes its place. Says nothing about a person, so no name is needed.
+    fn encrypted_dns(&mut self, id: FlowId, hello: &tls::ClientHello) {
+        let Some([_, (_, server_port)]) = self.table.get(id).map(Hot::client_server) else { return };
+        let Some(l4) = self.table.get(id).map(|hot| hot.key.l4()) else { return };
+        let alpn: Option<&[u8]> = if hello.alpn.offers(AlpnId::Dot) {
+            Some(b"dot")
+        } else {
+            hello.alpn.offers(AlpnId::Doq).then_some(b"doq")
+        };
+        if dns::encrypted(l4, server_port, alpn).is_some()
+            && let Some(cold) = self.cold.get_mut(id.index())
+            && cold.category == Category::Unknown
+            && !cold.has(mark::AMBIGUOUS)
+        {
+            cold.category = Category::Tunnel;
         }
     }
 
