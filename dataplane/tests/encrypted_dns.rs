@@ -1,8 +1,9 @@
 //! DNS over TLS is a tunnel whoever the resolver is: by its port, or by what the client offers.
 
 #[path = "support/hello.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod hello;
+#[path = "support/random.rs"]
+mod random;
 
 use glassgate_dataplane::classifier::{Classifier, FlowSink, FlowSummary, Options, Policy};
 use glassgate_dataplane::flow::FlowId;

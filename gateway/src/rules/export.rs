@@ -10,7 +10,7 @@ use glassgate_policy::source::Source;
 
 /// Exports what the arguments name.
 pub(super) fn run(args: &Export) -> Result<Exit> {
-    let sources = sources::read(args.signatures.as_deref())
+    let (sources, _) = sources::read(args.signatures.as_deref())
         .map_err(|faults| Ended::new(Exit::Invalid, format!("signatures are wrong\n{faults}")))?;
     let mut out = String::new();
     let counts = exchange::export(args.format, wanted(args, &sources), &mut out);
