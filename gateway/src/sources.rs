@@ -12,8 +12,14 @@ use std::path::{Path, PathBuf};
 /// More files than this are no folder of signatures.
 const MAX_FILES: usize = 1000;
 
+/// Reads and compiles the sources at `path`.
+pub(crate) fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
+    let (sources, key) = read(path)?;
+    table_of(&sources, &[], key)
+}
+
 /// Compiles sources, without the names of `exclude` and what is below them.
-pub(crate) fn table(sources: &[Source], exclude: &[String], key: KeyChoice) -> Result<Compiled, Diagnostics> {
+pub(crate) fn table_of(sources: &[Source], exclude: &[String], key: KeyChoice) -> Result<Compiled, Diagnostics> {
     // The configuration holds canonical names only.
     let exclude = exclude.iter().filter_map(|name| Name::from_wire(name.as_bytes()).ok()).collect();
     let today = Some(clock::shown_day());
@@ -81,11 +87,6 @@ fn unreadable(path: &Path, e: &std::io::Error) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
-        let (sources, key) = read(path)?;
-        super::table(&sources, &[], key)
-    }
 
     #[test]
     fn the_folder_of_the_project_is_what_comes_with_the_gateway() {

@@ -103,7 +103,7 @@ pub(crate) fn compile_sources(
             key = KeyChoice::Random;
         }
     }
-    Ok((sources::table(&all, &files.exclude, key)?, feeds))
+    Ok((sources::table_of(&all, &files.exclude, key)?, feeds))
 }
 
 /// Looks at the subscribed lists, without using any.
@@ -112,7 +112,7 @@ pub(crate) fn feeds(files: &PolicyFiles) -> Result<Vec<Feed>, Diagnostics> {
 }
 
 fn look(files: &PolicyFiles, sources: &[Source], may_write: bool) -> Result<Vec<Feed>, Diagnostics> {
-    let table = || table_of(&sources::table(sources, &files.exclude, KeyChoice::Random)?);
+    let table = || table_of(&sources::table_of(sources, &files.exclude, KeyChoice::Random)?);
     feeds::look(&files.subscriptions, &files.feeds_dir, may_write, table)
 }
 
@@ -171,8 +171,7 @@ mod tests {
             ..PolicyFiles::default()
         };
         let trusted = files(vec![PublicKey::of(&key).to_string()]);
-        let first =
-            |files: &PolicyFiles| compile_files(files, None, false).map_err(|f| f.as_slice()[0].code);
+        let first = |files: &PolicyFiles| compile_files(files, None, false).map_err(|f| f.as_slice()[0].code);
         assert_eq!(first(&trusted).unwrap_err(), "unreadable");
         std::fs::write(&path, &bytes).unwrap();
         let loaded = first(&trusted).unwrap();
