@@ -58,7 +58,8 @@ fn files_or_defaults(named: &Files) -> Result<PolicyFiles, Diagnostics> {
 fn names(files: &PolicyFiles) -> Vec<String> {
     let built_in = || "the signatures that come with the gateway".to_owned();
     let pack = files.pack.as_ref().map(|pack| &pack.path);
-    let signatures = pack.or(files.signatures.as_ref()).map_or_else(built_in, |path| path.display().to_string());
+    let signatures =
+        pack.or(files.signatures.as_ref()).map_or_else(built_in, |path| path.display().to_string());
     let rules = files.rules.as_ref().map_or_else(|| "no rules".to_owned(), |path| path.display().to_string());
     vec![rules, signatures]
 }

@@ -19,7 +19,11 @@ pub(crate) fn table(path: Option<&Path>) -> Result<Compiled, Diagnostics> {
 }
 
 /// Compiles sources, without the names of `exclude` and what is below them.
-pub(crate) fn table_of(sources: &[Source], exclude: &[String], key: KeyChoice) -> Result<Compiled, Diagnostics> {
+pub(crate) fn table_of(
+    sources: &[Source],
+    exclude: &[String],
+    key: KeyChoice,
+) -> Result<Compiled, Diagnostics> {
     // The configuration holds canonical names only.
     let exclude = exclude.iter().filter_map(|name| Name::from_wire(name.as_bytes()).ok()).collect();
     let today = Some(clock::shown_day());

@@ -200,7 +200,13 @@ mod tests {
             ech: false,
             multi_name: false,
         };
-        domains.flow(&Seen { capture: "c", summary: &summary, names: names.to_vec(), claims: vec![] });
+        domains.flow(&Seen {
+            capture: "c",
+            summary: &summary,
+            names: names.to_vec(),
+            claims: vec![],
+            hello: None,
+        });
     }
 
     fn domains() -> Domains {
