@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::civil::Date;
+
 use super::super::{Rule, RuleFile, Rules, State};
 use super::{Options, acts_for_good, finding, severity};
 use crate::category::Category;
@@ -45,30 +47,38 @@ pub(super) fn check(
     let areas: Vec<Area> = rules.as_slice().iter().map(|rule| grid.area(rule)).collect();
     let lives = |rule: &Rule| !rule.is_over(Some(options.today));
     let all = || rules.as_slice().iter().zip(&areas).enumerate().filter(|(_, (rule, _))| lives(rule));
-    // For each cell the first and the second rule that decides, from 1.
+    // For each cell the first and the second rule that decides for good, from 1; and the last day on which some rule
+    // decides, with that rule.
     let mut decided = vec![[0u16; 2]; grid.cells()];
+    let mut covered: Vec<Option<(Date, usize)>> = vec![None; grid.cells()];
     let mut unreachable = BTreeSet::new();
     for (i, (rule, area)) in all() {
-        let mut by = BTreeSet::new();
-        let mut open = false;
-        area.each(&grid, |cell| match decided.get(cell) {
-            Some([0, _]) => open = true,
-            Some([first, _]) => _ = by.insert(usize::from(*first) - 1),
-            None => {}
+        let until = rule.expires.unwrap_or(Date::MAX);
+        let (mut by, mut open) = (BTreeSet::new(), false);
+        area.each(&grid, |cell| match covered.get(cell) {
+            Some(Some((last, e))) if *last >= until => _ = by.insert(*e),
+            _ => open = true,
         });
         if !open && !by.is_empty() {
             unreachable.insert(i);
             found.push(never_decides(file, rules, rule, &by));
         }
-        if acts_for_good(rule) {
-            area.each(&grid, |cell| {
-                if let Some(slot) =
-                    decided.get_mut(cell).and_then(|slots| slots.iter_mut().find(|slot| **slot == 0))
-                {
-                    *slot = i as u16 + 1;
-                }
-            });
+        if rule.state == State::Shadow {
+            continue;
         }
+        area.each(&grid, |cell| {
+            if let Some(slot) = covered.get_mut(cell)
+                && slot.is_none_or(|(last, _)| last < until)
+            {
+                *slot = Some((until, i));
+            }
+            if let Some(slots) = decided.get_mut(cell)
+                && let Some(slot) = slots.iter_mut().find(|slot| **slot == 0)
+                && rule.expires.is_none()
+            {
+                *slot = i as u16 + 1;
+            }
+        });
     }
     for (i, (rule, area)) in all().filter(|(i, _)| !unreachable.contains(i)) {
         let before = all()
@@ -81,11 +91,18 @@ pub(super) fn check(
             }
         }
         if acts_for_good(rule)
-            && let Some(instead) = same_without(i, rule, area, &grid, &decided, rules)
+            && let Some(instead) = same_without(i, &areas, &grid, &decided, rules)
+            && !all().any(|(b, (r, its))| {
+                // Between them, one that acts at other times only, or for some days only, would have its turn.
+                let between = b > i && instead.iter().any(|s| b < *s);
+                between
+                    && r.state == State::Enforce
+                    && r.action != rule.action
+                    && its.meets_at_some_time(area)
+            })
         {
-            let names: Vec<String> =
-                instead.iter().map(|r| format!("`{}` (line {})", r.name, r.line)).collect();
-            let message = format!("without rule `{}`, {} would do the same", rule.name, names.join(", "));
+            let message =
+                format!("without rule `{}`, {} would do the same", rule.name, names(rules, &instead));
             found.push(
                 finding(file, rule, "redundant", message).help("take it out, or keep it for its counters"),
             );
@@ -94,14 +111,14 @@ pub(super) fn check(
 }
 
 /// The rules that would do the same as this one wherever it decides, if there are such.
-fn same_without<'a>(
+fn same_without(
     i: usize,
-    rule: &Rule,
-    area: &Area,
+    areas: &[Area],
     grid: &Grid<'_>,
     decided: &[[u16; 2]],
-    rules: &'a Rules,
-) -> Option<Vec<&'a Rule>> {
+    rules: &Rules,
+) -> Option<BTreeSet<usize>> {
+    let (rule, area) = (rules.as_slice().get(i)?, areas.get(i)?);
     let (mut same, mut instead) = (true, BTreeSet::new());
     area.each(grid, |cell| {
         let Some([first, second]) = decided.get(cell) else { return };
@@ -114,14 +131,16 @@ fn same_without<'a>(
             _ => same = false,
         }
     });
-    let instead: Vec<&Rule> = instead.iter().filter_map(|s| rules.as_slice().get(*s)).collect();
     (same && !instead.is_empty()).then_some(instead)
 }
 
+fn names(rules: &Rules, places: &BTreeSet<usize>) -> String {
+    let rules = places.iter().filter_map(|i| rules.as_slice().get(*i));
+    rules.map(|r| format!("`{}` (line {})", r.name, r.line)).collect::<Vec<_>>().join(", ")
+}
+
 fn never_decides(file: &RuleFile, rules: &Rules, rule: &Rule, by: &BTreeSet<usize>) -> Diagnostic {
-    let before = by.iter().filter_map(|i| rules.as_slice().get(*i));
-    let names: Vec<String> = before.map(|r| format!("`{}` (line {})", r.name, r.line)).collect();
-    let message = format!("rule `{}` never decides: {} decides before it", rule.name, names.join(", "));
+    let message = format!("rule `{}` never decides: {} decides before it", rule.name, names(rules, by));
     finding(file, rule, "unreachable", message)
         .help("the first enforced rule that matches decides: move it up, or take it out")
 }
@@ -198,6 +217,11 @@ impl Area {
 
     fn meets(&self, other: &Self) -> bool {
         self.axes().iter().zip(other.axes()).all(|(a, b)| a.iter().zip(b).any(|(a, b)| *a && *b))
+    }
+
+    fn meets_at_some_time(&self, other: &Self) -> bool {
+        let meet = |a: &[bool], b: &[bool]| a.iter().zip(b).any(|(a, b)| *a && *b);
+        meet(&self.groups, &other.groups) && meet(&self.columns, &other.columns)
     }
 
     fn is_within(&self, other: &Self) -> bool {

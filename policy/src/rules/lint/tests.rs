@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::builtin;
-use crate::rules::RuleFile;
+use crate::rules::{Moment, Outcome, RuleFile, Target};
 use crate::source::COLUMNS;
+use crate::vocab::ServiceId;
+use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -282,4 +284,79 @@ fn the_largest_files_are_linted() {
         "",
     );
     assert!(lint(&format!("{head}{wide}")).iter().any(|d| d.code == "too-large"));
+}
+
+/// Every client, service, time and day that rules of the property below can tell apart.
+fn moments_and_targets() -> Vec<(Moment, Target)> {
+    let day = |days: i64| Some(OPTIONS.today.saturating_add(days.days()));
+    let mut out = Vec::new();
+    for (today, lunch, evening) in [day(0), day(1000)]
+        .into_iter()
+        .flat_map(|d| [(d, false, false), (d, true, false), (d, false, true), (d, true, true)])
+    {
+        let calendars = [("lunch".to_owned(), lunch), ("evening".to_owned(), evening)].into();
+        let moment = Moment { today, calendars };
+        for group in [0, 1].map(crate::vocab::GroupId) {
+            for category in [Category::Games, Category::Music, Category::News] {
+                out.push((moment.clone(), Target { group, category, service: ServiceId::NONE }));
+            }
+            for key in ["steam", "spotify"] {
+                let service = TABLE.service_named(key).unwrap();
+                let category = TABLE.service(service).unwrap().category;
+                out.push((moment.clone(), Target { group, category, service }));
+            }
+        }
+    }
+    out
+}
+
+fn bound(text: &str) -> Rules {
+    let declared = Declared {
+        groups: [("sales".to_owned(), crate::vocab::GroupId(1))].into(),
+        calendars: ["lunch", "evening"].map(str::to_owned).into(),
+    };
+    let file = RuleFile::parse("r", text.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
+    file.bind(&TABLE, &declared, Some(OPTIONS.today)).unwrap_or_else(|e| panic!("{e}")).0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What lint says about the order of rules holds for every flow at every time: a rule that is unreachable never
+    /// decides, one that isn't does somewhere, and without one that is redundant all stays as it is.
+    #[test]
+    fn findings_about_order_are_true(rules in proptest::collection::vec((1usize..8, 0usize..3, 0usize..4, any::<bool>(), 0u8..6), 1..6)) {
+        let one = |(i, (what, group, calendar, block, state)): (usize, &(usize, usize, usize, bool, u8))| {
+            let what = [
+                "", "category = [\"games\"]", "category = [\"music\"]", "category = [\"games\", \"music\"]",
+                "service = [\"steam\"]", "service = [\"steam\", \"spotify\"]", "category = [\"news\"]",
+                "category = [\"music\", \"news\"]",
+            ][*what];
+            let group = ["", ", group = [\"sales\"]", ""][*group];
+            let calendar = ["", ", calendar = [\"lunch\"]", ", calendar = [\"evening\"]", ", calendar = [\"lunch\", \"evening\"]"][*calendar];
+            let state = ["state = \"shadow\"", "state = \"enforce\"\nexpires = 2026-12-31"].get(usize::from(*state)).copied().unwrap_or("state = \"enforce\"");
+            rule(&format!("r{i}"), &format!("{what}{group}{calendar}"), if *block { "block" } else { "observe" }, state)
+        };
+        let texts: Vec<String> = rules.iter().enumerate().map(one).collect();
+        let text = |without: Option<usize>| {
+            let kept = texts.iter().enumerate().filter(|(i, _)| Some(*i) != without).map(|(_, t)| t.as_str());
+            format!("version = 1\n{}", kept.collect::<String>())
+        };
+        let whole = text(None);
+        let (all, found) = (bound(&whole), lint(&whole));
+        let says = |code: &str, i: usize| found.iter().any(|d| d.code == code && d.line == all.as_slice()[i].line);
+        let cases = moments_and_targets();
+        for i in 0..texts.len() {
+            let decides = |(moment, target): &(Moment, Target)| {
+                all.explain(target, moment).any(|(r, o)| r == i && matches!(o, Outcome::Decides | Outcome::WouldDecide))
+            };
+            prop_assert_eq!(!cases.iter().any(decides), says("unreachable", i), "rule {}\n{}", i, whole);
+            if says("redundant", i) {
+                let rest = bound(&text(Some(i)));
+                for (moment, target) in &cases {
+                    prop_assert_eq!(all.decide(target, moment).action, rest.decide(target, moment).action, "rule {}\n{}", i, whole);
+                }
+            }
+        }
+    }
 }
