@@ -16,6 +16,7 @@ use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
 use glassgate_dataplane::probe::Probe;
 use glassgate_policy::exchange::{self, File, Format};
+use glassgate_policy::pack::{self, Pack};
 use glassgate_policy::signature::{Meta, Role, Tier};
 use glassgate_policy::source::Source;
 use glassgate_policy::table::SignatureTable;
@@ -302,6 +303,7 @@ pub fn policy(data: &[u8]) {
         let _ =
             table.lookup(&name).map(|m| (table.service(m.service).is_some(), table.entry(m.entry).is_some()));
     }
+    pack(data);
     if let Some(bytes) = data.first_chunk() {
         let _ = FlowEvent::from_bytes(bytes);
     }
@@ -314,6 +316,29 @@ pub fn policy(data: &[u8]) {
     }
     for format in Format::ALL {
         lists(*format, data);
+    }
+}
+
+/// Bytes as a pack, and behind the header of a good one: what opens is used, damaged or not.
+fn pack(data: &[u8]) {
+    let mut behind = pack::build(&empty_table(), &pack::Info::default());
+    let tail = behind.len().min(pack::HEADER + data.len());
+    behind.iter_mut().skip(pack::HEADER).zip(data).for_each(|(to, from)| *to = *from);
+    // The header names the digest that the table ends with, so that it opens.
+    if let (true, Some(digest)) = (tail > pack::HEADER, behind.last_chunk::<32>().copied()) {
+        behind.iter_mut().skip(48).zip(digest).for_each(|(to, from)| *to = from);
+    }
+    for bytes in [data.to_vec(), behind] {
+        let Ok(pack) = Pack::look(Arc::new(bytes)) else { continue };
+        let verified = pack.verify().is_ok();
+        let Ok(name) = Name::from_wire(b"www.example.com") else { continue };
+        let found = pack.table().lookup(&name);
+        let mut batch = [None];
+        pack.table().lookup_batch(&[&name], &mut batch);
+        assert_eq!(batch, [found]);
+        if let Some(found) = found {
+            assert!(pack.table().entry(found.entry).is_some() || !verified);
+        }
     }
 }
 
