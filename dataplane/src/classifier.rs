@@ -31,14 +31,16 @@ use crate::defrag::{self, Defrag, Lost, Outcome};
 use crate::flow::{Cold, FlowId, Hot, Key, Stage, bit, mark};
 use crate::flow_table::{FlowTable, Place};
 use crate::hints::Hints;
+use crate::identity::{self, Gate};
 use crate::inspect::{quic, tls};
 use crate::packet::{Packet, Transport, Vlans, flag};
-use crate::parse::{self, Fragment, ParseOptions, Parsed};
+use crate::parse::{self, Fragment, OpaqueKind, ParseOptions, Parsed};
 use crate::port::{BURST, Burst, Frame, Link};
 use crate::quic_ids::QuicIds;
 use crate::slab::{Slab, SlotId};
 use crate::timer_wheel::TimerWheel;
 use glassgate_policy::flow_event::EventKind;
+use glassgate_policy::identity::IdentityEvent;
 use glassgate_policy::{Action, Evidence, L4, Reason};
 
 /// Sizes and times of a classifier. All memory is taken at start from these.
@@ -125,9 +127,11 @@ pub struct Classifier<S> {
     policy: Policy,
     /// Low bits of a count of policies: a flow that was decided under another one is decided again.
     policy_tag: u8,
-    /// The matrix is out of time: every flow is forwarded and none observed.
-    decayed: bool,
+    /// Which ends of the matrix are over: of its levels, of all of it.
+    decayed: [bool; 2],
     burst: Box<[Slotted; BURST]>,
+    /// What of identity was told already.
+    gate: Gate,
     now_ns: u64,
     now_ms: u32,
     event_seq: u64,
@@ -164,8 +168,9 @@ impl<S: FlowSink> Classifier<S> {
             quic: Box::default(),
             policy,
             policy_tag: 0,
-            decayed: false,
+            decayed: [false; 2],
             burst: Box::new([idle_slot; BURST]),
+            gate: Gate::new(options.secret[0] ^ options.secret[1]),
             now_ns,
             now_ms: (now_ns / 1_000_000) as u32,
             event_seq: 0,
@@ -238,7 +243,8 @@ impl<S: FlowSink> Classifier<S> {
         // A clock that steps back would make differences huge: monotonic by construction, held here anyway.
         self.now_ns = self.now_ns.max(now_ns);
         self.now_ms = (self.now_ns / 1_000_000) as u32;
-        let decayed = self.now_ns > self.policy.matrix.valid_until_ns();
+        let matrix = &self.policy.matrix;
+        let decayed = [matrix.observe_until_ns(), matrix.valid_until_ns()].map(|end| self.now_ns > end);
         if decayed != self.decayed {
             self.decayed = decayed;
             self.policy_tag = self.policy_tag.wrapping_add(1);
@@ -258,6 +264,9 @@ impl<S: FlowSink> Classifier<S> {
                 Action::Allow
             }
             Parsed::Opaque(opaque) => {
+                if matches!(opaque.kind, OpaqueKind::Arp | OpaqueKind::Icmpv6) {
+                    self.identity(identity::of_frame(bytes, self.now_ns));
+                }
                 if let Some(count) = self.counters.opaque_frames.get_mut(opaque.kind as usize) {
                     *count += 1;
                 }
@@ -274,6 +283,16 @@ impl<S: FlowSink> Classifier<S> {
                     *count += 1;
                 }
                 Action::Allow
+            }
+        }
+    }
+
+    /// Tells whose an address is, if that is new.
+    fn identity(&mut self, event: Option<IdentityEvent>) {
+        if let Some(event) = event.filter(|event| self.gate.admits(event)) {
+            self.counters.identity_events[0] += 1;
+            if !self.sink.identity(&event) {
+                self.counters.identity_events_lost[0] += 1;
             }
         }
     }
@@ -340,6 +359,10 @@ impl<S: FlowSink> Classifier<S> {
                 self.tcp_inspect(id, side, packet, &tcp, bytes, number);
             }
             Transport::Udp => {
+                if identity::is_dhcp(packet) {
+                    let payload = packet.payload(bytes);
+                    self.identity(identity::of_dhcp(payload, packet.src_port, self.now_ns));
+                }
                 if stage == Stage::Settled {
                     return action;
                 }

@@ -8,7 +8,7 @@
 //! * `flows opened = open + named{evidence} + unnamed{reason}`.
 
 use crate::packet::TunnelKind;
-use glassgate_policy::{Category, Evidence, Reason};
+use glassgate_policy::{Category, Evidence, Reason, Unobserved};
 
 macro_rules! counters {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* $field:ident: [$len:expr] $labels:expr),+ $(,)? }) => {
@@ -76,6 +76,10 @@ fn category(i: usize) -> Option<Option<&'static str>> {
     Category::from_code(i as u8).map(|c| Some(c.as_str()))
 }
 
+fn unobserved(i: usize) -> Option<Option<&'static str>> {
+    Unobserved::from_code(i as u8).map(|u| Some(u.as_str()))
+}
+
 fn opaque(i: usize) -> Option<Option<&'static str>> {
     crate::parse::OpaqueKind::ALL.get(i).map(|o| Some(o.as_str()))
 }
@@ -127,8 +131,8 @@ counters! {
         bytes_category: [Category::SLOTS] category,
         /// Flows whose verdict changed because the policy did.
         flows_redecided: [1] single,
-        /// Flows that ended without an event because their level is `none`.
-        unobserved_flows: [1] single,
+        /// Flows that ended without an event because their level is `none`, by the reason for that.
+        unobserved_flows: [8] unobserved,
         /// Segments ignored because no endpoint would accept them (bad checksum, out of the window, old timestamp).
         decoys_ignored: [1] single,
         /// Names that were taken as final before the server acknowledged them, because the slab was full.
@@ -137,6 +141,10 @@ counters! {
         events: [1] single,
         /// Events lost because the ring was full.
         events_lost: [1] single,
+        /// Frames of ARP, ND and DHCP whose word on an address was passed on.
+        identity_events: [1] single,
+        /// Those of them that were lost because the ring was full.
+        identity_events_lost: [1] single,
         /// Parser panics that were contained.
         panics: [1] single,
     }

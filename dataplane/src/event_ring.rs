@@ -25,6 +25,7 @@
 use crate::shm::{Region, ShmError};
 use glassgate_policy::FlowEvent;
 use glassgate_policy::flow_event::EventKind;
+use glassgate_policy::identity::IdentityEvent;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -39,9 +40,11 @@ const SLOTS_AT: usize = 384;
 const WORDS: usize = FlowEvent::SIZE / 8;
 /// One more than the greatest code of [`EventKind`].
 const KINDS: usize = 4;
+/// Where losses of identity events are counted: a code that no [`EventKind`] has.
+const IDENTITY: usize = 0;
 
 const _: () = {
-    assert!(FlowEvent::SIZE == 64 && SLOTS_AT.is_multiple_of(64));
+    assert!(FlowEvent::SIZE == 64 && IdentityEvent::SIZE == 64 && SLOTS_AT.is_multiple_of(64));
     assert!(LOST_AT + KINDS * 8 <= TAIL_AT && BAD_INDICES_AT + 8 <= SLOTS_AT);
     assert!((EventKind::Ended as usize) < KINDS && EventKind::ALL.len() < KINDS);
 };
@@ -122,6 +125,24 @@ impl EventRing {
     }
 }
 
+/// What stands in a slot of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingEvent {
+    /// Of a flow.
+    Flow(FlowEvent),
+    /// Of an address.
+    Identity(IdentityEvent),
+}
+
+impl RingEvent {
+    fn from_bytes(bytes: &[u8; FlowEvent::SIZE]) -> Option<Self> {
+        if IdentityEvent::is_one(bytes) {
+            return IdentityEvent::from_bytes(bytes).map(Self::Identity);
+        }
+        FlowEvent::from_bytes(bytes).ok().map(Self::Flow)
+    }
+}
+
 /// What a ring has seen since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RingCounters {
@@ -160,12 +181,29 @@ impl Producer {
     #[inline]
     pub fn push(&mut self, mut event: FlowEvent) -> bool {
         if !self.has_room() {
-            self.lose(event.kind);
+            self.lose(event.kind as usize);
             return false;
         }
         event.seq = self.offered();
+        self.write(&event.to_bytes());
+        true
+    }
+
+    /// Sends what was said about an address and never waits. False when the ring was full and it is lost: it will be
+    /// said again.
+    pub fn push_identity(&mut self, mut event: IdentityEvent) -> bool {
+        if !self.has_room() {
+            self.lose(IDENTITY);
+            return false;
+        }
+        event.seq = self.offered();
+        self.write(&event.to_bytes());
+        true
+    }
+
+    fn write(&mut self, bytes: &[u8; FlowEvent::SIZE]) {
         let at = slot_at(self.head, self.capacity);
-        for (i, bytes) in event.to_bytes().as_chunks::<8>().0.iter().enumerate() {
+        for (i, bytes) in bytes.as_chunks::<8>().0.iter().enumerate() {
             store(&self.region, at + i * 8, u64::from_le_bytes(*bytes));
         }
         self.head = self.head.wrapping_add(1);
@@ -173,7 +211,6 @@ impl Producer {
         if let Some(head) = self.region.word(HEAD_AT) {
             head.store(self.head, Release);
         }
-        true
     }
 
     /// Events offered so far, lost ones included.
@@ -198,8 +235,7 @@ impl Producer {
     }
 
     #[cold]
-    fn lose(&mut self, kind: EventKind) {
-        let kind = kind as usize;
+    fn lose(&mut self, kind: usize) {
         if let Some(lost) = self.lost.get_mut(kind) {
             *lost = lost.wrapping_add(1);
             store(&self.region, LOST_AT + kind * 8, *lost);
@@ -222,6 +258,15 @@ impl Consumer {
     /// Takes out at most `max` events, in order, and gives each to `take`. Returns how many slots were taken, bad
     /// ones included: fewer than `max` means that the ring was empty. The room is given back after the last one.
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(FlowEvent)) -> usize {
+        self.drain_all(max, |event| {
+            if let RingEvent::Flow(event) = event {
+                take(event);
+            }
+        })
+    }
+
+    /// The same with the identity events among them.
+    pub fn drain_all(&mut self, max: usize, mut take: impl FnMut(RingEvent)) -> usize {
         let mut taken = 0;
         while taken < max && self.has_event() {
             let at = slot_at(self.tail, self.capacity);
@@ -232,9 +277,9 @@ impl Consumer {
             }
             self.tail = self.tail.wrapping_add(1);
             taken += 1;
-            match FlowEvent::from_bytes(&bytes) {
-                Ok(event) => take(event),
-                Err(_) => {
+            match RingEvent::from_bytes(&bytes) {
+                Some(event) => take(event),
+                None => {
                     self.bad_events = self.bad_events.wrapping_add(1);
                     store(&self.region, BAD_EVENTS_AT, self.bad_events);
                 }

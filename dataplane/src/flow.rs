@@ -13,7 +13,8 @@
 
 use crate::packet::{Addr, Packet, Tcp, Vlans};
 use glassgate_policy::{
-    Action, AppProto, Category, Direction, Evidence, L4, ObservationLevel, Reason, ServiceId, Verdict,
+    Action, AppProto, Category, Direction, Evidence, GroupId, L4, ObservationLevel, Reason, ServiceId,
+    Verdict,
 };
 
 /// The slot of a flow in the table; the same for its hot and cold record.
@@ -235,6 +236,8 @@ pub struct Cold {
     pub service: ServiceId,
     /// The category of the service.
     pub category: Category,
+    /// The group of the client, as of the last decision.
+    pub group: GroupId,
     /// How the name is known.
     pub evidence: Evidence,
     /// The protocol the name was, or would have been, found in.
@@ -348,6 +351,7 @@ impl Cold {
             spilled: [0; 2],
             service: ServiceId::NONE,
             category: Category::Unknown,
+            group: GroupId(0),
             evidence: Evidence::None,
             app: None,
             reason: None,

@@ -25,6 +25,7 @@ pub mod event_ring;
 pub mod flow;
 pub mod flow_table;
 pub mod hints;
+mod identity;
 pub mod inspect;
 pub mod lcore;
 pub mod packet;

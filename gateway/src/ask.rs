@@ -48,6 +48,27 @@ pub(crate) fn reload(args: &Ask) -> Result<Exit> {
     }
 }
 
+/// Hands a charter to the gateway.
+pub(crate) fn install_charter(args: &Ask, charter: String, signatures: String) -> Result<Exit> {
+    let answer = ask(&socket(args)?, &Question::InstallCharter { charter, signatures })?;
+    if args.json {
+        crate::print(&(serde_json::to_string(&answer)? + "\n"))?;
+    }
+    match answer {
+        Answer::Installed(what) => {
+            if !args.json {
+                crate::print(&format!("installed: {what}\n"))?;
+            }
+            Ok(Exit::Done)
+        }
+        Answer::NotInstalled(why) => {
+            Err(Ended::new(Exit::Invalid, format!("not installed, what was installed before stays\n{why}"))
+                .into())
+        }
+        _ => anyhow::bail!("the gateway gave another answer than was asked for"),
+    }
+}
+
 /// The control socket that the arguments name.
 pub(crate) fn socket(args: &Ask) -> Result<PathBuf> {
     match &args.socket {
@@ -146,6 +167,12 @@ fn describe(now: &Snapshot) -> String {
         );
     }
     _ = writeln!(out, "recording  {}\n           {}", now.recording.what, now.recording.basis);
+    let id = &now.identity;
+    _ = writeln!(
+        out,
+        "groups     {}, {} enrolled; {} of {} known addresses have a group",
+        id.groups, id.enrolled, id.members, id.addresses
+    );
     out
 }
 

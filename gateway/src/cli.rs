@@ -1,5 +1,6 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
+pub(crate) mod charter;
 pub(crate) mod lists;
 pub(crate) mod pack;
 pub(crate) mod rules;
@@ -55,6 +56,15 @@ pub(crate) enum Command {
     /// Compile signatures into one signed file, and check such files
     #[command(subcommand, after_help = "Example:\n  glassgate pack build --key publisher.key site.pack")]
     Pack(pack::Pack),
+    /// Write, sign and install the charter: what may be observed, and by what right
+    #[command(subcommand, after_help = "Example:\n  glassgate charter new > charter.toml")]
+    Charter(charter::Charter),
+    /// Look at calendars
+    #[command(
+        subcommand,
+        after_help = "Example:\n  glassgate calendar preview charter.toml --week 2027-03-01"
+    )]
+    Calendar(charter::Calendar),
     /// Show how the running gateway is: processes, ports, lcores, active hashes
     #[command(after_help = "Examples:\n  \
         glassgate status\n  \

@@ -12,6 +12,7 @@ pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
 
 use crate::feeds::Subscription;
+use glassgate_policy::charter::PublicKey;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics, Text};
 use schema::{Filled, Raw, Setting};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub(crate) struct Config {
     pub(crate) files: PolicyFiles,
     /// How long the fast path uses a matrix that is not renewed.
     pub(crate) valid_for: Duration,
+    pub(crate) charter: Charter,
+    /// The directory of groups and devices, if there is one.
+    pub(crate) directory: Option<PathBuf>,
     /// The folder of the audit log.
     pub(crate) audit_dir: PathBuf,
     /// Where the page is served.
@@ -100,6 +104,43 @@ pub(crate) struct PackFile {
     pub(crate) trusted: Vec<String>,
     /// The lowest serial that is accepted.
     pub(crate) floor: u64,
+}
+
+/// What charters are held against, and where the one that is installed is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Charter {
+    /// Keys of people who may approve, as 64 hexadecimal digits each.
+    #[serde(with = "public_keys")]
+    pub(crate) keys: Vec<PublicKey>,
+    /// The folder of the installed charter.
+    pub(crate) dir: PathBuf,
+    pub(crate) without: Without,
+}
+
+/// What is observed while no charter is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Without {
+    /// Counts of the whole network.
+    Counts,
+    /// Nothing.
+    None,
+}
+
+/// Keys travel between the processes as they are written.
+mod public_keys {
+    use glassgate_policy::charter::PublicKey;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(keys: &[PublicKey], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(keys.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PublicKey>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|t| PublicKey::parse(t).ok_or_else(|| D::Error::custom("no public key"))).collect()
+    }
 }
 
 /// How the guard watches.
@@ -179,6 +220,8 @@ impl Check<'_> {
         let subscriptions = self.subscriptions(raw);
         let rules = self.path_or_none(&raw.rules.path);
         let valid_for = self.number(&raw.rules.valid_for_s, 5..=3600, "seconds");
+        let charter = self.charter(&raw.charter);
+        let directory = self.path_or_none(&raw.identity.directory);
         let audit_dir = self.path(&raw.audit.dir);
         let listen = self.listen(&raw.page.listen);
         let socket = self.socket(&raw.control.socket);
@@ -197,11 +240,42 @@ impl Check<'_> {
                 pack: pack?,
             },
             valid_for: seconds(valid_for?),
+            charter: charter?,
+            directory: directory?,
             audit_dir: audit_dir?,
             listen: listen?,
             socket: socket?,
             guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },
         })
+    }
+
+    fn charter(&mut self, raw: &schema::charter) -> Option<Charter> {
+        let mut keys = Vec::with_capacity(raw.keys.value.len());
+        for text in &raw.keys.value {
+            match PublicKey::parse(text) {
+                Some(key) if keys.contains(&key) => {
+                    self.fault(&raw.keys, "twice", format!("key {key} stands here twice"))
+                        .help("take one out");
+                    return None;
+                }
+                Some(key) => keys.push(key),
+                None => {
+                    self.fault(&raw.keys, "bad-key", format!("`{text}` is no public key"))
+                        .help("a key has 64 hexadecimal digits; `glassgate charter key` shows it");
+                    return None;
+                }
+            }
+        }
+        let without = match raw.without.value.as_str() {
+            "counts" => Without::Counts,
+            "none" => Without::None,
+            other => {
+                self.fault(&raw.without, "unknown-word", format!("`{other}` is not known here"))
+                    .help("write \"counts\" or \"none\"");
+                return None;
+            }
+        };
+        Some(Charter { keys, dir: self.path(&raw.dir)?, without })
     }
 
     fn ports(&mut self, raw: &Filled) -> Option<Ports> {

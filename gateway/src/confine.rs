@@ -64,7 +64,7 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         .iter()
         .map(|s| if s.path.is_dir() { s.path.clone() } else { folder(&s.path) });
     let packs = config.files.pack.iter().map(|pack| folder(&pack.path));
-    let rules = config.files.rules.iter().map(|p| folder(p));
+    let rules = config.files.rules.iter().chain(&config.directory).map(|p| folder(p));
     for path in signatures.chain(rules).chain(lists).chain(packs) {
         // What is not there can't be read anyway; the reload says so.
         if let Ok(fd) = PathFd::new(&path) {
@@ -72,7 +72,8 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         }
     }
     let state = (!config.files.subscriptions.is_empty()).then(|| config.files.feeds_dir.clone());
-    for path in [config.audit_dir.clone(), folder(&config.socket)].into_iter().chain(state) {
+    let own = [config.audit_dir.clone(), config.charter.dir.clone(), folder(&config.socket)];
+    for path in own.into_iter().chain(state) {
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&path)?, write))?;
     }

@@ -10,7 +10,9 @@
 //!
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
+mod charter;
 mod history;
+mod identity;
 mod log;
 mod policy;
 mod report;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     World(World),
     /// Read rules and signatures again, and answer what came of it.
     Reload(Option<oneshot::Sender<Result<String, String>>>),
+    /// Put a charter in the place of the one installed, and answer what came of it.
+    Install { charter: String, signatures: String, answer: oneshot::Sender<Result<String, String>> },
     /// Empty the rings, close the log, end.
     Stop,
 }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use glassgate_dataplane::classifier::{Options, Policy};
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::parse::ParseOptions;
+use glassgate_policy::charter::Levels;
 use glassgate_policy::rules::Moment;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
     let today = Some(clock::shown_day());
     let compiled = verdicts::compile(args.signatures.as_deref(), args.rules.as_deref(), today)
         .map_err(|faults| Ended::new(Exit::Invalid, format!("rules or signatures are wrong\n{faults}")))?;
-    let matrix = compiled.matrix(1, u64::MAX, &Moment::day(today));
+    let matrix = compiled.matrix(1, u64::MAX, &Levels::counts(1), &Moment::day(today));
     if let Some(passes) = args.time {
         let policy = Policy { table: Arc::new(compiled.table), matrix: Arc::new(matrix) };
         let timing = replay::timing::run(&args.captures, &policy, &options(), passes.into())?;

@@ -8,6 +8,8 @@
 //! This crate only wires: frames are the business of `glassgate-dataplane`, decisions of `glassgate-policy`.
 
 mod ask;
+mod calendar;
+mod charter;
 mod check;
 mod child;
 mod cli;
@@ -85,6 +87,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),
         Command::Pack(verb) => pack::run(&verb),
+        Command::Charter(verb) => charter::run(&verb),
+        Command::Calendar(cli::charter::Calendar::Preview(args)) => calendar::preview(&args),
         Command::Rules(verb) => rules::run(&verb),
     }
 }

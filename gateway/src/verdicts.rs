@@ -3,6 +3,7 @@
 use crate::config::{PolicyFiles, read_bounded};
 use crate::feeds::{self, Feed, FeedNow};
 use crate::{packs, sources};
+use glassgate_policy::charter::Levels;
 use glassgate_policy::compile::{self, KeyChoice, Report};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::rules::{self, Declared, Moment, RuleFile, Rules};
@@ -48,9 +49,18 @@ pub(crate) fn compile_files(
     today: Option<Date>,
     may_write: bool,
 ) -> Result<Compiled, Diagnostics> {
+    // Without a directory and a charter nobody has said who is in a group and when a calendar is open.
+    compile_with(files, Declared::default(), today, may_write)
+}
+
+/// The same, where groups and calendars are known.
+pub(crate) fn compile_with(
+    files: &PolicyFiles,
+    declared: Declared,
+    today: Option<Date>,
+    may_write: bool,
+) -> Result<Compiled, Diagnostics> {
     let Signatures { table, count, services, mut warnings, feeds } = signatures(files, may_write)?;
-    // Without a charter nobody has said who is in a group and when a calendar is open.
-    let declared = Declared::default();
     let (mut bound, mut file) = (Rules::default(), RuleFile::default());
     if let Some(path) = &files.rules {
         let name = path.display().to_string();
@@ -123,8 +133,14 @@ fn table_of(compiled: &compile::Compiled) -> Result<SignatureTable, Diagnostics>
 
 impl Compiled {
     /// The verdicts, under an epoch and until a time on the monotonic clock.
-    pub(crate) fn matrix(&self, epoch: u64, valid_until_ns: u64, moment: &Moment) -> VerdictMatrix {
-        self.rules.matrix(&self.table, epoch, valid_until_ns, 1, moment)
+    pub(crate) fn matrix(
+        &self,
+        epoch: u64,
+        valid_until_ns: u64,
+        levels: &Levels,
+        moment: &Moment,
+    ) -> VerdictMatrix {
+        self.rules.matrix(&self.table, epoch, valid_until_ns, levels, moment)
     }
 }
 

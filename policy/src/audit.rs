@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `started`, `stopped` | the policy engine began, ended in order |
 //! | `policy` | which table and rules are in force from here on |
+//! | `charter` | what may be observed changes: a charter is installed, comes into force, opens, closes, ends |
 //! | `rollup` | counts of one hour, group, category and service |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
@@ -22,7 +23,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::category::Category;
-use crate::vocab::{GroupId, ObservationLevel, coded};
+use crate::charter::{PurposeStanding, Standing};
+use crate::vocab::{GroupId, ObservationLevel, Purpose, coded};
 pub use file::{FileLog, FileLogOptions, OpenError, Recovered};
 
 coded! {
@@ -114,6 +116,26 @@ pub enum Record<'a> {
         /// Rules in force.
         rules: usize,
     },
+    /// What may be observed changes with the records that follow. Names a charter, never a person.
+    Charter {
+        /// What changes it.
+        cause: Word<CharterCause>,
+        /// Whether the charter is in force.
+        standing: Word<Standing>,
+        /// Its name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        charter: Option<&'a str>,
+        /// Its serial.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        serial: Option<u64>,
+        /// SHA-256 of its text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sha256: Option<Hex<'a>>,
+        /// The highest level that is observed from here on.
+        level: Word<ObservationLevel>,
+        /// Its purposes, in order.
+        purposes: Vec<PurposeNow>,
+    },
     /// Counts of one group, category and service in one window.
     Rollup {
         /// The level that allows it.
@@ -179,6 +201,25 @@ pub enum Record<'a> {
         /// Its size.
         bytes: u64,
     },
+}
+
+coded! {
+    /// What changes what may be observed.
+    pub enum CharterCause {
+        /// Somebody installs a charter.
+        Installed = 1 => "installed",
+        /// Time, a calendar, the clock or the directory; or what was installed is read at start.
+        Changed = 2 => "changed",
+    }
+}
+
+/// A purpose and whether it allows anything.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PurposeNow {
+    /// The purpose.
+    pub purpose: Word<Purpose>,
+    /// Whether it is open, and why not.
+    pub standing: Word<PurposeStanding>,
 }
 
 coded! {

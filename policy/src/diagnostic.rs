@@ -254,6 +254,11 @@ impl Diagnostics {
         self.diagnostics.len() + self.not_shown
     }
 
+    /// How many of them are errors, kept or not.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
     /// Whether one of them is an error.
     pub fn has_errors(&self) -> bool {
         self.errors > 0

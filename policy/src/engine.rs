@@ -8,8 +8,7 @@
 //!
 //! The producer of events is not trusted. An event that contradicts itself is counted and left out; an event about a
 //! protected category counts as *not looked at*; a name that was not said in the flow never makes a count for a category
-//! about people; and whatever level an event carries, no more is written than the [`Ceiling`] allows, which without
-//! a charter is counts.
+//! about people; and whatever level an event carries, no more is written than the [`Levels`] of its epoch allow.
 //!
 //! Numbers of events have no gaps: a jump is a loss, and becomes a `gap` record. The hour is one of the wall clock
 //! where there is one, but it is the monotonic clock that ends it: a step of the wall clock neither ends an hour early
@@ -25,12 +24,12 @@ use std::sync::Arc;
 
 use crate::audit::{AuditSink, EVERYBODY, GapCause, Hex, Now, OnRecord, Record, Window, Word};
 use crate::category::Category;
-use crate::charter::Ceiling;
+use crate::charter::Levels;
 use crate::flow_event::{EventKind, FlowEvent};
 use crate::rollup::Rollup;
 use crate::rules::{Moment, Rules};
 use crate::table::SignatureTable;
-use crate::vocab::{Evidence, ObservationLevel, ServiceId};
+use crate::vocab::{Evidence, GroupId, ObservationLevel, ServiceId};
 use generations::Generations;
 pub use snapshot::{Hour, RuleHits, ServiceTotals, Snapshot, Totals};
 
@@ -65,13 +64,14 @@ pub struct Policy {
     pub rules: Arc<Rules>,
     /// When that is: the day and the calendars that rules depend on.
     pub moment: Moment,
+    /// The most that may be written, whatever an event says.
+    pub levels: Arc<Levels>,
 }
 
 /// The engine.
 #[derive(Debug)]
 pub struct Engine {
     options: EngineOptions,
-    ceiling: Ceiling,
     generations: Generations,
     lcores: Vec<LcoreSeq>,
     window: Window,
@@ -97,7 +97,7 @@ pub struct Counters {
     pub clamped: u64,
     /// Events about protected categories or at level `none`, which should not have been sent.
     pub not_for_us: u64,
-    /// Events decided by a table that is not known any more; counted without their service.
+    /// Events decided by a policy that is not known any more: nobody can say what it allowed, so they are not counted.
     pub stale: u64,
     /// How often an lcore began to count anew.
     pub restarts: u64,
@@ -118,11 +118,10 @@ struct LcoreSeq {
 
 impl Engine {
     /// An engine that begins now, and says so in its first record.
-    pub fn start(options: EngineOptions, ceiling: Ceiling, now: &Now, sink: &mut dyn AuditSink) -> Self {
+    pub fn start(options: EngineOptions, now: &Now, sink: &mut dyn AuditSink) -> Self {
         let mut engine = Self {
             window: window_at(now, options.window_ns),
             options,
-            ceiling,
             generations: Generations::default(),
             lcores: Vec::new(),
             current: Rollup::new(),
@@ -168,30 +167,27 @@ impl Engine {
         if contradicts_itself(event) {
             return self.bad_events(1);
         }
-        if event.level > self.ceiling.level() {
+        let Some((allowed, group)) = self.generations.allowed(event) else {
+            self.counters.stale += 1;
+            return self.not_looked_at(u64::from(event.kind == EventKind::Decided));
+        };
+        if event.level > allowed {
             self.counters.clamped += 1;
         }
-        let Some(category) = OnRecord::new(event.category)
-            .filter(|_| self.ceiling.clamp(event.level) != ObservationLevel::None)
+        let Some(category) =
+            OnRecord::new(event.category).filter(|_| event.level.min(allowed) != ObservationLevel::None)
         else {
             self.counters.not_for_us += 1;
             return self.not_looked_at(u64::from(event.kind == EventKind::Decided));
         };
-        let placed = match self.generations.place(event) {
-            Ok(placed) => placed,
-            Err(generations::Misplaced::Contradiction) => return self.bad_events(1),
-            Err(generations::Misplaced::Stale) => {
-                self.counters.stale += 1;
-                0
-            }
-        };
+        let Some(placed) = self.generations.place(event) else { return self.bad_events(1) };
         if category.category().is_about_people() && !event.evidence.is_in_flow() {
             let flows = u64::from(event.kind == EventKind::Decided);
             self.current.too_weak += flows;
             self.totals.too_weak += flows;
-            return self.count(event, NOTHING_KNOWN, 0);
+            return self.count(event, group, NOTHING_KNOWN, 0);
         }
-        self.count(event, category, placed);
+        self.count(event, group, category, placed);
         self.generations.hits(event, |rule| {
             if let Some(hits) = self.hits.get_mut(rule) {
                 hits.count(event);
@@ -199,10 +195,15 @@ impl Engine {
         });
     }
 
-    fn count(&mut self, event: &FlowEvent, category: OnRecord, service: u32) {
-        self.current.add(event.group, category, service, event);
+    fn count(&mut self, event: &FlowEvent, group: GroupId, category: OnRecord, service: u32) {
+        self.current.add(group, category, service, event);
         // Totals are for the page, which has no groups yet: one cell a service.
         self.totals.add(EVERYBODY, category, service, event);
+    }
+
+    /// An event of a ring that says nothing of a flow, by its number: so that it does not count as missing.
+    pub fn other_event(&mut self, lcore: usize, seq: u64) {
+        self.number(lcore, seq);
     }
 
     /// Events that the reader of a ring already found to mean nothing.

@@ -8,8 +8,9 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::category::Category;
+use crate::charter::without_charter;
 use crate::name::Name;
-use crate::rules::{Moment, Outcome, Rule, RuleFile, Rules, State, Target, without_charter};
+use crate::rules::{Moment, Outcome, Rule, RuleFile, Rules, State, Target};
 use crate::signature::{Meta, Scope, Tier};
 use crate::source::{Entry, Source};
 use crate::table::SignatureTable;

@@ -20,6 +20,7 @@
 
 pub mod audit;
 pub mod builtin;
+pub mod calendar;
 pub mod category;
 pub mod charter;
 pub mod compile;
@@ -28,6 +29,7 @@ pub mod engine;
 pub mod exchange;
 pub mod explain;
 pub mod flow_event;
+pub mod identity;
 pub mod matrix;
 pub mod name;
 pub mod pack;
@@ -37,6 +39,7 @@ pub mod rollup;
 pub mod rules;
 pub mod signature;
 pub mod source;
+pub mod suppress;
 pub mod table;
 pub mod vocab;
 
@@ -49,5 +52,5 @@ pub use reason::Reason;
 pub use table::SignatureTable;
 pub use vocab::{
     Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, Purpose,
-    ServiceId, Verdict,
+    ServiceId, Unobserved, Verdict,
 };

@@ -3,12 +3,20 @@
 //! `[group][column] → Verdict`. A column is a category, or a service that some rule singles out. The matrix is
 //! immutable; the slow path compiles a new one and the fast path swaps to it by epoch and acknowledges its hash.
 //! One lookup is two loads: the column of the service, then the cell.
+//!
+//! Two ends: after `valid_until_ns` the whole matrix decays to [`Verdict::FAIL_OPEN`]; after `observe_until_ns`, which is
+//! the next moment at which charter or calendar may take something back, only its levels do. Both hold without
+//! anybody's help, so a slow path that hangs can't leave anything open.
+
+mod members;
 
 use crate::category::Category;
-use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Verdict};
+use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Verdict};
 
-const MAGIC: [u8; 8] = *b"GGMATRX1";
-const HEADER: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4;
+pub use members::{MAX_MEMBERS, Members, key as address_key};
+
+const MAGIC: [u8; 8] = *b"GGMATRX2";
+const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4;
 const DIGEST: usize = 32;
 /// The most groups and columns a matrix may have; with both full its cells take 64 MiB.
 pub const MAX_GROUPS: usize = 4096;
@@ -24,11 +32,17 @@ pub struct VerdictMatrix {
     epoch: u64,
     /// Monotonic nanoseconds after which the matrix decays to [`Verdict::FAIL_OPEN`].
     valid_until_ns: u64,
+    /// Monotonic nanoseconds after which every level is [`ObservationLevel::None`].
+    observe_until_ns: u64,
     groups: usize,
     columns: usize,
     cells: Vec<u8>,
+    /// For each group, why what is not observed is not: codes of [`Unobserved`].
+    unobserved: Vec<u8>,
     /// Sorted by service: services with a column of their own.
     own_columns: Vec<(ServiceId, u16)>,
+    /// Which group a client belongs to.
+    members: Members,
 }
 
 /// Why bytes are no matrix.
@@ -43,12 +57,12 @@ pub enum BadMatrix {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no verdict matrix of version 1")]
+    #[error("this is no verdict matrix of version 2")]
     Magic,
     /// Damaged on the way.
     #[error("the matrix does not match its checksum")]
     Checksum,
-    /// Over [`MAX_GROUPS`] or [`MAX_COLUMNS`], or under one group.
+    /// Over [`MAX_GROUPS`], [`MAX_COLUMNS`] or [`MAX_MEMBERS`], or under one group.
     #[error("a matrix of {groups} groups and {columns} columns is out of bounds")]
     Bounds {
         /// Groups in the header.
@@ -59,6 +73,12 @@ pub enum BadMatrix {
     /// A cell holds a code that means nothing.
     #[error("cell {0} holds a code that means nothing")]
     Cell(usize),
+    /// The list of members is not sorted, or names a group that is not there.
+    #[error("member {0} is out of order or out of range")]
+    Member(usize),
+    /// The reason of a group has a code that means nothing.
+    #[error("group {0} is not observed for a reason that means nothing")]
+    Unobserved(usize),
     /// The list of services is not sorted, or names a column that is not there.
     #[error("entry {0} of the services with a column of their own is out of order or out of range")]
     OwnColumn(usize),
@@ -105,7 +125,41 @@ impl VerdictMatrix {
         }
         let own_columns =
             services.iter().enumerate().map(|(i, s)| (*s, (Category::SLOTS + i) as u16)).collect();
-        Self { epoch, valid_until_ns, groups, columns, cells, own_columns }
+        let unobserved = vec![Unobserved::NotCovered as u8; groups];
+        let observe_until_ns = u64::MAX;
+        Self {
+            epoch,
+            valid_until_ns,
+            observe_until_ns,
+            groups,
+            columns,
+            cells,
+            unobserved,
+            own_columns,
+            members: Members::default(),
+        }
+    }
+
+    /// The same with the groups of addresses. Without it every client belongs to nobody.
+    #[must_use]
+    pub fn of_members(mut self, members: Members) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// The group of a client, by its address in sixteen bytes (see [`address_key`]).
+    pub fn group_of(&self, address: &[u8; 16]) -> GroupId {
+        self.members.group(address)
+    }
+
+    /// The same with an end to observation and, for each group, the reason why what is not observed is not.
+    #[must_use]
+    pub fn observing(mut self, until_ns: u64, mut why: impl FnMut(GroupId) -> Unobserved) -> Self {
+        self.observe_until_ns = until_ns;
+        for (row, code) in self.unobserved.iter_mut().enumerate() {
+            *code = why(GroupId(row as u16)) as u8;
+        }
+        self
     }
 
     /// Counts up with every matrix that the slow path compiles.
@@ -116,6 +170,20 @@ impl VerdictMatrix {
     /// Monotonic nanoseconds after which this matrix must no longer be used.
     pub fn valid_until_ns(&self) -> u64 {
         self.valid_until_ns
+    }
+
+    /// Monotonic nanoseconds after which every level is [`ObservationLevel::None`].
+    pub fn observe_until_ns(&self) -> u64 {
+        self.observe_until_ns
+    }
+
+    /// Why what is not observed of a group is not: for the counters.
+    pub fn unobserved(&self, group: GroupId, now_ns: u64) -> Unobserved {
+        if now_ns > self.valid_until_ns || now_ns > self.observe_until_ns {
+            return Unobserved::Decayed;
+        }
+        let code = self.unobserved.get(usize::from(group.0));
+        code.and_then(|code| Unobserved::from_code(*code)).unwrap_or(Unobserved::NotCovered)
     }
 
     /// The verdict for a flow. An unknown group or a matrix out of time gives [`Verdict::FAIL_OPEN`].
@@ -132,23 +200,31 @@ impl VerdictMatrix {
             }
         };
         let cell = self.cells.get(usize::from(group.0) * self.columns + column);
-        cell.and_then(|c| decode_cell(*c)).unwrap_or(Verdict::FAIL_OPEN)
+        let verdict = cell.and_then(|c| decode_cell(*c)).unwrap_or(Verdict::FAIL_OPEN);
+        if now_ns > self.observe_until_ns {
+            return Verdict { level: ObservationLevel::None, ..verdict };
+        }
+        verdict
     }
 
-    /// The matrix as it is handed to the fast path: header, services, cells, SHA-256 over all of it.
+    /// The matrix as it is handed to the fast path: header, services, members, reasons, cells, SHA-256 over all of it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER + self.own_columns.len() * 6 + self.cells.len() + DIGEST);
+        let own = self.own_columns.len() * 6;
+        let mut out = Vec::with_capacity(HEADER + own + self.groups + self.cells.len() + DIGEST);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.valid_until_ns.to_le_bytes());
+        out.extend_from_slice(&self.observe_until_ns.to_le_bytes());
         out.extend_from_slice(&(self.groups as u32).to_le_bytes());
         out.extend_from_slice(&(self.columns as u32).to_le_bytes());
         out.extend_from_slice(&(self.own_columns.len() as u32).to_le_bytes());
-        out.extend_from_slice(&0u32.to_le_bytes());
+        out.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
         for (service, column) in &self.own_columns {
             out.extend_from_slice(&service.0.to_le_bytes());
             out.extend_from_slice(&column.to_le_bytes());
         }
+        self.members.write(&mut out);
+        out.extend_from_slice(&self.unobserved);
         out.extend_from_slice(&self.cells);
         let digest = ring::digest::digest(&ring::digest::SHA256, &out);
         out.extend_from_slice(digest.as_ref());
@@ -173,22 +249,28 @@ impl VerdictMatrix {
             |at: usize| header.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
         let u32_at =
             |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
-        let (groups, columns, own) = (u32_at(24) as usize, u32_at(28) as usize, u32_at(32) as usize);
+        let (groups, columns, own) = (u32_at(32) as usize, u32_at(36) as usize, u32_at(40) as usize);
+        let count = u32_at(44) as usize;
         if groups == 0
             || groups > MAX_GROUPS
             || columns > MAX_COLUMNS
+            || count > MAX_MEMBERS
             || columns != Category::SLOTS.saturating_add(own)
         {
             return Err(BadMatrix::Bounds { groups, columns });
         }
-        let expected = HEADER + own * 6 + groups * columns + DIGEST;
+        let listed = count * members::ENTRY;
+        let expected = HEADER + own * 6 + listed + groups + groups * columns + DIGEST;
         if expected != bytes.len() {
             return Err(short(expected));
         }
         if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != digest {
             return Err(BadMatrix::Checksum);
         }
-        let (services, cells) = rest.split_at_checked(own * 6).ok_or(short(expected))?;
+        let (services, rest) = rest.split_at_checked(own * 6).ok_or(short(expected))?;
+        let (listed, rest) = rest.split_at_checked(listed).ok_or(short(expected))?;
+        let members = Members::read(listed, groups).map_err(BadMatrix::Member)?;
+        let (unobserved, cells) = rest.split_at_checked(groups).ok_or(short(expected))?;
         let mut own_columns: Vec<(ServiceId, u16)> = Vec::with_capacity(own);
         for (i, entry) in services.chunks_exact(6).enumerate() {
             let &[a, b, c, d, e, f] = entry else { return Err(BadMatrix::OwnColumn(i)) };
@@ -202,13 +284,19 @@ impl VerdictMatrix {
         if let Some(bad) = cells.iter().position(|c| decode_cell(*c).is_none()) {
             return Err(BadMatrix::Cell(bad));
         }
+        if let Some(bad) = unobserved.iter().position(|c| Unobserved::from_code(*c).is_none()) {
+            return Err(BadMatrix::Unobserved(bad));
+        }
         Ok(Self {
             epoch: u64_at(8),
             valid_until_ns: u64_at(16),
+            observe_until_ns: u64_at(24),
             groups,
             columns,
             cells: cells.to_vec(),
+            unobserved: unobserved.to_vec(),
             own_columns,
+            members,
         })
     }
 }
@@ -259,6 +347,38 @@ mod tests {
         let m = drop_games_and_one_service();
         assert_eq!(m.verdict(GroupId(0), Category::Games, ServiceId::NONE, 1_001), Verdict::FAIL_OPEN);
         assert_eq!(m.verdict(GroupId(2), Category::Games, ServiceId::NONE, 0), Verdict::FAIL_OPEN);
+    }
+
+    #[test]
+    fn observation_ends_without_anybody_and_actions_go_on() {
+        let m = drop_games_and_one_service().observing(500, |group| match group.0 {
+            0 => Unobserved::PrivateDevice,
+            _ => Unobserved::OffHours,
+        });
+        let ask = |now| m.verdict(GroupId(1), Category::Games, ServiceId::NONE, now);
+        assert_eq!(ask(500), Verdict { action: Action::Block, level: ObservationLevel::Aggregate });
+        assert_eq!(ask(501), Verdict { action: Action::Block, level: ObservationLevel::None });
+        assert_eq!(ask(1_001), Verdict::FAIL_OPEN);
+        let why = [0, 1, 9].map(|group| m.unobserved(GroupId(group), 500));
+        assert_eq!(why, [Unobserved::PrivateDevice, Unobserved::OffHours, Unobserved::NotCovered]);
+        assert_eq!(m.unobserved(GroupId(1), 501), Unobserved::Decayed);
+        assert_eq!(VerdictMatrix::from_bytes(&m.to_bytes()), Ok(m));
+    }
+
+    #[test]
+    fn members_are_found_by_address_and_nobody_else() {
+        let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+        let members =
+            [(ip("10.0.0.1"), GroupId(1)), (ip("fe80::1"), GroupId(1)), (ip("10.0.0.2"), GroupId(0))];
+        let m = drop_games_and_one_service().of_members(Members::new(members));
+        let group = |text| m.group_of(&address_key(ip(text)));
+        let found = ["10.0.0.1", "fe80::1", "10.0.0.2", "10.0.0.3", "::ffff:10.0.0.1"].map(group);
+        assert_eq!(found, [1, 1, 0, 0, 0].map(GroupId));
+        let bytes = m.to_bytes();
+        assert_eq!(VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&m));
+        let of_no_group =
+            drop_games_and_one_service().of_members(Members::new([(ip("10.0.0.1"), GroupId(2))]));
+        assert_eq!(VerdictMatrix::from_bytes(&of_no_group.to_bytes()), Err(BadMatrix::Member(0)));
     }
 
     #[test]

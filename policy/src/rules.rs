@@ -19,8 +19,8 @@
 //! when it would have decided, that is, when no enforced rule before it matches. What is not said keeps frames
 //! moving: there is no rule that blocks what no rule names.
 //!
-//! Rules decide what happens to frames. What may be *written* follows from charter and category; a rule can make it
-//! less ([`RuleAction::Allow`]), never more.
+//! Rules decide what happens to frames. What may be *written* comes as [`Levels`], which only a charter can raise above
+//! counts; a rule can make it less ([`RuleAction::Allow`]), never more.
 //!
 //! What can't be known for sure makes a rule do nothing: an unknown day for a rule that ends, a calendar that nobody
 //! has decided.
@@ -36,9 +36,10 @@ mod moment;
 use jiff::civil::Date;
 
 use crate::category::Category;
+use crate::charter::Levels;
 use crate::matrix::{Column, VerdictMatrix};
 use crate::table::SignatureTable;
-use crate::vocab::{Action, GroupId, ObservationLevel, Purpose, ServiceId, Verdict, coded};
+use crate::vocab::{Action, GroupId, Purpose, ServiceId, Verdict, coded};
 pub use action::{BadRate, Rate, RuleAction};
 pub use file::{MAX_BYTES, MAX_RULES, MAX_SERVICES, RuleFile};
 pub use moment::{Declared, Moment};
@@ -216,17 +217,17 @@ impl Rules {
         ends.min().and_then(|last| last.tomorrow().ok())
     }
 
-    /// Compiles verdicts for `groups` groups. `table` must be the one that the rules were bound to.
+    /// Compiles verdicts for all groups that `levels` knows. `table` must be the one that the rules were bound to.
     pub fn matrix(
         &self,
         table: &SignatureTable,
         epoch: u64,
         valid_until_ns: u64,
-        groups: usize,
+        levels: &Levels,
         moment: &Moment,
     ) -> VerdictMatrix {
         let own = self.services();
-        VerdictMatrix::new(epoch, valid_until_ns, groups, &own, |group, column| {
+        let matrix = VerdictMatrix::new(epoch, valid_until_ns, levels.groups(), &own, |group, column| {
             let (category, service) = match column {
                 Column::Category(category) => (category, ServiceId::NONE),
                 Column::Service(service) => {
@@ -237,9 +238,10 @@ impl Rules {
             Verdict {
                 // An enforced rule with an action beyond the fast path is refused when rules are read.
                 action: action.on_frames().unwrap_or(Action::Allow),
-                level: action.observes(without_charter(category)),
+                level: action.observes(levels.level(group, category)),
             }
-        })
+        });
+        matrix.observing(u64::MAX, |group| levels.why_not(group))
     }
 
     /// The services that some rule singles out, sorted: they have a column of their own in the matrix.
@@ -250,9 +252,4 @@ impl Rules {
         own.dedup();
         own
     }
-}
-
-/// What may be written about a category while no charter is in force: counts, and of protected categories nothing.
-pub const fn without_charter(category: Category) -> ObservationLevel {
-    if category.is_protected() { ObservationLevel::None } else { ObservationLevel::Aggregate }
 }

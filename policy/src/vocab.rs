@@ -119,6 +119,24 @@ coded! {
 }
 
 coded! {
+    /// Why a flow was not observed. One counter each: they prove how much was not looked at.
+    pub enum Unobserved {
+        /// No purpose of the charter covers group and category; or the category is protected.
+        NotCovered = 0 => "not_covered",
+        /// No charter is in force.
+        NoCharter = 1 => "no_charter",
+        /// The device is private, a guest's, exempt or not known.
+        PrivateDevice = 2 => "private_device",
+        /// The calendar is closed.
+        OffHours = 3 => "off_hours",
+        /// The clock is not trusted, or the calendar does not reach this far.
+        Undecided = 4 => "undecided",
+        /// The verdicts ran out and were not renewed.
+        Decayed = 5 => "decayed",
+    }
+}
+
+coded! {
     /// Why something may be looked at or acted on. A purpose bounds what may follow from it.
     pub enum Purpose {
         /// Malware, phishing, intrusion.

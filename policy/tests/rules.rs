@@ -1,10 +1,9 @@
 //! Rules from text to verdicts, and where their faults are said to be.
 
 use glassgate_policy::builtin;
+use glassgate_policy::charter::{Levels, without_charter};
 use glassgate_policy::diagnostic::Diagnostics;
-use glassgate_policy::rules::{
-    Declared, Moment, Outcome, RuleAction, RuleFile, Rules, State, Target, without_charter,
-};
+use glassgate_policy::rules::{Declared, Moment, Outcome, RuleAction, RuleFile, Rules, State, Target};
 use glassgate_policy::{Action, Category, GroupId, ObservationLevel, ServiceId, SignatureTable, Verdict};
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -43,7 +42,7 @@ fn day(text: &str) -> Option<jiff::civil::Date> {
 
 #[test]
 fn no_rules_forward_everything_and_count_what_may_be_counted() {
-    let matrix = Rules::default().matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
+    let matrix = Rules::default().matrix(&TABLE, 1, u64::MAX, &Levels::counts(1), &Moment::default());
     for category in Category::ALL {
         let verdict = matrix.verdict(GroupId(0), *category, ServiceId::NONE, 0);
         let level =
@@ -84,7 +83,7 @@ fn truth_table_from_rules_to_matrix() {
         let body: String =
             given.iter().enumerate().map(|(i, (m, a, s))| rule(&format!("r{i}"), m, a, s)).collect();
         let rules = rules(&body);
-        let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, &Moment::default());
+        let matrix = rules.matrix(&TABLE, 1, u64::MAX, &Levels::counts(2), &Moment::default());
         for (key, blocked) in ["steam", "epic-games", "gog", "spotify"].iter().zip(blocked) {
             let target = target(key);
             for group in [GroupId(0), GroupId(1)] {
@@ -104,7 +103,7 @@ fn truth_table_from_rules_to_matrix() {
 #[test]
 fn rules_never_change_what_may_be_written() {
     let body = rule("all", "category = [\"protected_health\", \"games\"]", "block", "enforce");
-    let matrix = rules(&body).matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
+    let matrix = rules(&body).matrix(&TABLE, 1, u64::MAX, &Levels::counts(1), &Moment::default());
     for category in [Category::ProtectedHealth, Category::Games] {
         let verdict = matrix.verdict(GroupId(0), category, ServiceId::NONE, 0);
         assert_eq!((verdict.action, verdict.level), (Action::Block, without_charter(category)));
@@ -141,7 +140,7 @@ fn truth_table_of_groups_and_calendars() {
         let text = format!("{head}{}", rule("a", matches.trim_end_matches(", "), "block", "enforce"));
         let file = RuleFile::parse("r", text.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
         let (rules, _) = file.bind(&TABLE, &declared, None).unwrap_or_else(|e| panic!("{e}"));
-        let matrix = rules.matrix(&TABLE, 1, u64::MAX, 2, &moment);
+        let matrix = rules.matrix(&TABLE, 1, u64::MAX, &Levels::counts(2), &moment);
         for (group, blocked) in [GroupId(0), GroupId(1)].into_iter().zip(blocked) {
             let verdict = matrix.verdict(group, Category::Games, service("steam"), 0);
             assert_eq!(verdict.action == Action::Block, *blocked, "{also}, {group:?}");
@@ -161,7 +160,7 @@ fn actions_beyond_the_fast_path_are_for_shadow_only() {
         let rules = bind(&text("shadow")).unwrap_or_else(|e| panic!("{e}"));
         let explained: Vec<_> = rules.explain(&target("steam"), &Moment::default()).collect();
         assert_eq!(explained, [(0, Outcome::WouldDecide)]);
-        let verdict = rules.matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
+        let verdict = rules.matrix(&TABLE, 1, u64::MAX, &Levels::counts(1), &Moment::default());
         assert_eq!(verdict.verdict(GroupId(0), Category::Games, ServiceId::NONE, 0).action, Action::Allow);
     }
     let observed = rules(&rule("a", "category = [\"games\"]", "observe", "enforce"));
@@ -169,7 +168,7 @@ fn actions_beyond_the_fast_path_are_for_shadow_only() {
         (observed.as_slice()[0].action, observed.as_slice()[0].state),
         (RuleAction::Observe, State::Enforce)
     );
-    let matrix = observed.matrix(&TABLE, 1, u64::MAX, 1, &Moment::default());
+    let matrix = observed.matrix(&TABLE, 1, u64::MAX, &Levels::counts(1), &Moment::default());
     let verdict = matrix.verdict(GroupId(0), Category::Games, ServiceId::NONE, 0);
     assert_eq!(
         verdict,

@@ -311,6 +311,9 @@ pub fn policy(data: &[u8]) {
         assert_eq!(Name::from_wire(name.as_bytes()), Ok(name), "canonical form is a fixed point");
     }
     let _ = Name::from_host(data);
+    _ = glassgate_policy::charter::CharterFile::parse("fuzz.toml", data);
+    _ = glassgate_policy::charter::Signatures::parse("fuzz.sig", data);
+    _ = glassgate_policy::calendar::CalendarFile::parse("fuzz.toml", data);
     if let Err(errors) = Source::parse("fuzz.tsv", data) {
         assert!(!errors.to_string().is_empty());
     }

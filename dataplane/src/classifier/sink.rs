@@ -6,6 +6,7 @@
 use crate::flow::{Cold, FlowId, Hot, mark};
 use crate::inspect::tls::ClientHello;
 use crate::packet::Vlans;
+use glassgate_policy::identity::IdentityEvent;
 use glassgate_policy::{
     AppProto, Category, Endpoint, Evidence, FiveTuple, FlowEvent, Reason, ServiceId, Verdict,
 };
@@ -115,6 +116,11 @@ pub trait FlowSink {
 
     /// An event for the slow path. False when it was lost.
     fn event(&mut self, _event: &FlowEvent) -> bool {
+        true
+    }
+
+    /// Somebody said whose an address is. False when the event was lost.
+    fn identity(&mut self, _event: &IdentityEvent) -> bool {
         true
     }
 

@@ -6,7 +6,7 @@ use crate::slab::SlotId;
 use glassgate_policy::flow_event::EventKind;
 use glassgate_policy::table::SignatureTable;
 use glassgate_policy::{
-    AppProto, Category, Evidence, FlowEvent, GroupId, Name, ObservationLevel, Reason, ServiceId, Verdict,
+    AppProto, Category, Evidence, FlowEvent, Name, ObservationLevel, Reason, ServiceId, Verdict,
     VerdictMatrix,
 };
 use std::sync::Arc;
@@ -149,15 +149,33 @@ impl<S: FlowSink> Classifier<S> {
 
     /// Sets the verdict from what is known.
     pub(super) fn decide(&mut self, id: FlowId) {
-        let (Some(cold), Some(hot)) = (self.cold.get(id.index()), self.table.get_mut(id)) else { return };
-        let verdict = self.policy.matrix.verdict(GroupId(0), cold.category, cold.service, self.now_ns);
+        let (Some(cold), Some(hot)) = (self.cold.get_mut(id.index()), self.table.get_mut(id)) else { return };
+        let [(client, _), _] = hot.client_server();
+        cold.group = self.policy.matrix.group_of(&client.0);
+        let verdict = self.policy.matrix.verdict(cold.group, cold.category, cold.service, self.now_ns);
         hot.decide(if cold.has(mark::AMBIGUOUS) { Verdict::FAIL_OPEN } else { verdict });
         hot.policy_tag = self.policy_tag;
     }
 
     pub(super) fn redecide(&mut self, id: FlowId) {
         self.counters.flows_redecided[0] += 1;
+        let level = |hot: Option<&Hot>| hot.map_or(ObservationLevel::None, |hot| hot.verdict().level);
+        let before = level(self.table.get(id));
         self.decide(id);
+        if before == ObservationLevel::None && level(self.table.get(id)) != ObservationLevel::None {
+            self.begin_observing(id);
+        }
+    }
+
+    /// What a flow carried while it was not observed stays untold when it may be observed later: an event tells only
+    /// what came after the calendar opened.
+    fn begin_observing(&mut self, id: FlowId) {
+        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get_mut(id.index())) else { return };
+        cold.told_frames = hot.frames;
+        for ((told, bytes), spilled) in cold.told_bytes.iter_mut().zip(hot.bytes).zip(cold.spilled) {
+            *told = u64::from(bytes) + spilled;
+        }
+        cold.first_ns = self.now_ns;
     }
 
     /// Announces the verdict to the slow path, once per flow: so counting these events counts flows.
@@ -177,7 +195,10 @@ impl<S: FlowSink> Classifier<S> {
         let Some(cold) = self.cold.get_mut(id.index()) else { return };
         let verdict = hot.verdict();
         if verdict.level == ObservationLevel::None {
-            self.counters.unobserved_flows[0] += u64::from(kind == EventKind::Ended);
+            let why = self.policy.matrix.unobserved(cold.group, self.now_ns) as usize;
+            if let Some(count) = self.counters.unobserved_flows.get_mut(why) {
+                *count += u64::from(kind == EventKind::Ended);
+            }
             return;
         }
         let [up, down] = if hot.bits & bit::CLIENT_IS_LOW != 0 { [0, 1] } else { [1, 0] };
@@ -202,9 +223,9 @@ impl<S: FlowSink> Classifier<S> {
             duration_ms: (self.now_ns.saturating_sub(cold.first_ns) / 1_000_000).min(u64::from(u32::MAX))
                 as u32,
             service: cold.service,
-            // Nobody's slot: there is no identity without a charter that asks for one.
+            // Nobody's slot: counts need no device.
             device: 0,
-            group: GroupId(0),
+            group: cold.group,
             epoch: self.policy.matrix.epoch() as u16,
             kind,
             app: cold.app,

@@ -187,6 +187,22 @@ sections! {
         valid_for_s: u32 = 60;
     }
 
+    /// The charter: what may be observed, by what right. `glassgate charter install` hands one to the running gateway.
+    [charter] {
+        /// Public keys of the people who may approve a charter, 64 hexadecimal digits each. A charter with an approver whose key is not listed is refused. Empty: no charter can be installed.
+        keys: Vec<String> = Vec::new();
+        /// The folder that keeps the installed charter. Relative to this file. It is made if it is missing.
+        dir: String = "/var/lib/glassgate/charter".to_owned();
+        /// What is observed while no charter is installed: `counts` of the whole network by service, without groups and devices, or `none`. A charter that is installed and not in force always means none.
+        without: String = "counts".to_owned();
+    }
+
+    /// Whose device is behind an address. Addresses are learnt from the ARP, neighbour discovery and DHCP frames that pass.
+    [identity] {
+        /// The directory: a CSV file with the columns `subject,group,device,enrolled_by,enrolled`. Relative to this file. Empty: nobody is enrolled, so every device is private and under a charter nothing is observed.
+        directory: String = String::new();
+    }
+
     /// The audit log.
     [audit] {
         /// The folder that records are written to. Relative to this file. It is made if it is missing.

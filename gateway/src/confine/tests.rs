@@ -58,7 +58,7 @@ fn part() {
         Ok("control") => {
             let dir = tempfile::tempdir().unwrap();
             let text = format!(
-                "[audit]\ndir = '{0}/audit'\n[control]\nsocket = '{0}/run/s'\n[rules]\npath = '{0}/rules/r.toml'\n",
+                "[audit]\ndir = '{0}/audit'\n[control]\nsocket = '{0}/run/s'\n[rules]\npath = '{0}/rules/r.toml'\n[charter]\ndir = '{0}/charter'\n",
                 dir.path().display()
             );
             std::fs::create_dir(dir.path().join("rules")).unwrap();

@@ -8,11 +8,13 @@ use crate::messages::{FromControl, PolicyId};
 use crate::verdicts::{self, Compiled};
 use anyhow::{Context as _, Result};
 use glassgate_policy::audit::{Hex, Now};
+use glassgate_policy::charter::Levels;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::engine;
-use glassgate_policy::matrix::MatrixHash;
-use glassgate_policy::rules::Moment;
+use glassgate_policy::matrix::{MatrixHash, Members};
+use glassgate_policy::rules::{Declared, Moment};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What was compiled from the files, ready to be handed out.
@@ -32,8 +34,8 @@ pub(super) struct HandedOut {
 
 impl InForce {
     /// Reads and compiles the files.
-    pub(super) fn load(files: &PolicyFiles, now: &Now) -> Result<Self, Diagnostics> {
-        let compiled = verdicts::compile_files(files, clock::today(now), true)?;
+    pub(super) fn load(files: &PolicyFiles, declared: Declared, now: &Now) -> Result<Self, Diagnostics> {
+        let compiled = verdicts::compile_with(files, declared, clock::today(now), true)?;
         fits(compiled.table.bytes().len() as u64)?;
         let sealed = handover::seal("glassgate-table", compiled.table.bytes())
             .map_err(|e| Diagnostic::file("(signature table)", "internal", e.to_string()))?;
@@ -49,9 +51,10 @@ impl InForce {
     }
 
     /// What the engine must know before flows are decided under `epoch`.
-    pub(super) fn for_engine(&self, epoch: u64, now: &Now) -> engine::Policy {
+    pub(super) fn for_engine(&self, epoch: u64, terms: &Terms) -> engine::Policy {
         let Compiled { table, rules, .. } = &self.compiled;
-        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), moment: moment(now) }
+        let (moment, levels) = (terms.moment.clone(), terms.levels.clone());
+        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), moment, levels }
     }
 
     /// Hands the verdicts to the guard, for the data plane, under a new epoch and with a new end.
@@ -61,16 +64,30 @@ impl InForce {
         id: PolicyId,
         valid_for: Duration,
         now: &Now,
+        terms: Terms,
     ) -> Result<HandedOut> {
         let valid_until_ns = now.mono_ns.saturating_add(valid_for.as_nanos() as u64);
         let epoch = id.epoch;
-        let matrix = self.compiled.matrix(epoch, valid_until_ns, &moment(now));
+        let Terms { levels, observe_until_ns, moment, members } = terms;
+        let matrix = self.compiled.matrix(epoch, valid_until_ns, &levels, &moment).of_members(members);
+        let matrix = matrix.observing(observe_until_ns, |group| levels.why_not(group));
         let hash = matrix.hash();
         let matrix = handover::seal("glassgate-matrix", &matrix.to_bytes()).context("sealing the matrix")?;
         let fds = [self.sealed.as_fd(), matrix.as_fd()];
         guard.send(&FromControl::Policy(id), &fds).context("handing the policy to the guard")?;
         Ok(HandedOut { epoch, hash, valid_until_ns })
     }
+}
+
+/// What verdicts depend on besides rules and signatures.
+pub(super) struct Terms {
+    pub(super) levels: Arc<Levels>,
+    /// Monotonic end of what may be observed.
+    pub(super) observe_until_ns: u64,
+    /// The day and the calendars.
+    pub(super) moment: Moment,
+    /// Who is in which group.
+    pub(super) members: Members,
 }
 
 /// Whether a table of so many bytes may be handed over.
@@ -81,11 +98,6 @@ fn fits(bytes: u64) -> Result<(), Diagnostics> {
     let (is, may) = (bytes >> 20, handover::MAX_TABLE >> 20);
     let message = format!("the signatures take {is} MiB when compiled, and {may} MiB is the most");
     Err(Diagnostic::file("(signature table)", "too-large", message).help("leave lists out").into())
-}
-
-/// What rules may know of this moment. Nobody decides calendars yet: rules with one do nothing.
-fn moment(now: &Now) -> Moment {
-    Moment::day(clock::today(now))
 }
 
 #[cfg(test)]

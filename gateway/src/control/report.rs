@@ -1,11 +1,13 @@
 //! From counters, events and processes to a [`Snapshot`].
 
+use super::charter::Observed;
 use super::history::{History, Totals};
+use super::identity::Identity;
 use super::log::Log;
 use super::policy::HandedOut;
 use super::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, PolicyNow, PortNow, Recording,
-    RuleNow, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LcoreNow, Outages, PolicyNow, PortNow,
+    Recording, RuleNow, Snapshot,
 };
 use crate::clock;
 use crate::config::Config;
@@ -15,9 +17,10 @@ use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
 use glassgate_policy::audit::{Counts, Hex};
+use glassgate_policy::charter::Standing;
 use glassgate_policy::engine;
 use glassgate_policy::flow_event::EventKind;
-use glassgate_policy::{Category, Evidence};
+use glassgate_policy::{Category, Evidence, ObservationLevel};
 
 /// An lcore that has not shown its counters for this long is in trouble.
 const SILENT_MS: u64 = 2000;
@@ -35,6 +38,9 @@ pub(super) struct Sources<'a> {
     pub(super) log: &'a Log,
     pub(super) compiled: Option<&'a Compiled>,
     pub(super) handed_out: Option<&'a HandedOut>,
+    pub(super) observed: Option<&'a Observed>,
+    pub(super) identity: &'a Identity,
+    pub(super) charter_trouble: Option<String>,
     pub(super) loaded: &'a str,
     pub(super) rejected: Option<&'a str>,
 }
@@ -55,7 +61,8 @@ impl Sources<'_> {
             time: clock::wall_text(),
             uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
             troubles: Vec::new(),
-            recording: recording(&policy),
+            recording: recording(&policy, self.observed),
+            identity: self.identity_now(),
             processes: self.world.processes.clone(),
             outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
             confinement: Confinement {
@@ -72,7 +79,7 @@ impl Sources<'_> {
             named: named(&self.counted.evidence),
             unnamed: counts(self.counted.reasons.0.iter().copied()),
             too_weak: self.counted.too_weak,
-            not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows[0]),
+            not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows.iter().sum()),
             categories: self.categories(),
             services: self.services(),
             rules: self.rules(),
@@ -83,7 +90,20 @@ impl Sources<'_> {
             policy,
         };
         snapshot.troubles = troubles(&snapshot);
+        snapshot.troubles.extend(self.charter_trouble.clone());
         snapshot
+    }
+
+    fn identity_now(&self) -> IdentityNow {
+        let (enrolled, addresses, counters) = self.identity.counts();
+        IdentityNow {
+            groups: self.identity.groups().len(),
+            enrolled,
+            addresses,
+            members: self.identity.members().len(),
+            disputes: counters.disputes,
+            no_room: counters.no_room,
+        }
     }
 
     fn categories(&self) -> Vec<Aggregate> {
@@ -228,18 +248,34 @@ fn not_flows(sum: &LcoreCounters) -> Vec<Count> {
 }
 
 /// What is recorded, from what is in force.
-fn recording(policy: &PolicyNow) -> Recording {
-    let in_force = policy.acknowledged > 0;
-    let level = if in_force { "aggregate" } else { "none" };
-    let what = if in_force {
-        "Counts per service and category. No names, no addresses, no devices, no people."
-    } else {
-        "Nothing about anybody. No verdicts are in force, so the fast path forwards and counts frames only."
+fn recording(policy: &PolicyNow, observed: Option<&Observed>) -> Recording {
+    let level =
+        observed.filter(|_| policy.acknowledged > 0).map_or(ObservationLevel::None, Observed::highest);
+    let charter = observed.is_some_and(|o| o.observation.standing == Standing::InForce);
+    let what = match (level, charter) {
+        (ObservationLevel::Aggregate, false) => {
+            "Counts per service and category. No names, no addresses, no devices, no people."
+        }
+        (ObservationLevel::Aggregate, true) => {
+            "Counts per group, service and hour. No names, no addresses, no people."
+        }
+        (ObservationLevel::Sealed, _) => {
+            "Counts per group, service and hour; and sealed records of sessions under pseudonyms."
+        }
+        (ObservationLevel::None, _) if policy.acknowledged > 0 => {
+            "Nothing about anybody. Flows that were not looked at are counted."
+        }
+        (ObservationLevel::None, _) => {
+            "Nothing about anybody. No verdicts are in force, so the fast path forwards and counts frames only."
+        }
     };
     Recording {
-        level: level.to_owned(),
+        level: level.as_str().to_owned(),
         what: what.to_owned(),
-        basis: "No charter is in force, so nothing beyond counts may be recorded.".to_owned(),
+        basis: observed.map_or_else(
+            || "What is observed can't be put on record, so nothing is.".to_owned(),
+            |observed| observed.basis.clone(),
+        ),
     }
 }
 

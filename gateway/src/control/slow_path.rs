@@ -1,9 +1,11 @@
 //! The slow path: one thread that empties the rings, counts and records, keeps verdicts fresh and says how things are.
 
 use super::Command;
+use super::charter::{Charters, Observed};
 use super::history::History;
+use super::identity::Identity;
 use super::log::Log;
-use super::policy::{HandedOut, InForce};
+use super::policy::{HandedOut, InForce, Terms};
 use super::report::Sources;
 use super::snapshot::Snapshot;
 use crate::clock;
@@ -11,11 +13,12 @@ use crate::config::Config;
 use crate::ipc::Channel;
 use crate::messages::{PolicyId, World};
 use anyhow::Result;
-use glassgate_dataplane::event_ring::{Consumer, EventRing};
+use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
-use glassgate_policy::audit::BootId;
-use glassgate_policy::charter::Ceiling;
+use glassgate_policy::audit::{BootId, Now};
+use glassgate_policy::charter::{Levels, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
+use glassgate_policy::rules::{Declared, Moment};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -30,6 +33,8 @@ const NAP: Duration = Duration::from_millis(5);
 const PUBLISH: Duration = Duration::from_millis(250);
 /// How often time passes for the engine, and records are made durable.
 const TICK: Duration = Duration::from_secs(1);
+/// Verdicts are not renewed for a change of the calendar more often than this.
+const SOONEST: Duration = Duration::from_millis(50);
 /// How long to wait before verdicts that could not be handed out are tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -54,6 +59,10 @@ pub(super) struct SlowPath {
     log: Log,
     world: World,
     history: History,
+    charters: Charters,
+    identity: Identity,
+    /// What is observed, once it is on record.
+    observed: Option<Observed>,
     in_force: Option<InForce>,
     handed_out: Option<HandedOut>,
     /// The last policy, of this process or a predecessor.
@@ -82,10 +91,13 @@ impl SlowPath {
         Self {
             started_ns: now.mono_ns,
             consumers: begun.lcores.iter().map(|(events, _)| ring(events)).collect(),
-            engine: Engine::start(options, Ceiling::default(), &now, &mut log),
+            engine: Engine::start(options, &now, &mut log),
             log,
             world: World::default(),
             history: History::default(),
+            charters: Charters::load(&begun.config.charter),
+            identity: Identity::default(),
+            observed: None,
             in_force: None,
             handed_out: None,
             last: begun.last.clone(),
@@ -131,6 +143,14 @@ impl SlowPath {
                         _ = answer.send(outcome);
                     }
                 }
+                Ok(Command::Install { charter, signatures, answer }) => {
+                    let outcome = self.install(&charter, &signatures);
+                    match &outcome {
+                        Ok(what) => info!("charter installed: {what}"),
+                        Err(why) => warn!("charter not installed, what was in force stays\n{why}"),
+                    }
+                    _ = answer.send(outcome);
+                }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => continue,
             }
@@ -148,8 +168,14 @@ impl SlowPath {
     fn drain(&mut self) -> usize {
         let mut taken = 0;
         for (lcore, ring) in self.consumers.iter_mut().enumerate() {
-            let engine = &mut self.engine;
-            taken += ring.consumer.drain(BATCH, |event| engine.event(lcore, &event));
+            let (engine, identity) = (&mut self.engine, &mut self.identity);
+            taken += ring.consumer.drain_all(BATCH, |event| match event {
+                RingEvent::Flow(event) => engine.event(lcore, &event),
+                RingEvent::Identity(event) => {
+                    engine.other_event(lcore, event.seq);
+                    identity.hear(&event);
+                }
+            });
         }
         taken
     }
@@ -167,12 +193,67 @@ impl SlowPath {
         self.log.mend(&now);
         // The log keeps what is wrong with it.
         _ = self.engine.tick(&now, &mut self.log);
+        // A step of the wall clock, or its loss, changes what may be observed as much as the calendar does. What could
+        // not be put on record is tried again.
+        let moved = self.identity.tick(now.mono_ns);
+        if moved || self.observed.as_ref().is_none_or(|observed| observed.is_over(&now)) {
+            self.renew(Instant::now());
+        }
+    }
+
+    /// What may be observed now. A change is on record before it holds; what can't be put on record is not observed.
+    fn observe(&mut self, now: &Now) -> Arc<Levels> {
+        let observed = self.charters.observe(now, self.identity.groups());
+        if self.observed.as_ref().is_some_and(|before| !observed.differs(before)) {
+            let levels = observed.levels.clone();
+            self.observed = Some(observed);
+            return levels;
+        }
+        let recorded = self.charters.record(&observed, now, &mut self.log);
+        // Without a charter there are only counts of the whole network: they need no record of their own.
+        if (recorded.is_ok() && self.log.trouble().is_none())
+            || observed.observation.standing == Standing::Absent
+        {
+            let levels = observed.levels.clone();
+            self.observed = Some(observed);
+            levels
+        } else {
+            self.observed = None;
+            observed.silenced()
+        }
+    }
+
+    /// Installs a charter: checked, then on record, then kept, then in force.
+    fn install(&mut self, text: &str, signatures: &str) -> Result<String, String> {
+        let charter = self.charters.check(text, signatures)?;
+        let what = format!("{} no. {}", charter.file().name, charter.file().serial);
+        let now = clock::now();
+        let recorded = self.charters.record_install(&charter, self.identity.groups(), &now, &mut self.log);
+        let trouble = recorded.err().map(|e| e.to_string()).or_else(|| self.log.trouble().map(str::to_owned));
+        if let Some(why) = trouble {
+            return Err(format!("the audit log does not take the record of it: {why}"));
+        }
+        let kept = self.charters.install(charter, text, signatures);
+        // Rules are bound to the names of its calendars. If they are wrong now, those in force stay.
+        if let Err(why) = self.load() {
+            warn!("rules were not taken\n{why}");
+        }
+        self.renew(Instant::now());
+        kept.map_err(|e| format!("{e:#}"))?;
+        let basis = self.observed.as_ref().map(|observed| observed.basis.clone()).unwrap_or_default();
+        Ok(format!("{what}. {basis}"))
     }
 
     /// Reads the files. If they are wrong, what was read before stays in force.
     fn load(&mut self) -> Result<String, String> {
-        match InForce::load(&self.begun.config.files, &clock::now()) {
-            Ok(in_force) => {
+        let (config, now) = (&self.begun.config, clock::now());
+        let calendars = self.charters.calendar_names();
+        let loaded = Identity::read(config.directory.as_deref()).and_then(|directory| {
+            let declared = Declared { groups: Identity::rows(&directory), calendars };
+            InForce::load(&config.files, declared, &now).map(|in_force| (in_force, directory))
+        });
+        match loaded {
+            Ok((in_force, directory)) => {
                 let compiled = &in_force.compiled;
                 let rules = compiled.rules.as_slice().len();
                 let what = format!(
@@ -182,6 +263,7 @@ impl SlowPath {
                 if !compiled.warnings.is_empty() {
                     warn!("{}", compiled.warnings);
                 }
+                self.identity.enrol(directory, now.mono_ns);
                 self.in_force = Some(in_force);
                 self.rejected = None;
                 self.loaded = clock::wall_text();
@@ -201,14 +283,24 @@ impl SlowPath {
     fn renew(&mut self, now: Instant) {
         let valid_for = self.begun.config.valid_for;
         self.renew_at = now + valid_for / 3;
+        let at = clock::now();
+        let levels = self.observe(&at);
+        let until_ns = self.observed.as_ref().map_or(u64::MAX, |observed| observed.until_ns(&at));
+        let (calendars, calendars_until) = self.charters.calendars(&at);
+        let soonest_ns = until_ns.min(Observed::mono_ns(calendars_until, &at));
+        let left = Duration::from_nanos(soonest_ns.saturating_sub(at.mono_ns));
+        self.renew_at = self.renew_at.min(now + left.max(SOONEST));
         let Some(in_force) = &self.in_force else { return };
-        let (id, at) = (in_force.next_id(self.last.as_ref()), clock::now());
+        let id = in_force.next_id(self.last.as_ref());
         // The record of a change is there before the first flow is decided by it. What is in the rings already was
         // decided since the first epoch with this content, perhaps under a predecessor of this process.
         let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
-        self.engine.set_policy(in_force.for_engine(known_since, &at), &at, &mut self.log);
+        let moment = Moment { today: clock::today(&at), calendars };
+        let members = self.identity.members().clone();
+        let terms = Terms { levels, observe_until_ns: until_ns, moment, members };
+        self.engine.set_policy(in_force.for_engine(known_since, &terms), &at, &mut self.log);
         self.last = Some(id.clone());
-        match in_force.hand_out(&self.begun.guard, id, valid_for, &at) {
+        match in_force.hand_out(&self.begun.guard, id, valid_for, &at, terms) {
             Ok(handed_out) => self.handed_out = Some(handed_out),
             Err(e) => {
                 warn!("verdicts could not be renewed, trying again: {e:#}");
@@ -229,6 +321,9 @@ impl SlowPath {
             log: &self.log,
             compiled: self.in_force.as_ref().map(|policy| &policy.compiled),
             handed_out: self.handed_out.as_ref(),
+            observed: self.observed.as_ref(),
+            identity: &self.identity,
+            charter_trouble: self.charters.trouble(),
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),
         };

@@ -18,6 +18,7 @@ pub(crate) struct Snapshot {
     /// Everything that does not work, in words; empty when all is well.
     pub(crate) troubles: Vec<String>,
     pub(crate) recording: Recording,
+    pub(crate) identity: IdentityNow,
     pub(crate) processes: Vec<ProcessInfo>,
     pub(crate) outages: Outages,
     pub(crate) confinement: Confinement,
@@ -44,6 +45,23 @@ pub(crate) struct Snapshot {
     pub(crate) events: EventsNow,
     /// The last two minutes, oldest first, a point each second.
     pub(crate) history: Vec<Point>,
+}
+
+/// What is known of devices, in numbers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct IdentityNow {
+    /// Groups of the directory.
+    pub(crate) groups: usize,
+    /// Devices, accounts and addresses that are enrolled.
+    pub(crate) enrolled: usize,
+    /// Addresses of which it is known whose they are, for now.
+    pub(crate) addresses: usize,
+    /// Those of them that belong to a group; all others are private.
+    pub(crate) members: usize,
+    /// Times that somebody claimed an address that another has.
+    pub(crate) disputes: u64,
+    /// Addresses that there was no room for.
+    pub(crate) no_room: u64,
 }
 
 /// What is written about people at present, and on which basis.

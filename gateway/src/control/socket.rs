@@ -20,8 +20,8 @@ use tracing::warn;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a reload may take.
 const RELOAD: Duration = Duration::from_secs(60);
-/// The longest question.
-const MAX_QUESTION: u64 = 4096;
+/// The longest question: a charter with its signatures, as JSON.
+const MAX_QUESTION: u64 = 4 << 20;
 /// Askers at the same time; more wait in the kernel's queue.
 const ASKERS: usize = 8;
 
@@ -33,6 +33,8 @@ pub(crate) enum Question {
     Status,
     /// Read rules and signatures again.
     Reload,
+    /// Put a charter, with its signatures, in the place of the one installed.
+    InstallCharter { charter: String, signatures: String },
 }
 
 /// An answer.
@@ -44,6 +46,10 @@ pub(crate) enum Answer {
     Reloaded(String),
     /// Why nothing was: what was loaded before stays in force.
     NotReloaded(String),
+    /// What was installed.
+    Installed(String),
+    /// Why it was not: what was installed before stays.
+    NotInstalled(String),
     /// The question was none.
     NotUnderstood(String),
 }
@@ -100,7 +106,16 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
     tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(Question::Status) => Answer::Status(Box::new(shared.snapshot.borrow().as_ref().clone())),
-        Ok(Question::Reload) => reload(&shared).await,
+        Ok(Question::Reload) => match ask(&shared, |answer| Command::Reload(Some(answer))).await {
+            Ok(what) => Answer::Reloaded(what),
+            Err(why) => Answer::NotReloaded(why),
+        },
+        Ok(Question::InstallCharter { charter, signatures }) => {
+            match ask(&shared, |answer| Command::Install { charter, signatures, answer }).await {
+                Ok(what) => Answer::Installed(what),
+                Err(why) => Answer::NotInstalled(why),
+            }
+        }
         Err(e) => Answer::NotUnderstood(e.to_string()),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
@@ -108,16 +123,17 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
     tokio::time::timeout(PATIENCE, write.write_all(&bytes)).await?
 }
 
-async fn reload(shared: &Shared) -> Answer {
+/// Asks the slow path.
+async fn ask(
+    shared: &Shared,
+    command: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Command,
+) -> Result<String, String> {
     let (answer, outcome) = oneshot::channel();
-    let not = |why: &str| Answer::NotReloaded(why.to_owned());
-    if shared.commands.send(Command::Reload(Some(answer))).is_err() {
-        return not("the gateway is stopping");
-    }
+    let stopping = || "the gateway is stopping".to_owned();
+    shared.commands.send(command(answer)).map_err(|_| stopping())?;
     match tokio::time::timeout(RELOAD, outcome).await {
-        Ok(Ok(Ok(what))) => Answer::Reloaded(what),
-        Ok(Ok(Err(why))) => Answer::NotReloaded(why),
-        Ok(Err(_)) => not("the gateway is stopping"),
-        Err(_) => not("the gateway did not answer in time"),
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(stopping()),
+        Err(_) => Err("the gateway did not answer in time".to_owned()),
     }
 }

@@ -9,6 +9,7 @@ use glassgate_dataplane::lcore::Lcore;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::stats_page::{LcoreState, StatsWriter};
 use glassgate_policy::FlowEvent;
+use glassgate_policy::identity::IdentityEvent;
 use glassgate_policy::matrix::MatrixHash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -33,6 +34,10 @@ struct RingSink(Producer);
 impl FlowSink for RingSink {
     fn event(&mut self, event: &FlowEvent) -> bool {
         self.0.push(*event)
+    }
+
+    fn identity(&mut self, event: &IdentityEvent) -> bool {
+        self.0.push_identity(*event)
     }
 }
 

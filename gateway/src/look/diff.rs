@@ -10,7 +10,8 @@ use crate::replay::{self, Replay, Seen};
 use crate::verdicts::{self, Compiled};
 use anyhow::Result;
 use glassgate_dataplane::classifier::{FlowSummary, Policy};
-use glassgate_policy::rules::{Moment, Outcome, Rules, Target, without_charter};
+use glassgate_policy::charter::{Levels, without_charter};
+use glassgate_policy::rules::{Moment, Outcome, Rules, Target};
 use glassgate_policy::{GroupId, Reason};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -75,7 +76,7 @@ pub(super) fn run(args: &cli::Replay, old: &Path, new: &Path) -> Result<Exit> {
     // Services have the same numbers under both: the table is made of the same sources.
     let policy = Policy {
         table: Arc::new(new_rules.table.clone()),
-        matrix: Arc::new(new_rules.matrix(1, u64::MAX, &Moment::default())),
+        matrix: Arc::new(new_rules.matrix(1, u64::MAX, &Levels::counts(1), &Moment::default())),
     };
     let mut differ = Differ::new(&old_rules, &new_rules);
     let mut tell = |seen: &Seen<'_>| {

@@ -2,8 +2,8 @@
 //! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
 
 use crate::control::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, LcoreNow, Outages, Point, PolicyNow, PortNow,
-    Recording, RuleNow, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LcoreNow, Outages, Point, PolicyNow,
+    PortNow, Recording, RuleNow, Snapshot,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -99,6 +99,14 @@ pub(super) fn snapshot() -> Snapshot {
         time: "2026-11-21T14:03:22Z".to_owned(),
         uptime_ms: 302_400_000,
         troubles: Vec::new(),
+        identity: IdentityNow {
+            groups: 3,
+            enrolled: 48,
+            addresses: 61,
+            members: 44,
+            disputes: 0,
+            no_room: 0,
+        },
         recording: Recording {
             level: "aggregate".to_owned(),
             what: "Counts per service and category. No names, no addresses, no devices, no people."

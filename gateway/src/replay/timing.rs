@@ -157,6 +157,7 @@ impl Timing {
 mod tests {
     use super::*;
     use crate::verdicts;
+    use glassgate_policy::charter::Levels;
     use glassgate_policy::rules::Moment;
     use std::sync::Arc;
 
@@ -165,7 +166,7 @@ mod tests {
         let capture =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/tests/captures/real-clients.pcap");
         let compiled = verdicts::compile(None, None, None).unwrap();
-        let matrix = Arc::new(compiled.matrix(1, u64::MAX, &Moment::day(None)));
+        let matrix = Arc::new(compiled.matrix(1, u64::MAX, &Levels::counts(1), &Moment::day(None)));
         let policy = Policy { table: Arc::new(compiled.table), matrix };
         let options = Options { flows: 1 << 10, ..Options::default() };
         let one = run(std::slice::from_ref(&capture), &policy, &options, 1).unwrap();

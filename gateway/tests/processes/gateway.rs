@@ -41,6 +41,8 @@ impl Gateway {
              [control]\nsocket = 'control.sock'\n{more}\n"
         );
         let text = if more.contains("[dataplane]") { text } else { text + "[dataplane]\n" };
+        let text = if more.contains("[charter]") { text } else { text + "[charter]\n" };
+        let text = text.replace("[charter]\n", "[charter]\ndir = 'charter'\n");
         // The last CPU, which no test needs for itself; and a nap, because tests run beside each other.
         let cpus = rustix::thread::sched_getaffinity(None).unwrap();
         let cpu = (0..1024).rfind(|cpu| cpus.is_set(*cpu)).unwrap();

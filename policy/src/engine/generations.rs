@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Policy;
 use crate::flow_event::FlowEvent;
 use crate::rules::{Outcome, Target};
-use crate::vocab::ServiceId;
+use crate::vocab::{GroupId, ObservationLevel, ServiceId};
 
 /// Generations kept: the one in force and those that events may still come from.
 const KEPT: usize = 4;
@@ -38,15 +38,6 @@ struct Generation {
     matching: HashMap<(u16, u8, u32), Vec<usize>>,
 }
 
-/// Why an event can't be placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Misplaced {
-    /// Its table is not known any more.
-    Stale,
-    /// The table says otherwise.
-    Contradiction,
-}
-
 impl Generations {
     /// Adds a generation; `false` if the one in force has the same table and rules, which then stays.
     pub(super) fn push(&mut self, policy: Policy) -> bool {
@@ -54,6 +45,7 @@ impl Generations {
             && last.policy.table.hash() == policy.table.hash()
             && last.policy.rules == policy.rules
             && last.policy.moment == policy.moment
+            && last.policy.levels == policy.levels
         {
             last.policy.epoch = policy.epoch;
             return false;
@@ -95,18 +87,22 @@ impl Generations {
         self.all.back().map(|generation| &generation.policy)
     }
 
-    /// Our number for the service of an event.
-    pub(super) fn place(&self, event: &FlowEvent) -> Result<u32, Misplaced> {
+    /// The most that may be written about an event, and the group that it counts under, by what was in force when it was
+    /// decided. `None` if that is not known any more.
+    pub(super) fn allowed(&self, event: &FlowEvent) -> Option<(ObservationLevel, GroupId)> {
+        let levels = &self.of(event.epoch)?.policy.levels;
+        Some((levels.level(event.group, event.category), levels.counted_as(event.group)))
+    }
+
+    /// Our number for the service of an event. `None` if the table says otherwise than the event.
+    pub(super) fn place(&self, event: &FlowEvent) -> Option<u32> {
         if event.service == ServiceId::NONE {
-            return Ok(0);
+            return Some(0);
         }
-        let generation = self.of(event.epoch).ok_or(Misplaced::Stale)?;
-        let service = generation.policy.table.service(event.service).ok_or(Misplaced::Contradiction)?;
-        if service.category != event.category {
-            return Err(Misplaced::Contradiction);
-        }
+        let generation = self.of(event.epoch)?;
+        let service = generation.policy.table.service(event.service)?;
         let at = (event.service.0 as usize).wrapping_sub(1);
-        generation.services.get(at).copied().ok_or(Misplaced::Contradiction)
+        generation.services.get(at).copied().filter(|_| service.category == event.category)
     }
 
     /// Calls `count` with the name of every rule that decides about the flow, or would if it were enforced.

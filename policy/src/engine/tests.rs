@@ -1,6 +1,7 @@
 use super::*;
 use crate::audit::{BootId, MemoryLog, WallQuality};
 use crate::builtin;
+use crate::charter::Levels;
 use crate::reason::Reason;
 use crate::rules::{Declared, RuleFile};
 use crate::vocab::{Action, AppProto, GroupId};
@@ -27,12 +28,13 @@ fn rules(body: &str) -> Arc<Rules> {
 }
 
 fn policy(epoch: u64) -> Policy {
-    Policy { epoch, table: TABLE.clone(), rules: Arc::default(), moment: Moment::default() }
+    let (rules, moment, levels) = (Arc::default(), Moment::default(), Arc::new(Levels::counts(4)));
+    Policy { epoch, table: TABLE.clone(), rules, moment, levels }
 }
 
 fn start() -> (Engine, MemoryLog) {
     let mut log = MemoryLog::new(BootId(1));
-    let mut engine = Engine::start(EngineOptions::default(), Ceiling::default(), &noon(), &mut log);
+    let mut engine = Engine::start(EngineOptions::default(), &noon(), &mut log);
     engine.set_policy(policy(1), &noon(), &mut log);
     (engine, log)
 }
@@ -117,7 +119,7 @@ fn an_hour_ends_with_the_wall_clocks_hour_and_by_the_monotonic_clock() {
     let mut log = MemoryLog::new(BootId(1));
     let minute = HOUR / 60;
     let begin = at(1000 * minute, "2026-11-21T12:40:00Z");
-    let mut engine = Engine::start(EngineOptions::default(), Ceiling::default(), &begin, &mut log);
+    let mut engine = Engine::start(EngineOptions::default(), &begin, &mut log);
     let blindness = |log: &MemoryLog| of_kind(log, "blindness").len();
     // The wall clock is set back by years, and forth: neither ends the hour.
     for (mono, wall) in [(1010, "1999-01-01T00:00:00Z"), (1019, "2038-01-19T03:14:07Z")] {
@@ -240,15 +242,11 @@ fn an_hour_goes_on_when_the_table_is_replaced() {
     };
     let steam = other.service_named("steam").unwrap();
     assert_ne!(steam, service("steam").0);
-    engine.set_policy(
-        Policy { epoch: 70_000, table: other, rules: Arc::default(), moment: Moment::default() },
-        &noon(),
-        &mut log,
-    );
+    engine.set_policy(Policy { table: other, ..policy(70_000) }, &noon(), &mut log);
     engine.event(0, &FlowEvent { service: steam, epoch: 70_000u64 as u16, ..event(2, "steam") });
     // Still in the ring from before.
     engine.event(0, &FlowEvent { epoch: 69_999u64 as u16, ..event(3, "steam") });
-    // From a table that is not known any more: the category still counts.
+    // From a policy that is not known any more: nobody can say what it allowed to be written.
     for epoch in 70_001..70_005 {
         let moment = Moment::day(Some(jiff::civil::Date::constant(2026, 11, (epoch - 70_000) as i8)));
         engine.set_policy(Policy { moment, ..policy(epoch) }, &noon(), &mut log);
@@ -259,7 +257,8 @@ fn an_hour_goes_on_when_the_table_is_replaced() {
     let rollups = of_kind(&log, "rollup");
     let by_service: Vec<_> =
         rollups.iter().map(|r| (r["service"].as_str(), r["flows"].as_u64().unwrap())).collect();
-    assert_eq!(by_service, [(None, 1), (Some("steam"), 3)]);
+    assert_eq!(by_service, [(Some("steam"), 3)]);
+    assert_eq!(of_kind(&log, "blindness")[0]["not_looked_at"], 1);
     assert_eq!(of_kind(&log, "policy").len(), 6);
 }
 

@@ -182,6 +182,9 @@ path = {signatures:?}
 [audit]
 dir = \"audit\"
 
+[charter]
+dir = \"charter\"
+
 [page]
 listen = \"{address}\"
 

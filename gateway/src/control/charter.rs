@@ -1,0 +1,265 @@
+//! The charter that is installed, and what it allows now.
+//!
+//! Two files in a folder of their own, `charter.toml` and `charter.toml.sig`, read at start and replaced together when
+//! another charter is installed. What is wrong with them is said on the page; nothing is observed then.
+
+use crate::config::{Charter as Settings, Without, read_bounded};
+use anyhow::{Context as _, Result, bail};
+use glassgate_policy::audit::{AuditSink, CharterCause, Hex, Now, PurposeNow, Record, Word};
+use glassgate_policy::calendar::State as Hours;
+use glassgate_policy::charter::{self, Charter, Group, Installed, Levels, Observation, Standing, observe};
+use glassgate_policy::{ObservationLevel, Unobserved};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const FILE: &str = "charter.toml";
+const SIGNATURES: &str = "charter.toml.sig";
+
+/// The charter that is installed.
+pub(super) struct Charters {
+    settings: Settings,
+    installed: State,
+}
+
+enum State {
+    Nothing,
+    /// What is wrong with it.
+    NotValid(String),
+    Charter(Box<Charter>),
+}
+
+/// What is observed now, and since when it is on record.
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    pub(super) observation: Observation,
+    pub(super) levels: Arc<Levels>,
+    /// What to tell people of it.
+    pub(super) basis: String,
+}
+
+impl Charters {
+    /// Reads what is installed.
+    pub(super) fn load(settings: &Settings) -> Self {
+        let installed = match read(settings) {
+            Ok(Some(charter)) => State::Charter(Box::new(charter)),
+            Ok(None) => State::Nothing,
+            Err(why) => State::NotValid(format!("{why:#}")),
+        };
+        Self { settings: settings.clone(), installed }
+    }
+
+    /// What may be observed now. The clock decides only while it can be trusted.
+    pub(super) fn observe(&self, now: &Now, groups: &[Group]) -> Observed {
+        let rows = groups.len() + 1;
+        let without = match self.settings.without {
+            Without::Counts => Levels::counts(rows),
+            Without::None => Levels::nothing(rows, Unobserved::NoCharter),
+        };
+        let installed = match &self.installed {
+            State::Nothing => Installed::Nothing,
+            State::NotValid(_) => Installed::NotValid,
+            State::Charter(charter) => Installed::Charter(charter),
+        };
+        let observation = observe(installed, now.trusted_wall(), groups, &without);
+        Observed {
+            levels: Arc::new(observation.levels.clone()),
+            basis: self.basis(&observation),
+            observation,
+        }
+    }
+
+    /// Checks a charter that somebody wants to install: all of it, and that it is newer than the one installed.
+    pub(super) fn check(&self, text: &str, signatures: &str) -> Result<Charter, String> {
+        let keys = &self.settings.keys;
+        let charter = Charter::verify(FILE, text.as_bytes(), SIGNATURES, signatures.as_bytes(), keys);
+        let (charter, _) = charter.map_err(|faults| faults.to_string())?;
+        if let State::Charter(before) = &self.installed {
+            charter.may_follow(before).map_err(|e| e.to_string())?;
+        }
+        Ok(charter)
+    }
+
+    /// Puts a charter that was checked, and is on record, in the place of the one installed.
+    pub(super) fn install(&mut self, charter: Charter, text: &str, signatures: &str) -> Result<()> {
+        let dir = &self.settings.dir;
+        // The signatures first: with the old text they are not good, so a crash between the two leaves nothing in force.
+        replace(dir, SIGNATURES, signatures).context("keeping the signatures")?;
+        self.installed = State::NotValid("a charter was being installed".to_owned());
+        replace(dir, FILE, text).context("keeping the charter")?;
+        self.installed = State::Charter(Box::new(charter));
+        Ok(())
+    }
+
+    /// Its calendars: whether they are open, and until when that holds. One that nobody can decide is left out.
+    pub(super) fn calendars(&self, now: &Now) -> (BTreeMap<String, bool>, Option<Timestamp>) {
+        let (Some(charter), Some(at)) = (self.charter(), now.trusted_wall()) else {
+            return Default::default();
+        };
+        let said = charter.file().calendars.iter().map(|calendar| (calendar.name(), calendar.decide(at)));
+        let said: Vec<_> = said.collect();
+        let until = said.iter().filter_map(|(_, decision)| decision.until).min();
+        let decided = said.into_iter().filter(|(_, decision)| decision.state != Hours::Undecided);
+        (decided.map(|(name, d)| (name.to_owned(), d.state == Hours::Open)).collect(), until)
+    }
+
+    /// Names of its calendars, as rules use them.
+    pub(super) fn calendar_names(&self) -> BTreeSet<String> {
+        let calendars = self.charter().map(|charter| charter.file().calendars.as_slice());
+        calendars.unwrap_or_default().iter().map(|calendar| calendar.name().to_owned()).collect()
+    }
+
+    /// What is wrong with the charter, for people.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match &self.installed {
+            State::NotValid(why) => {
+                let first = why.lines().next().unwrap_or_default();
+                Some(format!("the charter can't be used, so nothing is observed: {first}"))
+            }
+            _ => None,
+        }
+    }
+
+    fn charter(&self) -> Option<&Charter> {
+        match &self.installed {
+            State::Charter(charter) => Some(charter),
+            _ => None,
+        }
+    }
+
+    fn basis(&self, observation: &Observation) -> String {
+        let name = self.charter().map(|c| format!("Charter {} no. {}", c.file().name, c.file().serial));
+        let name = name.unwrap_or_else(|| "The charter".to_owned());
+        match observation.standing {
+            Standing::InForce => {
+                let last = self.charter().map(|c| c.file().expires.to_string()).unwrap_or_default();
+                let purposes = observation.purposes.iter();
+                let purposes: Vec<_> =
+                    purposes.map(|(purpose, standing)| format!("{purpose} {standing}")).collect();
+                format!("{name}, in force until {last}: {}.", purposes.join(", ").replace('_', " "))
+            }
+            Standing::Absent => {
+                "No charter is in force, so nothing beyond counts may be recorded.".to_owned()
+            }
+            Standing::NotValid => "A charter is installed that can't be used.".to_owned(),
+            Standing::Revoked => {
+                let by = self.charter().map(|c| c.revoked_by().join(", ")).unwrap_or_default();
+                format!("{name} was revoked by {by}.")
+            }
+            Standing::NotYet => format!("{name} is not in force yet."),
+            Standing::Expired => format!("{name} has expired."),
+            Standing::ClockNotTrusted => {
+                format!("{name} is installed, but the clock is not set by a time server.")
+            }
+        }
+    }
+
+    /// Writes that what is observed changes. To be called before it does. `Err` if the record can't be made durable now.
+    pub(super) fn record(&self, observed: &Observed, now: &Now, log: &mut dyn AuditSink) -> io::Result<()> {
+        write_record(CharterCause::Changed, self.charter(), observed, now, log)
+    }
+
+    /// Writes that a charter is about to be installed, with what it will allow at once.
+    pub(super) fn record_install(
+        &self,
+        charter: &Charter,
+        groups: &[Group],
+        now: &Now,
+        log: &mut dyn AuditSink,
+    ) -> io::Result<()> {
+        let nothing = Levels::nothing(groups.len() + 1, Unobserved::NoCharter);
+        let observation = observe(Installed::Charter(charter), now.trusted_wall(), groups, &nothing);
+        let levels = Arc::new(observation.levels.clone());
+        let observed = Observed { observation, levels, basis: String::new() };
+        write_record(CharterCause::Installed, Some(charter), &observed, now, log)
+    }
+}
+
+impl Observed {
+    /// Whether another record is due when this takes the place of `before`.
+    pub(super) fn differs(&self, before: &Self) -> bool {
+        let key = |o: &Self| (o.observation.standing, o.observation.purposes.clone(), o.levels.clone());
+        key(self) != key(before)
+    }
+
+    /// The same with nothing observed: for when what is observed can't be put on record.
+    pub(super) fn silenced(&self) -> Arc<Levels> {
+        Arc::new(Levels::nothing(self.levels.groups(), Unobserved::Undecided))
+    }
+
+    /// The monotonic time until which this holds.
+    pub(super) fn until_ns(&self, now: &Now) -> u64 {
+        Self::mono_ns(self.observation.until, now)
+    }
+
+    /// The monotonic time of a moment of the wall clock.
+    pub(super) fn mono_ns(at: Option<Timestamp>, now: &Now) -> u64 {
+        let (Some(at), Some(wall)) = (at, now.wall) else { return u64::MAX };
+        let left = u64::try_from((at.as_nanosecond() - wall.as_nanosecond()).max(0)).unwrap_or(u64::MAX);
+        now.mono_ns.saturating_add(left)
+    }
+
+    /// Whether the time has come to look again.
+    pub(super) fn is_over(&self, now: &Now) -> bool {
+        let reached = |until: Timestamp| now.trusted_wall().is_none_or(|wall| wall >= until);
+        let clock_came_back =
+            self.observation.standing == Standing::ClockNotTrusted && now.trusted_wall().is_some();
+        self.observation.until.is_some_and(reached) || clock_came_back
+    }
+
+    /// The highest level observed now.
+    pub(super) fn highest(&self) -> ObservationLevel {
+        self.levels.highest()
+    }
+}
+
+fn write_record(
+    cause: CharterCause,
+    charter: Option<&Charter>,
+    observed: &Observed,
+    now: &Now,
+    log: &mut dyn AuditSink,
+) -> io::Result<()> {
+    let purposes = observed.observation.purposes.iter();
+    let record = Record::Charter {
+        cause: Word(cause),
+        standing: Word(observed.observation.standing),
+        charter: charter.map(|c| c.file().name.as_str()),
+        serial: charter.map(|c| c.file().serial),
+        sha256: charter.map(|c| Hex(c.sha256())),
+        level: Word(observed.highest()),
+        purposes: purposes.map(|(p, s)| PurposeNow { purpose: Word(*p), standing: Word(*s) }).collect(),
+    };
+    log.append(now, &record);
+    log.commit(now)
+}
+
+fn read(settings: &Settings) -> Result<Option<Charter>> {
+    let path = settings.dir.join(FILE);
+    let bytes = match read_bounded(&path, charter::MAX_BYTES as u64) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => bail!("{} can't be read: {e}", path.display()),
+    };
+    let at = settings.dir.join(SIGNATURES);
+    let signatures = read_bounded(&at, charter::MAX_SIGNATURE_BYTES as u64)
+        .with_context(|| format!("{} can't be read", at.display()))?;
+    let (path, at) = (path.display().to_string(), at.display().to_string());
+    let (charter, _) = Charter::verify(&path, &bytes, &at, &signatures, &settings.keys)?;
+    Ok(Some(charter))
+}
+
+/// Replaces a file as a whole, durably.
+fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let (new, path): (PathBuf, PathBuf) = (dir.join(format!("{name}.new")), dir.join(name));
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, &path)?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Who is in which group: the directory on disk, and the addresses that the fast path hears of.
+
+use crate::config::read_bounded;
+use glassgate_policy::GroupId;
+use glassgate_policy::charter::Group;
+use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
+use glassgate_policy::identity::{Bindings, Counters, Directory, IdentityEvent, MAX_BYTES};
+use glassgate_policy::matrix::Members;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is known of devices and people.
+#[derive(Default)]
+pub(super) struct Identity {
+    directory: Directory,
+    bindings: Bindings,
+    members: Members,
+}
+
+impl Identity {
+    /// Reads a directory; without a path nobody is enrolled.
+    pub(super) fn read(path: Option<&Path>) -> Result<Directory, Diagnostics> {
+        let Some(path) = path else { return Ok(Directory::default()) };
+        let name = path.display().to_string();
+        let bytes = read_bounded(path, MAX_BYTES as u64).map_err(|e| {
+            Diagnostic::file(&name, "unreadable", format!("the directory can't be read: {e}"))
+        })?;
+        Directory::parse(&name, &bytes)
+    }
+
+    /// From now on, this directory holds.
+    pub(super) fn enrol(&mut self, directory: Directory, now_ns: u64) {
+        self.directory = directory;
+        self.members = self.bindings.members(&self.directory, now_ns);
+    }
+
+    /// Takes what the fast path heard.
+    pub(super) fn hear(&mut self, event: &IdentityEvent) {
+        self.bindings.hear(event);
+    }
+
+    /// Lets time pass. Whether somebody is in another group than before.
+    pub(super) fn tick(&mut self, now_ns: u64) -> bool {
+        self.bindings.tick(now_ns);
+        if !self.bindings.take_changed() {
+            return false;
+        }
+        let members = self.bindings.members(&self.directory, now_ns);
+        let changed = members != self.members;
+        self.members = members;
+        changed
+    }
+
+    /// The groups, in order of their rows.
+    pub(super) fn groups(&self) -> &[Group] {
+        self.directory.groups()
+    }
+
+    /// Names of the groups with their rows, as rules use them.
+    pub(super) fn rows(directory: &Directory) -> BTreeMap<String, GroupId> {
+        let rows = (1..).map(GroupId);
+        directory.groups().iter().map(|group| group.name.clone()).zip(rows).collect()
+    }
+
+    /// Addresses with a group.
+    pub(super) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Devices, accounts and addresses that are enrolled; addresses that are known; what was learnt.
+    pub(super) fn counts(&self) -> (usize, usize, Counters) {
+        (self.directory.len(), self.bindings.len(), self.bindings.counters())
+    }
+}

@@ -1,0 +1,206 @@
+//! What a charter allows at an instant: who, when, how much, and until when that holds.
+//!
+//! Whatever is in doubt is `none`. Time takes back by itself what it gave: [`Observation::until`] is the first instant at which
+//! charter or calendar may say something else, and the verdict matrix carries it as its end of observation.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::basis;
+use super::file::PurposeEntry;
+use super::{Charter, Levels};
+use crate::calendar::State;
+use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved, coded};
+
+coded! {
+    /// Whether a charter is in force, and why not.
+    pub enum Standing {
+        /// It is.
+        InForce = 1 => "in_force",
+        /// There is none.
+        Absent = 2 => "absent",
+        /// The one on disk is damaged, or its signatures are not good.
+        NotValid = 3 => "not_valid",
+        /// One of its approvers has revoked it.
+        Revoked = 4 => "revoked",
+        /// Its first day is yet to come.
+        NotYet = 5 => "not_yet",
+        /// Its last day is over.
+        Expired = 6 => "expired",
+        /// Nobody knows what time it is.
+        ClockNotTrusted = 7 => "clock_not_trusted",
+    }
+}
+
+coded! {
+    /// Whether a purpose of a charter in force allows anything now.
+    pub enum PurposeStanding {
+        /// It does.
+        Open = 1 => "open",
+        /// Its calendar is closed.
+        Closed = 2 => "closed",
+        /// Its calendar does not reach this far.
+        Undecided = 3 => "undecided",
+        /// People have not been told yet.
+        NoticeNotGiven = 4 => "notice_not_given",
+        /// Its last day is over.
+        Ended = 5 => "ended",
+    }
+}
+
+/// A group of the directory, as far as the charter is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its key.
+    pub name: String,
+    /// How many people belong to it.
+    pub members: u32,
+}
+
+/// What is installed.
+#[derive(Clone, Copy, Debug)]
+pub enum Installed<'a> {
+    /// No charter.
+    Nothing,
+    /// One that can't be used.
+    NotValid,
+    /// One with the signatures it needs.
+    Charter(&'a Charter),
+}
+
+/// What may be observed at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// By group and category. Group 0 is everybody who belongs to no group; the groups of the directory follow in order.
+    pub levels: Levels,
+    /// Whether the charter is in force.
+    pub standing: Standing,
+    /// Its purposes, in order; none unless it is in force.
+    pub purposes: Vec<(Purpose, PurposeStanding)>,
+    /// Until when this holds, exclusive. `None`: until something is installed.
+    pub until: Option<Timestamp>,
+}
+
+/// What may be observed at `at`, which is `None` while the clock is not trusted. `without` is what holds while no charter
+/// is installed at all.
+pub fn observe(
+    installed: Installed<'_>,
+    at: Option<Timestamp>,
+    groups: &[Group],
+    without: &Levels,
+) -> Observation {
+    let rows = groups.len() + 1;
+    let nothing = |standing, why_not, until| Observation {
+        levels: Levels::nothing(rows, why_not),
+        standing,
+        purposes: Vec::new(),
+        until,
+    };
+    let charter = match installed {
+        Installed::Nothing => {
+            return Observation {
+                levels: without.clone(),
+                standing: Standing::Absent,
+                purposes: Vec::new(),
+                until: None,
+            };
+        }
+        Installed::NotValid => return nothing(Standing::NotValid, Unobserved::NoCharter, None),
+        Installed::Charter(charter) => charter,
+    };
+    if charter.is_revoked() {
+        return nothing(Standing::Revoked, Unobserved::NoCharter, None);
+    }
+    let Some(at) = at else { return nothing(Standing::ClockNotTrusted, Unobserved::Undecided, None) };
+    let file = charter.file();
+    // A day that the zone has no beginning for counts as over: nobody gains a day by it.
+    let begins = first_instant(file.issued, &file.zone);
+    let ends = file.expires.tomorrow().ok().and_then(|day| first_instant(day, &file.zone));
+    match (begins, ends) {
+        (Some(begins), _) if at < begins => {
+            return nothing(Standing::NotYet, Unobserved::NoCharter, Some(begins));
+        }
+        (Some(_), Some(ends)) if at < ends => {}
+        _ => return nothing(Standing::Expired, Unobserved::NoCharter, None),
+    }
+    let mut levels = Levels::nothing(rows, Unobserved::NotCovered);
+    levels.set_why_not(GroupId(0), Unobserved::PrivateDevice);
+    let exempt = |group: &Group| file.exempt.contains(&group.name);
+    for (row, _) in groups.iter().enumerate().filter(|(_, group)| exempt(group)) {
+        levels.set_why_not(row_of(row), Unobserved::PrivateDevice);
+    }
+    let (mut purposes, mut until) = (Vec::with_capacity(file.purposes.len()), ends);
+    for entry in &file.purposes {
+        let (standing, holds_until) = standing_of(charter, entry, at);
+        until = until.into_iter().chain(holds_until).min();
+        purposes.push((entry.purpose, standing));
+        for (row, group) in groups.iter().enumerate() {
+            if !entry.groups.contains(&group.name) || exempt(group) {
+                continue;
+            }
+            let why_not = match standing {
+                PurposeStanding::Open => None,
+                PurposeStanding::Closed => Some(Unobserved::OffHours),
+                PurposeStanding::Undecided => Some(Unobserved::Undecided),
+                PurposeStanding::NoticeNotGiven | PurposeStanding::Ended => Some(Unobserved::NoCharter),
+            };
+            match why_not {
+                Some(why_not) => levels.set_why_not(row_of(row), why_not),
+                None => allow(&mut levels, row_of(row), group, entry),
+            }
+        }
+    }
+    Observation { levels, standing: Standing::InForce, purposes, until }
+}
+
+/// Allows what a purpose that is open allows for one of its groups.
+fn allow(levels: &mut Levels, row: GroupId, group: &Group, entry: &PurposeEntry) {
+    // A count that too few people stand behind is no count.
+    if entry.level == ObservationLevel::Aggregate && group.members < entry.k {
+        return;
+    }
+    for category in &entry.categories {
+        // The file was held against this when it was read; it is the matrix that counts, so it is held again.
+        let most = basis::most(entry.basis, entry.purpose, *category);
+        levels.raise(row, *category, entry.level.min(most));
+    }
+}
+
+/// Whether a purpose allows anything at an instant, and until when that holds at least.
+fn standing_of(
+    charter: &Charter,
+    entry: &PurposeEntry,
+    at: Timestamp,
+) -> (PurposeStanding, Option<Timestamp>) {
+    let file = charter.file();
+    let given = file.notice(&entry.notice).and_then(|notice| notice.given);
+    match given.and_then(|day| first_instant(day, &file.zone)) {
+        None => return (PurposeStanding::NoticeNotGiven, None),
+        Some(given) if at < given => return (PurposeStanding::NoticeNotGiven, Some(given)),
+        Some(_) => {}
+    }
+    let mut until = None;
+    if let Some(last) = entry.expires {
+        until = last.tomorrow().ok().and_then(|day| first_instant(day, &file.zone));
+        if until.is_none_or(|end| at >= end) {
+            return (PurposeStanding::Ended, None);
+        }
+    }
+    let Some(name) = &entry.calendar else { return (PurposeStanding::Open, until) };
+    let Some(calendar) = file.calendar(name) else { return (PurposeStanding::Undecided, until) };
+    let said = calendar.decide(at);
+    let standing = match said.state {
+        State::Open => PurposeStanding::Open,
+        State::Closed => PurposeStanding::Closed,
+        State::Undecided => PurposeStanding::Undecided,
+    };
+    (standing, until.into_iter().chain(said.until).min())
+}
+
+fn first_instant(day: Date, zone: &jiff::tz::TimeZone) -> Option<Timestamp> {
+    zone.to_ambiguous_timestamp(day.at(0, 0, 0, 0)).compatible().ok()
+}
+
+fn row_of(group: usize) -> GroupId {
+    GroupId(u16::try_from(group + 1).unwrap_or(u16::MAX))
+}

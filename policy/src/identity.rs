@@ -1,0 +1,23 @@
+//! Identity: whose device is behind an address, as far as somebody has enrolled it.
+//!
+//! ```text
+//!  ARP, ND, DHCP      ─► Bindings    address ─► device (or account, from who knows it), until it runs out
+//!  directory (a file) ─► Directory   device or account ─► group, enrolled by whom and when
+//!                            └─► Members   address ─► group: all that the fast path is told
+//! ```
+//!
+//! **What is not known is private.** A device that nobody enrolled, one with a random hardware address, and one whose
+//! address somebody else claims too, belong to no group, and under a charter nothing of them is observed. What is known of
+//! an address is forgotten when its lease ends or when it has been silent for a while.
+//!
+//! Bounded: at most [`MAX_BINDINGS`] addresses. When there is no room, the new one stays unknown, and is counted.
+
+mod bindings;
+mod directory;
+mod event;
+mod mac;
+
+pub use bindings::{Bindings, Counters, MAX_BINDINGS, SILENCE_NS, Who};
+pub use directory::{Directory, Enrolment, MAX_BYTES, MAX_ENTRIES};
+pub use event::{IdentityEvent, Source};
+pub use mac::Mac;
