@@ -86,7 +86,7 @@ pub struct Listed {
     pub matched: usize,
     /// The file.
     pub file: String,
-    /// 1-based.
+    /// 1-based; `0` where the table came as a pack, which does not know.
     pub line: u32,
     /// The service it names.
     pub service: String,
@@ -248,7 +248,31 @@ fn entries(basis: &Basis<'_>, flow: &Flow<'_>) -> (Option<Listed>, Vec<PassedOve
         passed_over.push(PassedOver { entry: listed(source, entry, meta, name), why });
     }
     let counting = first.filter(|_| !excluded).map(|(source, entry, meta)| listed(source, entry, meta, name));
-    (counting, passed_over)
+    (counting.or_else(|| of_table(basis.table, name)), passed_over)
+}
+
+/// What the table itself says of its entry: all that there is when it came as a pack, without its sources.
+fn of_table(table: &SignatureTable, name: &Name) -> Option<Listed> {
+    let found = table.lookup(name)?;
+    let (entry, service) = (table.entry(found.entry)?, table.service(found.service)?);
+    let matched_from = name.as_str().len().saturating_sub(usize::from(found.matched));
+    Some(Listed {
+        name: name.as_str().get(matched_from..)?.to_owned(),
+        scope: found.scope.as_str(),
+        matched_from,
+        matched: usize::from(found.matched),
+        file: entry.list.to_owned(),
+        line: 0,
+        service: service.name.to_owned(),
+        category: found.category.as_str(),
+        role: entry.role.as_str(),
+        tier: entry.tier.as_str(),
+        source: entry.source.to_owned(),
+        licence: entry.licence.to_owned(),
+        added: entry.added.to_string(),
+        expires: entry.expires.map(|last| last.to_string()),
+        note: entry.note.to_owned(),
+    })
 }
 
 fn position(entry: &Entry, source: &Source, all: &[(&Source, &Entry, &Meta)]) -> Option<usize> {
@@ -522,6 +546,12 @@ mod tests {
             asked += 1;
         }
         assert!(asked > 500, "{asked}");
+        // Without the sources, as with a pack, all but the line is known.
+        let name = read_name("www.zhipin.com").unwrap();
+        let flow = Flow { name: Some(&name), evidence: Evidence::Sni, group: GroupId(0) };
+        let entry = |basis: &Basis<'_>| explain(basis, &flow).entry.unwrap();
+        let (with, without) = (entry(&basis), entry(&Basis { sources: &[], ..basis }));
+        assert_eq!(Listed { line: 0, ..with }, without);
     }
 
     #[test]

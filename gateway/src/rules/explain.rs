@@ -2,13 +2,16 @@
 
 use crate::cli::rules::Explain;
 use crate::clock;
+use crate::config::PolicyFiles;
 use crate::exit::{Ended, Exit};
 use crate::sources;
 use crate::verdicts::{self, Compiled};
 use anyhow::Result;
 use glassgate_policy::compile;
+use glassgate_policy::diagnostic::Diagnostics;
 use glassgate_policy::explain::{self, Basis, Explanation, Flow, Listed, RuleSays};
 use glassgate_policy::rules::Moment;
+use glassgate_policy::source::Source;
 use glassgate_policy::{Endpoint, Evidence, FiveTuple, GroupId, L4};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -25,7 +28,7 @@ pub(super) fn run(args: &Explain) -> Result<Exit> {
     let files = super::files_or_defaults(&args.files).map_err(invalid)?;
     let today = Some(clock::shown_day());
     let compiled = verdicts::compile_files(&files, today, false).map_err(invalid)?;
-    let (sources, _) = sources::read(files.signatures.as_deref()).map_err(invalid)?;
+    let sources = all_sources(&files).map_err(invalid)?;
     let group = args.group.as_deref().map_or(Ok(GroupId(0)), |group| group_named(&compiled, group))?;
     let calendars = args.open.iter().map(|calendar| (calendar.clone(), true)).collect();
     let moment = Moment { today, calendars };
@@ -45,6 +48,20 @@ pub(super) fn run(args: &Explain) -> Result<Exit> {
         format!("{}{:<12}{files}\n", describe(tuple.as_ref(), &explained), "files")
     })?;
     Ok(Exit::Done)
+}
+
+/// The sources of the table, subscribed lists among them; none where it came as a pack.
+fn all_sources(files: &PolicyFiles) -> Result<Vec<Source>, Diagnostics> {
+    if files.pack.is_some() {
+        return Ok(Vec::new());
+    }
+    let (mut all, _) = sources::read(files.signatures.as_deref())?;
+    for feed in verdicts::feeds(files)? {
+        if let Some(source) = feed.source(false) {
+            all.push(source?);
+        }
+    }
+    Ok(all)
 }
 
 fn usage(why: String) -> Ended {
@@ -195,7 +212,10 @@ fn rules(said: &Explanation) -> Vec<String> {
 }
 
 fn place(entry: &Listed) -> String {
-    format!("{}:{}", entry.file, entry.line)
+    match entry.line {
+        0 => entry.file.clone(),
+        line => format!("{}:{line}", entry.file),
+    }
 }
 
 fn shortened(mut lines: Vec<String>) -> Vec<String> {
