@@ -385,7 +385,7 @@ fn gates(
     }
     // What it allows of a protected category the gate before has said.
     let allowed = without_charter(Category::Unknown);
-    gate("charter", allowed, "none is in force: no more than counts".to_owned());
+    gate("charter", allowed, "as if none were in force: no more than counts".to_owned());
     match decider {
         Some(rule) if rule.state == State::Enforce => {
             let level = rule.action.observes(ObservationLevel::Sealed);
