@@ -105,7 +105,8 @@ fn a_damaged_charter_means_nothing_and_is_said() {
     let signed = Signed::new();
     let settings = signed.settings(Without::Counts);
     install(&mut Charters::load(&settings), signed.charter(1)).unwrap();
-    let damage: [(&str, &dyn Fn(&Path)); 4] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
+    let damage: [Damage<'_>; 4] = [
         ("a byte more", &|dir| std::fs::write(dir.join(FILE), signed.charter(1).0 + "#").unwrap()),
         ("no signatures", &|dir| std::fs::remove_file(dir.join(SIGNATURES)).unwrap()),
         // A crash between the two files.
