@@ -64,6 +64,11 @@ fn port(i: usize) -> Option<Option<&'static str>> {
     ["lan", "uplink"].get(i).map(|l| Some(*l))
 }
 
+/// Not a metric by itself: shown as quantiles.
+fn bucket(_: usize) -> Option<Option<&'static str>> {
+    None
+}
+
 fn reason(i: usize) -> Option<Option<&'static str>> {
     Reason::from_code(i as u8).map(|r| Some(r.as_str()))
 }
@@ -105,6 +110,8 @@ counters! {
         drop_policy: [PORTS] port,
         /// Frames discarded because the other port did not take them, by the port they came from.
         drop_tx_full: [PORTS] port,
+        /// Frames by how long the turn took that they came in: see [`crate::latency`].
+        turn_ns: [crate::latency::BUCKETS] bucket,
         /// Frames of flows.
         flow_frames: [1] single,
         /// Frames without a flow, by kind.
@@ -119,6 +126,10 @@ counters! {
         datagrams_refused: [Reason::SLOTS] reason,
         /// Frames of flows that the table had no room for.
         unkept_frames: [1] single,
+        /// Of those, frames whose source has opened as many flows as one source may have.
+        source_full_frames: [1] single,
+        /// Flows that were ended to make room for new ones: closed, or never answered and idle.
+        flows_evicted: [1] single,
         /// Flows opened.
         flows_opened: [1] single,
         /// Flows that ended with a name, by evidence.

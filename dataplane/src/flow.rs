@@ -31,63 +31,91 @@ impl FlowId {
 }
 
 /// Undirected identity of a flow: endpoints in ascending order.
+///
+/// Five words as they stand in memory, because that is how it is hashed and compared: the lower address (its sixteen
+/// bytes in network order), the higher address, and one word of ports, VLANs, transport and bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct Key {
-    low: [u8; 16],
-    high: [u8; 16],
-    low_port: u16,
-    high_port: u16,
-    /// A fold of the VLAN ids, where they tell flows apart; else zero.
-    scope: u16,
-    l4: u8,
-    /// Bit 0: inside a tunnel.
-    bits: u8,
-}
+#[repr(transparent)]
+pub struct Key([u64; 5]);
 
 const _: () = assert!(size_of::<Key>() == 40);
 
+/// Where in the last word of a [`Key`] its parts stand; the ports are the lowest two times sixteen bits.
+mod at {
+    /// A fold of the VLAN ids, where they tell flows apart; else zero.
+    pub(super) const SCOPE: u32 = 32;
+    pub(super) const L4: u32 = 48;
+    /// Inside a tunnel.
+    pub(super) const TUNNELLED: u32 = 56;
+}
+
 impl Key {
+    /// Whether two keys are the same, in a row of exclusive ors. The derived comparison calls the library's for memory,
+    /// twenty instructions more for a frame.
+    #[inline(always)]
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+    }
+
     /// The key of no flow, to fill arrays.
-    pub(crate) const NONE: Self =
-        Self { low: [0; 16], high: [0; 16], low_port: 0, high_port: 0, scope: 0, l4: 0, bits: 0 };
+    pub(crate) const NONE: Self = Self([0; 5]);
+
+    /// The key of the flow between two endpoints outside of VLANs and tunnels, and whether the first is the lower one.
+    ///
+    /// Inlined where the family is known, half of it is constant: 30 instructions for IPv4.
+    #[inline(always)]
+    pub fn between(src: (Addr, u16), dst: (Addr, u16), l4: L4) -> (Self, bool) {
+        let from_low = in_order(src, dst);
+        // Chosen by mask, not by branch: which endpoint is lower is as good as random.
+        let keep = u64::from(from_low).wrapping_sub(1);
+        let ([a, b], [c, d]) = (halves(&src.0.0), halves(&dst.0.0));
+        let (x, y) = ((a ^ c) & keep, (b ^ d) & keep);
+        let (sport, dport) = (u64::from(src.1), u64::from(dst.1));
+        let z = (sport ^ dport) & keep;
+        let ports = (sport ^ z) | (dport ^ z) << 16 | (l4 as u64) << at::L4;
+        (Self([a ^ x, b ^ y, c ^ x, d ^ y, ports]), from_low)
+    }
 
     /// The key of a packet, and whether its source is the lower endpoint.
+    #[inline(always)]
     pub fn of(packet: &Packet, vlans_tell_apart: bool) -> (Self, bool) {
         let (src, dst) = ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
-        let from_low = src <= dst;
-        let ((low, low_port), (high, high_port)) = if from_low { (src, dst) } else { (dst, src) };
-        let fold = |scope: u16, id: &u16| scope.rotate_left(5) ^ *id;
-        let scope = if vlans_tell_apart { packet.vlans.ids().iter().fold(0, fold) } else { 0 };
-        let (l4, bits) = (packet.l4() as u8, u8::from(packet.tunnelled));
-        (Self { low: low.0, high: high.0, low_port, high_port, scope, l4, bits }, from_low)
+        let (mut key, from_low) = Self::between(src, dst, packet.l4());
+        if vlans_tell_apart && packet.vlans != Vlans::NONE {
+            let fold = |scope: u16, id: &u16| scope.rotate_left(5) ^ *id;
+            key.0[4] |= u64::from(packet.vlans.ids().iter().fold(0, fold)) << at::SCOPE;
+        }
+        key.0[4] |= u64::from(packet.tunnelled) << at::TUNNELLED;
+        (key, from_low)
     }
 
     /// The endpoints, lower first.
     pub fn endpoints(&self) -> [(Addr, u16); 2] {
-        [(Addr(self.low), self.low_port), (Addr(self.high), self.high_port)]
+        let [a, b, c, d, last] = self.0;
+        let addr = |low: u64, high: u64| Addr((u128::from(high) << 64 | u128::from(low)).to_le_bytes());
+        [(addr(a, b), last as u16), (addr(c, d), (last >> 16) as u16)]
     }
 
     /// The transport.
     pub fn l4(&self) -> L4 {
-        if self.l4 == L4::Udp as u8 { L4::Udp } else { L4::Tcp }
+        if (self.0[4] >> at::L4) as u8 == L4::Udp as u8 { L4::Udp } else { L4::Tcp }
     }
 
     /// The key as five words, for hashing.
-    pub(crate) fn words(&self) -> [u64; 5] {
-        let [a, b] = halves(&self.low);
-        let [c, d] = halves(&self.high);
-        let ports = u64::from(self.low_port) | u64::from(self.high_port) << 16;
-        [
-            a,
-            b,
-            c,
-            d,
-            ports | u64::from(self.scope) << 32 | u64::from(self.l4) << 48 | u64::from(self.bits) << 56,
-        ]
+    #[inline]
+    pub(crate) fn words(&self) -> &[u64; 5] {
+        &self.0
     }
 }
 
+/// Whether the first endpoint is the lower one, without a branch.
+#[inline(always)]
+fn in_order(src: (Addr, u16), dst: (Addr, u16)) -> bool {
+    let (a, b) = (u128::from_be_bytes(src.0.0), u128::from_be_bytes(dst.0.0));
+    (a < b) | (a == b) & (src.1 <= dst.1)
+}
+
+#[inline(always)]
 fn halves(bytes: &[u8; 16]) -> [u64; 2] {
     let all = u128::from_le_bytes(*bytes);
     [all as u64, (all >> 64) as u64]
@@ -143,6 +171,8 @@ pub mod bit {
     pub const FIN_HIGH: u8 = 8;
     /// An acceptable RST was seen.
     pub const RST: u8 = 16;
+    /// The lower endpoint sent the first frame: the flow counts for its share of the table.
+    pub const OPENER_LOW: u8 = 32;
     /// The slot is taken.
     pub const LIVE: u8 = 128;
 }

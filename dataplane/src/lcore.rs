@@ -2,7 +2,8 @@
 //!
 //! Every frame leaves byte-identical by the other port, in the order in which it came, unless a verdict says `block`.
 //! What can't be parsed is forwarded like everything else. One turn receives a burst from each port, classifies and
-//! sends it; one clock read a turn, no lock, no allocation, no log line.
+//! sends it; one clock read a turn, no lock, no allocation, no log line. From one read to the next is also how long the
+//! frames of a turn were here ([`crate::latency`]).
 //!
 //! When the other port does not take a frame, it is offered again within the turn, a bounded number of times; what
 //! is left then is discarded and counted by port. Waiting longer would cost frames at the receiving port instead,
@@ -10,6 +11,7 @@
 
 use crate::classifier::{Classifier, FlowSink};
 use crate::counters::{LcoreCounters, PORTS};
+use crate::latency::bucket_of;
 use crate::port::{Burst, Frame, Port};
 
 /// How often a burst is offered to a port that does not take all of it.
@@ -24,6 +26,8 @@ pub struct Lcore<P: Port, S: FlowSink> {
     classifier: Classifier<S>,
     /// Number of the next frame.
     number: u64,
+    /// When the last turn began, and how many frames it moved.
+    last: (u64, u64),
 }
 
 /// What a turn did.
@@ -38,15 +42,23 @@ pub struct Turn {
 impl<P: Port, S: FlowSink> Lcore<P, S> {
     /// A bridge between `lan` and `uplink`.
     pub fn new(lan: P, uplink: P, classifier: Classifier<S>) -> Self {
-        Self { ports: [lan, uplink], burst: Burst::default(), classifier, number: 1 }
+        Self { ports: [lan, uplink], burst: Burst::default(), classifier, number: 1, last: (0, 0) }
     }
 
     /// One turn, at `now_ns` nanoseconds of the lcore's monotonic clock.
     pub fn turn(&mut self, now_ns: u64) -> Turn {
+        let (began, moved) = self.last;
+        if moved > 0
+            && let Some(count) =
+                self.classifier.counters.turn_ns.get_mut(bucket_of(now_ns.saturating_sub(began)))
+        {
+            *count += moved;
+        }
         let mut frames = 0;
         for from in 0..PORTS {
             frames += self.pass(from, now_ns);
         }
+        self.last = (now_ns, frames as u64);
         self.classifier.expire(now_ns, EXPIRE_BUDGET);
         Turn { frames, exhausted: frames == 0 && self.ports.iter().all(P::is_exhausted) }
     }
@@ -85,7 +97,7 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         if dropped > 0 {
             self.burst.retain(|i, _| discard & 1 << i == 0);
         }
-        let offered = bytes(&self.burst);
+        let offered = if dropped > 0 { bytes(&self.burst) } else { received };
         for _ in 0..TX_TRIES {
             if self.burst.is_empty() {
                 break;
@@ -93,7 +105,9 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
             tx.tx_burst(&mut self.burst);
         }
         let (left, left_bytes) = (self.burst.len(), bytes(&self.burst));
-        self.burst.drain().for_each(drop);
+        if left > 0 {
+            self.burst.drain().for_each(drop);
+        }
         let counters = &mut self.classifier.counters;
         let add = |family: &mut [u64; PORTS], port: usize, n: u64| {
             if let Some(count) = family.get_mut(port) {

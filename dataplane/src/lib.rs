@@ -27,6 +27,7 @@ pub mod flow_table;
 pub mod hints;
 mod identity;
 pub mod inspect;
+pub mod latency;
 pub mod lcore;
 pub mod packet;
 pub mod parse;

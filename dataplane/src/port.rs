@@ -151,6 +151,11 @@ impl<F> Burst<F> {
         self.frames.iter().take(self.len).flatten()
     }
 
+    /// The frames, in order, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut F> {
+        self.frames.iter_mut().take(self.len).flatten()
+    }
+
     /// The frame at `index`.
     pub fn get(&self, index: usize) -> Option<&F> {
         self.frames.get(index).and_then(Option::as_ref)

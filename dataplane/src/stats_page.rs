@@ -27,7 +27,7 @@ const WORDS_AT: usize = 8;
 const PROGRESS_AT: usize = 128;
 const SEQUENCE_AT: usize = 256;
 const STATS_AT: usize = 384;
-const SIZE: usize = 4096;
+const SIZE: usize = 8192;
 /// How often a reader tries for a consistent copy.
 const TRIES: usize = 64;
 
@@ -249,7 +249,7 @@ impl StatsWriter {
         store(&self.region, PROGRESS_AT, self.progress);
     }
 
-    /// Copies all numbers to the page. Costs some 300 stores: once per some hundred turns, or per millisecond.
+    /// Copies all numbers to the page. Costs some 400 stores: once per some hundred turns, or per millisecond.
     pub fn publish(&mut self, state: &LcoreState, counters: &LcoreCounters) {
         store(&self.region, SEQUENCE_AT, self.sequence.wrapping_add(1));
         // The sequence is odd before the first number changes.

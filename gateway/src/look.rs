@@ -111,7 +111,7 @@ pub(crate) fn end(outcome: &Outcome, strict: bool) -> Exit {
 /// because who replays wants to know. A quarter of a million flows at once is more than files hold.
 pub(crate) fn options() -> Options {
     let parse = ParseOptions { tunnel_depth: 4, capture: true };
-    Options { flows: 1 << 18, parse, ..Options::default() }
+    Options { flows: 1 << 18, source_shares: false, parse, ..Options::default() }
 }
 
 /// Standard output whose reader may go away (`| head`): what nobody reads is not written, and no error.
