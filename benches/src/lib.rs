@@ -1,1 +1,14 @@
-//! Benchmarks.
+//! What `cargo xtask bench` runs: rows of a table, each a figure of ours beside its references and its goal.
+//!
+//! References run in the same process group, on the same CPU, in turns with ours, so that what disturbs one disturbs
+//! the other. What the figures say and what they don't is in `docs/benchmarks.md`.
+
+pub mod frames;
+pub mod generator;
+pub mod measure;
+pub mod report;
+pub mod rows;
+pub mod stage;
+mod support;
+pub mod testpmd;
+pub mod wire;

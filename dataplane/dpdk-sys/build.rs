@@ -87,6 +87,9 @@ const FUNCTIONS: &[&str] = &[
     "shim_.*",
 ];
 
+/// What benchmarks compare with: DPDK's own hash table.
+const REFERENCE: &[&str] = &["rte_hash_add_key", "rte_hash_create", "rte_hash_free", "rte_hash_lookup_bulk"];
+
 const TYPES: &[&str] =
     &["rte_mbuf", "rte_eth_conf", "rte_eth_dev_info", "rte_eth_link", "rte_eth_stats", "rte_mempool"];
 
@@ -180,6 +183,12 @@ impl Dpdk {
         for function in FUNCTIONS {
             builder = builder.allowlist_function(function);
         }
+        if reference() {
+            builder = builder.clang_arg("-DGLASSGATE_REFERENCE");
+            for function in REFERENCE {
+                builder = builder.allowlist_function(function);
+            }
+        }
         for name in TYPES {
             builder = builder.allowlist_type(name);
         }
@@ -211,6 +220,9 @@ impl Dpdk {
             for library in LIBRARIES {
                 println!("cargo::rustc-link-lib=dylib={library}");
             }
+            if reference() {
+                println!("cargo::rustc-link-lib=dylib=rte_hash");
+            }
             return;
         }
         // Not `pkg-config --static`, which asks for everything any driver of the distribution might need. Drivers
@@ -223,6 +235,10 @@ impl Dpdk {
             println!("cargo::rustc-link-lib=dylib={library}");
         }
     }
+}
+
+fn reference() -> bool {
+    env::var_os("CARGO_FEATURE_REFERENCE").is_some()
 }
 
 fn explain_missing(error: &pkg_config::Error) -> String {

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{corpus, demo, fuzz, setup, steps, ui};
+use xtask::{bench, corpus, demo, fuzz, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -29,6 +29,8 @@ enum Task {
     Corpus(corpus::Options),
     /// Run the coverage-guided fuzzer on every target (nightly toolchain and cargo-fuzz).
     Fuzz(fuzz::Options),
+    /// Measure the fast path against its references and goals.
+    Bench(bench::Options),
     /// Take away what killed demos and tests left (each start does so too).
     Sweep,
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Check(options) => steps::run(&options, true, &stop),
         Task::Corpus(options) => corpus::run(&options),
         Task::Fuzz(options) => fuzz::run(&options, &stop),
+        Task::Bench(options) => bench::run(&options),
         Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
     });
     match result {

@@ -14,6 +14,9 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_version.h>
+#ifdef GLASSGATE_REFERENCE
+#include <rte_hash.h>
+#endif
 
 #include "shim.h"
 

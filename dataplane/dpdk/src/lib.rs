@@ -30,6 +30,8 @@ mod log;
 mod mbuf;
 mod mempool;
 mod port;
+#[cfg(feature = "reference")]
+pub mod reference;
 
 pub use device::{Device, DeviceError, DeviceInfo, DeviceOptions, DeviceStats, Distribution, LinkState};
 pub use eal::{Eal, EalError, EalOptions, Memory};

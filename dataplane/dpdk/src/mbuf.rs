@@ -35,6 +35,27 @@ impl Mbuf {
         usize::from(self.head().nb_segs)
     }
 
+    /// The bytes of the first segment, to change them: for those who make traffic. A bridge never does.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let (from, length) = self.extent();
+        // SAFETY: `length` initialised bytes from `from` on lie within the buffer of this frame. Pools of this crate hand
+        // out a buffer to one frame at a time, and `&mut self` is the only way to this one.
+        unsafe { std::slice::from_raw_parts_mut(from, length) }
+    }
+
+    /// First byte and length of the first segment. All of it lies within the buffer, and is initialised: pools are
+    /// made of zeroed memory.
+    #[inline]
+    fn extent(&self) -> (*mut u8, usize) {
+        let head = self.head();
+        let room = usize::from(head.buf_len);
+        // net_null, for one, claims frames longer than the buffer if it is told to. The bound shares the cache line.
+        let from = usize::from(head.data_off).min(room);
+        let length = usize::from(head.data_len).min(room - from);
+        (head.buf_addr.cast::<u8>().wrapping_add(from), length)
+    }
+
     #[inline]
     fn head(&self) -> &rte_mbuf {
         // SAFETY: the mbuf is valid and this is its only holder; nothing changes it while `self` is borrowed.
@@ -46,14 +67,10 @@ impl Frame for Mbuf {
     /// The first segment.
     #[inline]
     fn bytes(&self) -> &[u8] {
-        let head = self.head();
-        let room = usize::from(head.buf_len);
-        // net_null, for one, claims frames longer than the buffer if it is told to. The bound shares the cache line.
-        let from = usize::from(head.data_off).min(room);
-        let length = usize::from(head.data_len).min(room - from);
-        // SAFETY: `length` bytes from `from` on lie within the buffer, or there are none; all of it is initialised
-        // (pools are made of zeroed memory) and only written through its holder.
-        unsafe { std::slice::from_raw_parts(head.buf_addr.cast::<u8>().add(from), length) }
+        let (from, length) = self.extent();
+        // SAFETY: `length` initialised bytes from `from` on lie within the buffer, and are only written through this
+        // frame, which is borrowed.
+        unsafe { std::slice::from_raw_parts(from, length) }
     }
 
     #[inline]

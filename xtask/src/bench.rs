@@ -1,0 +1,62 @@
+//! `cargo xtask bench`: builds the benchmark in release mode and runs it.
+//!
+//! Large tables want huge pages: glibc asks for transparent ones when told so by its tunable, which must be set before
+//! the program starts. Backtraces are off, because error types that take one would be measured with it.
+
+mod instructions;
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{setup, ui, workspace};
+
+/// Options of the task. What is not one of these goes to the benchmark: `cargo xtask bench -- --help` lists it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// Install what is missing without asking.
+    #[arg(long, short)]
+    yes: bool,
+    /// Link DPDK into the binary, as the firmware does.
+    #[arg(long = "static")]
+    static_link: bool,
+    /// Count instructions a frame under callgrind instead, and compare with the baseline. Needs no root and no DPDK
+    /// devices.
+    #[arg(long)]
+    instructions: bool,
+    /// Count them and write the baseline anew.
+    #[arg(long)]
+    write_instructions: bool,
+    /// Options of the benchmark, such as `--quick`, `--row NAME`, `--list`, `--json FILE`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    rest: Vec<String>,
+}
+
+/// Runs the task. The benchmark takes the place of this process.
+pub fn run(options: &Options) -> Result<()> {
+    let count = options.instructions || options.write_instructions;
+    if !count {
+        setup::run(&setup::Options { yes: options.yes, ..setup::Options::default() })?;
+    }
+    let doing = ui::doing("building the benchmark");
+    let mut build = Command::new("cargo");
+    build.args(["build", "--quiet", "--release", "-p", "glassgate-benches"]);
+    if options.static_link {
+        build.args(["--features", "static"]);
+    }
+    if !build.current_dir(workspace::root()).status().context("cannot start cargo")?.success() {
+        bail!("the benchmark does not build");
+    }
+    doing.done("");
+    if count {
+        let bin = workspace::target().join("release/glassgate-instructions");
+        return instructions::run(&bin, options.write_instructions);
+    }
+    let bin: PathBuf = workspace::target().join("release/glassgate-bench");
+    let mut bench = Command::new(&bin);
+    bench.args(&options.rest).current_dir(workspace::root());
+    bench.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1").env_remove("RUST_BACKTRACE");
+    Err(bench.exec()).with_context(|| format!("cannot start {}", bin.display()))
+}
