@@ -1,21 +1,20 @@
 //! `glassgate replay --time`: what the classifier costs per frame, without files, formats and output.
 //!
-//! All frames are read into memory first. Each pass is then a classifier over all of them as one stream of traffic, with
-//! reassembly, expiry, signature table and verdicts as inline, on one thread. The first pass is not counted: it touches
+//! All frames are read into memory first. Each pass is then a classifier over all of them as one stream of traffic, in bursts as
+//! they come from a port (all frames of one have the time of its last), with reassembly, expiry, signature table and verdicts as inline, on one thread. The first pass is not counted: it touches
 //! the memory of the tables.
 
 use super::{BETWEEN_CAPTURES, LONGEST_CAPTURE};
 use anyhow::{Context, Result};
 use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
-use glassgate_dataplane::port::Frame as _;
-use glassgate_dataplane::port::Link;
 use glassgate_dataplane::port::capture::CaptureReader;
+use glassgate_dataplane::port::{BURST, Burst, Frame, Link};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Timers looked at after each frame, as many as the lcore's loop has time for.
-const EXPIRE_BUDGET: usize = 4;
+/// Timers looked at after each burst: as many as can fall due in one.
+const EXPIRE_BUDGET: usize = 4 * BURST;
 
 /// How long the classifier took.
 #[derive(Debug, Serialize)]
@@ -116,14 +115,40 @@ impl Frames {
     /// Gives all frames to the classifier; answers the time of the last.
     fn pass(&self, classifier: &mut Classifier<NoSink>, start: u64) -> u64 {
         let (mut at, mut now) = (0, start);
-        for (number, frame) in (1u64..).zip(&self.stored) {
-            now = start + frame.time;
-            let bytes = self.bytes.get(at..frame.end).unwrap_or_default();
-            classifier.frame(bytes, frame.wire_len as usize, frame.link, number, now);
+        for (first, frames) in (1u64..).step_by(BURST).zip(self.stored.chunks(BURST)) {
+            let mut burst = Burst::default();
+            for frame in frames {
+                now = start + frame.time;
+                let bytes = self.bytes.get(at..frame.end).unwrap_or_default();
+                // A chunk is as long as a burst: none is given back.
+                drop(burst.push(InMemory { bytes, wire_len: frame.wire_len as usize, link: frame.link }));
+                at = frame.end;
+            }
+            classifier.burst(&burst, first, now);
             classifier.expire(now, EXPIRE_BUDGET);
-            at = frame.end;
         }
         now
+    }
+}
+
+/// A frame of the timed ones.
+struct InMemory<'a> {
+    bytes: &'a [u8],
+    wire_len: usize,
+    link: Link,
+}
+
+impl Frame for InMemory<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    fn wire_len(&self) -> usize {
+        self.wire_len
+    }
+
+    fn link(&self) -> Link {
+        self.link
     }
 }
 
