@@ -10,7 +10,7 @@
 //!
 //! A burst is read in three passes, so that the cache misses of 32 frames overlap: parse all and ask for their index
 //! lines, look into those and ask for the records, then handle each frame in order. Of a frame the first pass keeps one
-//! line, [`Ahead`], which is all that the tier of known verdicts needs. The other tiers parse the frame once more: that
+//! line, `Ahead`, which is all that the tier of known verdicts needs. The other tiers parse the frame once more: that
 //! costs them a hundredth of what they do, and spares the first one the writing of what it never reads.
 //!
 //! **A name is provisional until the server acknowledged the bytes that it stood in.** Until then the bytes are

@@ -14,7 +14,7 @@
 //! **Why that is enough.** Take a node that is shown away from its nearest shown ancestor, and do so everywhere: what is left
 //! of each shown node is its *block*, the leaves under it that stand under no other shown node. Blocks are disjoint, and
 //! every linear combination of shown numbers is one of blocks; so it is about at least as many people as the smallest block in
-//! it. [`shown`] sees to it that no block that holds anything has fewer than `k`. Tests hold this against a different view of the same
+//! it. [`Tree::shown`] sees to it that no block that holds anything has fewer than `k`. Tests hold this against a different view of the same
 //! thing: ranks of matrices.
 //!
 //! People are told apart by numbers that mean nothing elsewhere. One person may stand behind several leaves and is counted

@@ -12,7 +12,7 @@ pub(crate) enum Charter {
     /// Make a signing key, or show the public half of one there is
     ///
     /// The file holds an Ed25519 key in PKCS#8, readable by its owner alone. What is printed goes into the charter
-    /// (`key` of an [[approver]]) and into `charter.keys` of glassgate.toml.
+    /// (`key` of an `[[approver]]`) and into `charter.keys` of glassgate.toml.
     #[command(after_help = "Example:\n  glassgate charter key controller.key")]
     Key(Key),
     /// Say what is wrong with a charter
