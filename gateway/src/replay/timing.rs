@@ -13,6 +13,9 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// Nanoseconds that a burst may span: frames further apart never wait for each other at a port, and a flow may have ended
+/// between them.
+const LONGEST_BURST: u64 = 1_000_000_000;
 /// Timers looked at after each burst: as many as can fall due in one.
 const EXPIRE_BUDGET: usize = 4 * BURST;
 
@@ -115,17 +118,22 @@ impl Frames {
     /// Gives all frames to the classifier; answers the time of the last.
     fn pass(&self, classifier: &mut Classifier<NoSink>, start: u64) -> u64 {
         let (mut at, mut now) = (0, start);
-        for (first, frames) in (1u64..).step_by(BURST).zip(self.stored.chunks(BURST)) {
+        let (mut rest, mut number) = (self.stored.as_slice(), 1);
+        while let Some(first) = rest.first() {
+            let together =
+                rest.iter().take(BURST).take_while(|f| f.time - first.time < LONGEST_BURST).count();
+            let (frames, later) = rest.split_at(together);
             let mut burst = Burst::default();
             for frame in frames {
                 now = start + frame.time;
                 let bytes = self.bytes.get(at..frame.end).unwrap_or_default();
-                // A chunk is as long as a burst: none is given back.
+                // There are no more than fit: none is given back.
                 drop(burst.push(InMemory { bytes, wire_len: frame.wire_len as usize, link: frame.link }));
                 at = frame.end;
             }
-            classifier.burst(&burst, first, now);
+            classifier.burst(&burst, number, now);
             classifier.expire(now, EXPIRE_BUDGET);
+            (rest, number) = (later, number + together as u64);
         }
         now
     }

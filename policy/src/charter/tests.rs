@@ -29,12 +29,12 @@ exempt = ["recruiters"]
 
 [[approver]]
 role = "controller"
-name = "Zhang Wei"
+name = "the director"
 key = "{}"
 
 [[approver]]
 role = "works_council"
-name = "Li Na"
+name = "the chair"
 key = "{}"
 
 [[notice]]
@@ -134,12 +134,12 @@ fn anyone_of_the_approvers_revokes_and_that_stays() {
     let all = signed_by(&text, &[&KEYS[0], &KEYS[1]]);
     let revoked = Signatures::with(Some(&all), &KEYS[1].sign(Statement::Revoke, text.as_bytes()));
     let (before, after) = (verify(&text, &all).unwrap(), verify(&text, &revoked).unwrap());
-    assert_eq!(after.revoked_by(), ["Li Na"]);
+    assert_eq!(after.revoked_by(), ["the chair"]);
     assert_eq!(observed(&after, "2027-03-01T02:00:00Z").standing, Standing::Revoked);
     assert_eq!(after.may_follow(&before), Ok(()));
     assert_eq!(before.may_follow(&after), Err(NotNewer::Revoked));
     let older = charter(&text.replace("serial = 3", "serial = 2"));
-    let same = charter(&text.replace("Li Na", "Li N."));
+    let same = charter(&text.replace("the chair", "the head"));
     let newer = charter(&text.replace("serial = 3", "serial = 4"));
     assert_eq!(older.may_follow(&before), Err(NotNewer::Serial { serial: 2, before: 3 }));
     assert_eq!(same.may_follow(&before), Err(NotNewer::Serial { serial: 3, before: 3 }));
