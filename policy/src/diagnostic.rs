@@ -329,6 +329,12 @@ pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>)
     (best.0 <= 1 + written.chars().count() / 4).then(|| format!("did you mean `{}`?", best.1))
 }
 
+/// Advice for a word that is none of `known`: the closest of them, or all.
+pub fn known_words<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    did_you_mean(written, known.iter().copied()).unwrap_or_else(|| format!("known are: {}", known.join(", ")))
+}
+
 /// Text from outside, safe to print on a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if is_unprintable(c) { '\u{fffd}' } else { c }).collect()

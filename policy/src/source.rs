@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::category::Category;
-use crate::diagnostic::{Diagnostic, Diagnostics, Text, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, Text, did_you_mean, known_words};
 use crate::name::{Name, NameError};
 use crate::signature::{Meta, Role, Scope, Service, Tier, is_service_key, parse_date};
 
@@ -386,8 +386,7 @@ impl<'a> Parser<'a> {
     ) -> Option<T> {
         let found = read(written);
         if found.is_none() {
-            let help = did_you_mean(written, words(all, &show))
-                .unwrap_or_else(|| format!("known are: {}", words(all, show).collect::<Vec<_>>().join(", ")));
+            let help = known_words(written, words(all, show));
             let code = match what {
                 "category" => "unknown-category",
                 "role" => "unknown-role",

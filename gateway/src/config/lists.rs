@@ -5,7 +5,7 @@ use super::{Check, PackFile};
 use crate::feeds::Subscription;
 use glassgate_policy::Name;
 use glassgate_policy::category::Category;
-use glassgate_policy::diagnostic::did_you_mean;
+use glassgate_policy::diagnostic::known_words;
 use glassgate_policy::exchange::Format;
 use glassgate_policy::pack::PublicKey;
 use glassgate_policy::signature::{Scope, is_service_key};
@@ -159,9 +159,7 @@ impl Check<'_> {
     ) -> Option<T> {
         let found = all.iter().find(|value| show(value) == setting.value).copied();
         if found.is_none() {
-            let help = did_you_mean(&setting.value, all.iter().map(&show)).unwrap_or_else(|| {
-                format!("known are: {}", all.iter().map(&show).collect::<Vec<_>>().join(", "))
-            });
+            let help = known_words(&setting.value, all.iter().map(&show));
             self.fault(setting, "unknown-word", format!("there is no {what} `{}`", setting.value)).help(help);
         }
         found

@@ -120,14 +120,13 @@ impl Gateway {
 
     /// Waits for the end of the gateway; returns its exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        let start = Instant::now();
-        while start.elapsed() < LIMIT {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the gateway does not end\n{}", self.log());
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let ended = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let limit = rustix::event::Timespec::try_from(LIMIT).unwrap();
+        let mut waited_for = [rustix::event::PollFd::new(&ended, rustix::event::PollFlags::IN)];
+        let ready = rustix::event::poll(&mut waited_for, Some(&limit)).unwrap();
+        assert!(ready > 0, "the gateway does not end\n{}", self.log());
+        self.child.wait().unwrap().code()
     }
 }
 

@@ -17,7 +17,7 @@ use super::basis::Basis;
 use super::signatures::{PublicKey, hex};
 use crate::calendar::{self, Calendar, RawCalendar};
 use crate::category::Category;
-use crate::diagnostic::{Diagnostic, Diagnostics, Text, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, Text, did_you_mean, known_words};
 use crate::signature::is_service_key;
 use crate::vocab::{ObservationLevel, Purpose, coded};
 use purpose::RawPurpose;
@@ -416,9 +416,7 @@ impl Reader<'_> {
         let word = written.get_ref();
         let found = read(word);
         if found.is_none() {
-            let known = || all.iter().map(|t| show(*t));
-            let help = did_you_mean(word, known())
-                .unwrap_or_else(|| format!("known are: {}", known().collect::<Vec<_>>().join(", ")));
+            let help = known_words(word, all.iter().map(|t| show(*t)));
             self.fault(written.span(), "unknown-word", format!("there is no {what} `{word}`"), &help);
         }
         found

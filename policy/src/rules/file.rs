@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::{BadRate, Declared, Match, Rate, Rule, RuleAction, Rules, State};
 use crate::category::Category;
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Text, did_you_mean, is_unprintable};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Text, did_you_mean, is_unprintable, known_words};
 use crate::matrix::MAX_COLUMNS;
 use crate::signature::is_service_key;
 use crate::table::SignatureTable;
@@ -351,14 +351,12 @@ impl Reader<'_> {
             ("block", _) => RuleAction::Block,
             ("notice", _) => RuleAction::Notice,
             _ => {
-                let known = || RuleAction::WORDS.iter().copied();
                 let help = match word {
                     "forward" | "accept" | "permit" | "pass" => "write `allow`".to_owned(),
                     "drop" | "deny" | "reject" | "reset" => {
                         "write `block`: frames are dropped without an answer".to_owned()
                     }
-                    _ => did_you_mean(word, known())
-                        .unwrap_or_else(|| format!("known are: {}", RuleAction::WORDS.join(", "))),
+                    _ => known_words(word, RuleAction::WORDS.iter().copied()),
                 };
                 let message = format!("there is no action `{word}`");
                 self.fault(action.span(), "unknown-action", message, help);
@@ -457,9 +455,7 @@ impl Reader<'_> {
         let word = written.get_ref();
         let found = read(word);
         if found.is_none() {
-            let known = || all.iter().map(|t| show(*t));
-            let help = did_you_mean(word, known())
-                .unwrap_or_else(|| format!("known are: {}", known().collect::<Vec<_>>().join(", ")));
+            let help = known_words(word, all.iter().map(|t| show(*t)));
             let code = match what {
                 "state" => "unknown-state",
                 "purpose" => "unknown-purpose",
