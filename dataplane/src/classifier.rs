@@ -618,8 +618,8 @@ impl<S: FlowSink> Classifier<S> {
             {
                 cold.reason.get_or_insert(reason);
             }
-            self.hint(id);
         }
+        self.weaker(id);
         for side in 0..2 {
             self.tell_candidates(id, side);
         }

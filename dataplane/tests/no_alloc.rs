@@ -1,10 +1,12 @@
 //! After start the fast path allocates nothing: counted by the allocator, over real clients' frames and, where
 //! `GLASSGATE_CORPUS` names a folder of captures, over all of them.
 
-use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
+use glassgate_dataplane::classifier::{self, Classifier, NoSink, Policy};
 use glassgate_dataplane::parse::ParseOptions;
 use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
+use glassgate_policy::compile::{Options, compile};
+use glassgate_policy::source::Source;
 use glassgate_policy::{SignatureTable, Verdict, VerdictMatrix};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,21 +26,30 @@ fn frames_of(path: &Path) -> Vec<Stored> {
     frames
 }
 
+/// What the gateway comes with, and a fingerprint: so that every hello has one made.
+fn table() -> SignatureTable {
+    let more = "service\tcategory\ttitle\tregion\nodd\tmalware\tOdd\tworld\n\
+        name\tscope\tservice\tcategory\trole\ttier\tsource\tlicence\tadded\texpires\tnote\n\
+        t13d000000_000000000000_000000000000\tja4\todd\tmalware\tsite\tstrong\ttest\tCC0-1.0\t2026-11-22\n";
+    let mut sources = glassgate_policy::builtin::sources().unwrap();
+    sources.push(Source::parse("more.tsv", more.as_bytes()).unwrap());
+    let compiled = compile(&sources, &Options::default()).unwrap();
+    let table = SignatureTable::from_bytes(&compiled.bytes).unwrap();
+    assert!(table.has_fingerprints() && table.has_protocols());
+    table
+}
+
 fn classifier() -> Classifier<NoSink> {
-    let compiled =
-        glassgate_policy::compile::compile(&[], &glassgate_policy::compile::Options::default()).unwrap();
-    let policy = Policy {
-        table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
-        matrix: Arc::new(VerdictMatrix::uniform(1, Verdict::FAIL_OPEN)),
-    };
+    let policy =
+        Policy { table: Arc::new(table()), matrix: Arc::new(VerdictMatrix::uniform(1, Verdict::FAIL_OPEN)) };
     // Small, so that every "full" is reached: eviction, guards that give way, slots that run out.
-    let options = Options {
+    let options = classifier::Options {
         flows: 256,
         slab: 16,
         hints: 256,
         quic_ids: 16,
         parse: ParseOptions { tunnel_depth: 4, capture: true },
-        ..Options::default()
+        ..classifier::Options::default()
     };
     Classifier::new(options, policy, NoSink, 0)
 }

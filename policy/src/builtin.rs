@@ -33,6 +33,7 @@ files![
     "file_transfer.tsv",
     "tunnel.tsv",
     "ads.tsv",
+    "clues.tsv",
     "work.tsv",
     "infrastructure.tsv",
     "protected.tsv",

@@ -18,10 +18,12 @@ use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::category::Category;
+use crate::clue::Clue;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 use crate::name::Name;
 use crate::signature::{Meta, Role, Scope, Service, Tier};
 use crate::source::{Entry, Source};
+use crate::table::clues;
 use crate::table::format::{Header, RawEntry, RawService, Span, assemble};
 use crate::table::hash::Key;
 use crate::table::line::MAX_NUMBER;
@@ -80,8 +82,10 @@ pub struct Compiled {
 /// What went into a table and what was left out, in signatures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// Listed in the table.
+    /// Names listed in the table.
     pub listed: usize,
+    /// Other signatures listed in it: addresses, protocols, fingerprints.
+    pub clues: usize,
     /// Left out: another tier.
     pub other_tier: usize,
     /// Left out: past its date.
@@ -109,6 +113,14 @@ pub fn compile(sources: &[Source], options: &Options) -> Result<Compiled, Diagno
     if faults.has_errors() {
         return Err(faults);
     }
+    let clues = collect_clues(sources, &classes, &mut report, &mut faults);
+    if faults.has_errors() {
+        return Err(faults);
+    }
+    let clues = clues::encode(&clues).map_err(|clues::TooDeep(prefix)| {
+        let message = format!("more than {} listed prefixes hold `{prefix}`", clues::MAX_DEPTH);
+        whole("too-deep", message).help("leave some of them out")
+    })?;
     // With a key that was drawn after the lists were written, only luck of one in 2⁶⁴ gets here.
     let placed = place::place(tree.nodes())
         .ok_or_else(|| whole("no-layout", "no layout was found for these names").help("compile again"))?;
@@ -130,6 +142,9 @@ pub fn compile(sources: &[Source], options: &Options) -> Result<Compiled, Diagno
         classes: Span::default(),
         entries: Span::default(),
         services: Span::default(),
+        addresses: Span::default(),
+        alpns: Span::default(),
+        ja4s: Span::default(),
         strings: Span::default(),
     };
     let sections = [
@@ -139,6 +154,9 @@ pub fn compile(sources: &[Source], options: &Options) -> Result<Compiled, Diagno
         &class_table,
         &entry_table,
         &service_table,
+        &clues.addresses,
+        &clues.alpns,
+        &clues.ja4s,
         &strings.bytes,
     ];
     let bytes =
@@ -228,6 +246,55 @@ fn build_tree<'a>(
         }
     }
     tree
+}
+
+/// Signatures that are no names, each once: the first source that lists one decides.
+fn collect_clues(
+    sources: &[Source],
+    classes: &Classes,
+    report: &mut Report,
+    faults: &mut Diagnostics,
+) -> Vec<(Clue, u32)> {
+    let mut seen: HashMap<&Clue, u32> = HashMap::new();
+    let mut out = Vec::new();
+    for (source, classes) in sources.iter().zip(&classes.by_source) {
+        for entry in source.clues() {
+            let meta = source.metas().get(entry.meta as usize);
+            if let Some(category) = meta.map(|meta| meta.category).filter(|c| c.is_about_people()) {
+                let message = format!("`{category}` is about people, and needs a name");
+                let help = "addresses, protocols and fingerprints stand for many things: list the names";
+                faults.push(source.error_at(entry.line, 1, "needs-name", message).help(help));
+                continue;
+            }
+            let class = match classes.fates.get(entry.meta as usize) {
+                Some(Fate::Listed(class)) => *class,
+                Some(Fate::OtherTier) | None => {
+                    report.other_tier += 1;
+                    continue;
+                }
+                Some(Fate::Expired) => {
+                    report.expired += 1;
+                    continue;
+                }
+            };
+            match seen.insert(&entry.clue, class) {
+                Some(earlier) if classes.numbers.contains(&earlier) => {
+                    let message = "this is listed further up already".to_owned();
+                    let fault = source.error_at(entry.line, 0, "listed-twice", message);
+                    faults.push(fault.help("take one of the two out"));
+                }
+                Some(earlier) => {
+                    seen.insert(&entry.clue, earlier);
+                    report.covered += 1;
+                }
+                None => {
+                    report.clues += 1;
+                    out.push((entry.clue.clone(), class));
+                }
+            }
+        }
+    }
+    out
 }
 
 fn listed_twice(source: &Source, entry: &Entry) -> Diagnostic {

@@ -23,6 +23,7 @@ pub mod builtin;
 pub mod calendar;
 pub mod category;
 pub mod charter;
+pub mod clue;
 pub mod compile;
 pub mod diagnostic;
 pub mod engine;

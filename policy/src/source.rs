@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::category::Category;
+use crate::clue::{Clue, Kind};
 use crate::diagnostic::{Diagnostic, Diagnostics, Text, did_you_mean, known_words};
 use crate::name::{Name, NameError};
 use crate::signature::{Meta, Role, Scope, Service, Tier, is_service_key, parse_date};
@@ -43,6 +44,7 @@ pub struct Source {
     text: String,
     names: String,
     entries: Vec<Entry>,
+    clues: Vec<ClueEntry>,
     metas: Vec<Meta>,
     meta_lines: Vec<u32>,
     services: Vec<Service>,
@@ -63,6 +65,17 @@ pub struct Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 16);
+
+/// A signature of a [`Source`] that is no name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClueEntry {
+    /// What a flow shows.
+    pub clue: Clue,
+    /// Index into [`Source::metas`].
+    pub meta: u32,
+    /// 1-based line of the file.
+    pub line: u32,
+}
 
 impl Source {
     /// Reads a file; `path` is what diagnostics call it.
@@ -94,6 +107,11 @@ impl Source {
     pub fn name(&self, entry: &Entry) -> &str {
         let at = entry.name_at as usize;
         self.names.get(at..at + usize::from(entry.name_len)).unwrap_or_default()
+    }
+
+    /// The signatures that are no names, in order of the file.
+    pub fn clues(&self) -> &[ClueEntry] {
+        &self.clues
     }
 
     /// What the signatures say besides their names, each different one once.
@@ -141,12 +159,12 @@ struct Parser<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Part {
     Signatures,
     Services,
 }
 
-impl Kind {
+impl Part {
     /// What follows a header line.
     fn of(line: &str) -> Option<Self> {
         // Neither word can begin a line of the other kind: this costs a look at a few bytes.
@@ -177,9 +195,9 @@ impl<'a> Parser<'a> {
                     Some(found) => kind = Some(found),
                     None => break,
                 },
-                Some(_) if Kind::of(line).is_some() => kind = Kind::of(line),
-                Some(Kind::Signatures) => self.signature(line, start, number),
-                Some(Kind::Services) => self.service(line, start, number),
+                Some(_) if Part::of(line).is_some() => kind = Part::of(line),
+                Some(Part::Signatures) => self.signature(line, start, number),
+                Some(Part::Services) => self.service(line, start, number),
             }
             if self.faults.is_full() {
                 break;
@@ -193,8 +211,8 @@ impl<'a> Parser<'a> {
         self.faults.into_result(self.out).map(|(source, _)| source)
     }
 
-    fn header(&mut self, line: &str, start: usize) -> Option<Kind> {
-        let kind = Kind::of(line);
+    fn header(&mut self, line: &str, start: usize) -> Option<Part> {
+        let kind = Part::of(line);
         if kind.is_none() {
             let message = "this is not a header line of signatures or services".to_owned();
             self.fault(start..start + line.len(), "bad-header", message, header_help());
@@ -203,7 +221,7 @@ impl<'a> Parser<'a> {
     }
 
     fn signature(&mut self, line: &'a str, start: usize, number: u32) {
-        if self.out.entries.len() >= MAX_ENTRIES {
+        if self.out.entries.len() + self.out.clues.len() >= MAX_ENTRIES {
             let message = format!("more than {MAX_ENTRIES} signatures in one file");
             self.fault(start..start + line.len(), "too-many", message, "split the list".to_owned());
             return;
@@ -216,11 +234,26 @@ impl<'a> Parser<'a> {
         let scope_span = field_span(line, start, 1);
         let tail_at = start + line.len() - tail.len();
 
-        let canonical = self.canonical(name, name_span.clone());
+        let kind = Kind::from_word(scope_word);
+        let mut clue = None;
+        let canonical = match kind {
+            None => self.canonical(name, name_span.clone()),
+            Some(kind) => {
+                match Clue::parse(kind, name) {
+                    Ok(read) => clue = Some(read),
+                    Err((message, help)) => {
+                        self.fault(name_span.clone(), "bad-clue", message, help.to_owned());
+                    }
+                }
+                None
+            }
+        };
         let scope = Scope::from_word(scope_word);
-        if scope.is_none() {
-            let help = did_you_mean(scope_word, words(Scope::ALL, |s| s.as_str()))
-                .unwrap_or_else(|| "the scope is `exact` or `suffix`".to_owned());
+        if scope.is_none() && kind.is_none() {
+            let known = words(Scope::ALL, |s| s.as_str()).chain(words(Kind::ALL, |k| k.as_str()));
+            let help = did_you_mean(scope_word, known).unwrap_or_else(|| {
+                "names are `exact` or `suffix`, others `address`, `alpn` or `ja4`".to_owned()
+            });
             self.fault(scope_span, "unknown-scope", format!("there is no scope `{scope_word}`"), help);
         }
         let meta = match self.interned.get(tail) {
@@ -235,6 +268,10 @@ impl<'a> Parser<'a> {
                 read
             }
         };
+        if let (Some(clue), Some(meta)) = (clue, meta) {
+            self.out.clues.push(ClueEntry { clue, meta, line: number });
+            return;
+        }
         let (Some(canonical), Some(scope), Some(meta)) = (canonical, scope, meta) else { return };
         if scope == Scope::Suffix && !canonical.as_str().contains('.') {
             let message = format!("`{canonical}` as a suffix would cover a whole top-level domain");

@@ -24,6 +24,7 @@
 //! panic or allocation, and the worst outcome is a wrong answer.
 
 mod aligned;
+pub(crate) mod clues;
 pub mod format;
 pub mod hash;
 pub mod label;
@@ -35,9 +36,10 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use crate::category::Category;
+use crate::clue::JA4;
 use crate::name::{Kind, MAX_LEN, Name};
 use crate::signature::{Role, Scope, Tier};
-use crate::vocab::ServiceId;
+use crate::vocab::{L4, ServiceId};
 pub use aligned::Aligned;
 pub use format::BadTable;
 use format::{DIGEST, ENTRY, Header, RawEntry, RawService, SERVICE, Span};
@@ -67,7 +69,7 @@ pub struct Match {
     pub category: Category,
     /// Which entry says so, for [`SignatureTable::entry`].
     pub entry: u32,
-    /// How many bytes at the end of the name are listed.
+    /// How many bytes at the end of the name are listed; `0` where something else than the name is.
     pub matched: u8,
     /// Whether the entry lists this name only, or all below it.
     pub scope: Scope,
@@ -139,6 +141,8 @@ impl SignatureTable {
         if let Some(bad) = view.lines.iter().position(|l| !line::check(l, branches, classes, view.spill)) {
             return Err(BadTable::Line(bad));
         }
+        let may_be_clue = |class| view.class(class).is_some_and(|(_, category)| !category.is_about_people());
+        clues::check(self.clue_sections(), may_be_clue).map_err(BadTable::Section)?;
         let services = self.header.service_count();
         let mut last = "";
         for n in 1..=services {
@@ -209,6 +213,46 @@ impl SignatureTable {
         for (names, out) in names.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             view.batch(names, out);
         }
+    }
+
+    /// What a server's address and port stand for: that of the longest prefix that is listed. Never a category about
+    /// people. The address as [`crate::matrix::address_key`] writes it.
+    pub fn lookup_address(&self, address: &[u8; 16], l4: L4, port: u16) -> Option<Match> {
+        let [addresses, _, _] = self.clue_sections();
+        self.clue(clues::address(addresses, address, l4, port)?)
+    }
+
+    /// What an ALPN identifier that the client offers stands for. Never a category about people.
+    pub fn lookup_alpn(&self, id: &[u8]) -> Option<Match> {
+        let [_, alpns, _] = self.clue_sections();
+        self.clue(clues::alpn(alpns, id)?)
+    }
+
+    /// What the fingerprint of a hello stands for. Never a category about people.
+    pub fn lookup_ja4(&self, fingerprint: &[u8; JA4]) -> Option<Match> {
+        let [_, _, ja4s] = self.clue_sections();
+        self.clue(clues::ja4(ja4s, fingerprint)?)
+    }
+
+    /// Whether any ALPN identifier is listed.
+    pub fn has_protocols(&self) -> bool {
+        self.header.alpns.len > 0
+    }
+
+    /// Whether any fingerprint is listed: making one costs two hashes.
+    pub fn has_fingerprints(&self) -> bool {
+        self.header.ja4s.len > 0
+    }
+
+    fn clue_sections(&self) -> [&[u8]; 3] {
+        let Header { addresses, alpns, ja4s, .. } = &self.header;
+        [addresses, alpns, ja4s].map(|span| span.of(self.bytes()))
+    }
+
+    fn clue(&self, class: u32) -> Option<Match> {
+        let (service, category) = self.view().class(class)?;
+        let counts = service != ServiceId::NONE && !category.is_about_people();
+        counts.then_some(Match { service, category, entry: class, matched: 0, scope: Scope::Exact })
     }
 
     /// A service by its number.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use glassgate_policy::compile::{KeyChoice, Options, compile};
+use glassgate_policy::compile::{Compiled, KeyChoice, Options, compile};
+use glassgate_policy::matrix::address_key;
 use glassgate_policy::signature::{Scope, Tier};
 use glassgate_policy::source::Source;
 use glassgate_policy::table::{BadTable, Match};
-use glassgate_policy::{Category, Name, ServiceId, SignatureTable};
+use glassgate_policy::{Category, Diagnostics, L4, Name, ServiceId, SignatureTable};
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 
@@ -318,12 +319,158 @@ fn survives(bytes: Vec<u8>, names: &[Name]) {
     }
     let _ = table.services().count();
     let _ = table.service_named("x");
+    for found in clues_of(&table).into_iter().flatten() {
+        assert!(!found.category.is_about_people(), "whatever the table says");
+        assert!(checked.is_err() || table.entry(found.entry).is_some());
+    }
+}
+
+/// What is asked of the clues in [`CLUES`].
+fn clues_of(table: &SignatureTable) -> [Option<Match>; 6] {
+    let address = |ip: &str, l4, port| table.lookup_address(&address_key(ip.parse().unwrap()), l4, port);
+    [
+        address("192.0.2.1", L4::Tcp, 443),
+        address("192.0.2.77", L4::Udp, 51820),
+        address("2001:db8::53", L4::Udp, 853),
+        address("198.51.100.1", L4::Tcp, 443),
+        table.lookup_alpn(b"doq"),
+        table.lookup_ja4(PRINT.as_bytes().try_into().unwrap()),
+    ]
+}
+
+const PRINT: &str = "t13d1516h2_8daaf6152771_b186095e22b6";
+const CLUES: [(&str, &str, &str); 7] = [
+    ("192.0.2.0/24", "address", "net"),
+    ("192.0.2.64/26,udp/51820", "address", "vpn"),
+    ("192.0.2.64/26,any/400-500", "address", "net"),
+    ("2001:db8::53,any/853", "address", "net"),
+    ("::/0,udp/500", "address", "vpn"),
+    ("doq", "alpn", "net"),
+    (PRINT, "ja4", "vpn"),
+];
+
+/// Names of a category about people, and clues of one that is not; or what the compiler says.
+fn with_clues(
+    names: &[(&str, Scope, &str)],
+    clues: &[(&str, &str, &str)],
+    category: &str,
+    tier: &str,
+    options: &Options,
+) -> Result<Compiled, Diagnostics> {
+    let declared =
+        format!("service\tcategory\ttitle\tregion\nnet\t{category}\tN\tworld\nvpn\t{category}\tV\tworld\n");
+    let mut text = String::from(HEAD);
+    for (clue, kind, service) in clues {
+        text += &format!(
+            "{clue}\t{kind}\t{service}\t{category}\tsite\t{tier}\tmaintainers\tCC0-1.0\t2026-11-22\n"
+        );
+    }
+    let mut keys: Vec<&str> = names.iter().map(|e| e.2).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let own = [Source::parse("net.tsv", declared.as_bytes())?, Source::parse("clues.tsv", text.as_bytes())?];
+    let all = if names.is_empty() { vec![] } else { vec![services(&keys), signatures(names)] };
+    compile(&[&all[..], &own].concat(), options)
+}
+
+#[test]
+fn clues_are_found_by_what_a_flow_shows() {
+    let compiled = with_clues(&[], &CLUES, "tunnel", "strong", &fixed()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((compiled.report.clues, compiled.report.listed), (7, 0));
+    let table = SignatureTable::from_bytes(&compiled.bytes).unwrap();
+    let found = clues_of(&table).map(|found| key_of(&table, found));
+    assert_eq!(found, [Some("net"), Some("vpn"), Some("net"), None, Some("net"), Some("vpn")]);
+    assert!(table.has_protocols() && table.has_fingerprints());
+    let entry = table.entry(clues_of(&table)[4].unwrap().entry).unwrap();
+    assert_eq!((entry.source, entry.licence, entry.list), ("maintainers", "CC0-1.0", "clues.tsv"));
+    assert_eq!(entry.added.to_string(), "2026-11-22");
+}
+
+#[test]
+fn the_tier_of_a_clue_decides_whether_it_counts() {
+    for (tier, by_default) in [("strong", true), ("weak", false), ("candidate", false)] {
+        let compiled = with_clues(&[], &CLUES, "tunnel", tier, &fixed()).unwrap();
+        let table = SignatureTable::from_bytes(&compiled.bytes).unwrap();
+        assert_eq!(clues_of(&table)[0].is_some(), by_default, "{tier}");
+        assert_eq!(compiled.report.other_tier, if by_default { 0 } else { 7 });
+        let options = Options { tiers: Tier::ALL.to_vec(), ..fixed() };
+        let asked_for = with_clues(&[], &CLUES, "tunnel", tier, &options).unwrap();
+        let table = SignatureTable::from_bytes(&asked_for.bytes).unwrap();
+        assert_eq!(table.entry(clues_of(&table)[0].unwrap().entry).unwrap().tier.as_str(), tier);
+    }
+}
+
+#[test]
+fn clues_about_people_are_refused() {
+    for category in Category::ALL.iter().filter(|c| c.is_about_people()) {
+        let faults = with_clues(&[], &CLUES, category.as_str(), "strong", &fixed()).unwrap_err();
+        let text = faults.to_string();
+        assert!(text.contains("needs-name") && text.contains("clues.tsv:2:"), "{text}");
+    }
+    for (clue, kind) in
+        [("192.0.2.1/24", "address"), ("192.0.2.0/24", "adress"), ("", "alpn"), ("t13d", "ja4")]
+    {
+        let faults = with_clues(&[], &[(clue, kind, "net")], "tunnel", "strong", &fixed()).unwrap_err();
+        assert!(faults.to_string().contains("clues.tsv:2:"), "{faults}");
+    }
+    let twice = [("doq", "alpn", "net"), ("doq", "alpn", "vpn")];
+    let faults = with_clues(&[], &twice, "tunnel", "strong", &fixed()).unwrap_err();
+    assert!(faults.to_string().contains("clues.tsv:3:1"), "{faults}");
+}
+
+/// Tables whose clues are not as the compiler writes them are refused, though their digest is right.
+#[test]
+fn hostile_clues_are_refused() {
+    let names = [("a.com", Scope::Suffix, "x")];
+    let bytes = with_clues(&names, &CLUES, "tunnel", "strong", &fixed()).unwrap().bytes;
+    let table = SignatureTable::from_bytes(&bytes).unwrap();
+    let people = table.lookup(&name("a.com")).unwrap().entry;
+    let find = |what: &[u8]| bytes.windows(what.len()).position(|w| w == what).unwrap();
+    let (first, second) = (
+        find(&[&address_key("192.0.2.0".parse().unwrap())[..], &[120]].concat()),
+        find(&[&address_key("192.0.2.64".parse().unwrap())[..], &[122]].concat()),
+    );
+    let alpn = find(b"\x03doq\0");
+    let print = find(PRINT.as_bytes());
+    let mut hostile: Vec<(&str, Vec<u8>)> = Vec::new();
+    let mut with = |what, at: usize, new: &[u8]| {
+        let mut bad = bytes.clone();
+        bad[at..at + new.len()].copy_from_slice(new);
+        hostile.push((what, bad));
+    };
+    with("an address for people", first + 24, &people.to_le_bytes());
+    with("a protocol for people", alpn - 4, &people.to_le_bytes());
+    with("a fingerprint for people", print - 4, &people.to_le_bytes());
+    with("no class", first + 24, &[0; 4]);
+    with("a class that is not there", first + 24, &99u32.to_le_bytes());
+    with("bits behind the prefix", first + 15, &[1]);
+    with("a prefix that is too long", first + 16, &[129]);
+    with("another transport", first + 17, &[1]);
+    with("ports that end before they begin", first + 18, &[2, 0, 1, 0]);
+    with("padding", first + 22, &[1]);
+    with("its own parent", second + 28, &9u32.to_le_bytes());
+    with("no parent", second + 28, &[0; 4]);
+    let swapped = [&bytes[second..second + 32], &bytes[first..first + 32]].concat();
+    if second == first + 32 {
+        with("out of order", first, &swapped);
+    }
+    with("a longer protocol", alpn, &[28]);
+    with("an empty protocol", alpn, &[0]);
+    with("letters behind a protocol", alpn + 5, b"x");
+    with("no fingerprint", print, b"T");
+    with("a fingerprint in capitals", print + 12, b"DAA");
+    for (what, bad) in hostile {
+        let why = SignatureTable::from_bytes(&sealed(bad.clone())).err();
+        let expected = matches!(why, Some(BadTable::Section("addresses" | "alpns" | "ja4s")));
+        assert!(expected, "{what}: {why:?}");
+        survives(bad, &[name("a.com")]);
+    }
 }
 
 fn small_crowd() -> (Vec<u8>, Vec<Name>) {
     let owned: Vec<_> = crowd().into_iter().take(60).collect();
     let entries: Vec<_> = owned.iter().map(|(n, s, k)| (n.as_str(), *s, *k)).collect();
-    let bytes = build(&entries, &fixed()).to_bytes();
+    let bytes = with_clues(&entries, &CLUES, "tunnel", "strong", &fixed()).unwrap().bytes;
     let names = owned.iter().flat_map(|(n, ..)| [name(n), name(&format!("b.a.{n}"))]).collect();
     (bytes, names)
 }

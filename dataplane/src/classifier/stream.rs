@@ -10,12 +10,14 @@ use super::follow::Next;
 use super::{Classifier, FlowSink, NameSeen};
 use crate::assembler::Inserted;
 use crate::flow::{FlowId, Half, Hot, Stage, bit, mark};
+use crate::inspect::ja4::{self, Ja4};
 use crate::inspect::starttls::{self, Via};
 use crate::inspect::tls::AlpnId;
 use crate::inspect::{dns, http, tls};
 use crate::probe::Probe;
 use crate::slab::{LARGE, SlotId};
-use glassgate_policy::{AppProto, Category, Direction, Evidence, Reason};
+use glassgate_policy::table::Match;
+use glassgate_policy::{AppProto, Category, Direction, Evidence, Reason, SignatureTable};
 
 const DNS_PORT: u16 = 53;
 /// The first line of the connection preface (RFC 9113 section 3.4).
@@ -193,13 +195,14 @@ impl<S: FlowSink> Classifier<S> {
             }
             cold.app = Some(app);
         }
-        self.encrypted_dns(id, hello);
+        let slot = self.slot_of(id, stood.0);
+        let stream = slot.map_or(&[][..], |slot| self.slab.contiguous(slot));
+        let message = hello.message(stream.get(stood.1..).unwrap_or_default(), &self.tls);
         if S::NAMES {
-            let slot = self.slot_of(id, stood.0);
-            let stream = slot.map_or(&[][..], |slot| self.slab.contiguous(slot));
-            let message = hello.message(stream.get(stood.1..).unwrap_or_default(), &self.tls);
             self.sink.hello(id, hello, message);
         }
+        let clue = clue_in(&self.policy.table, message, app);
+        self.by_hello(id, hello, clue);
         let evidence = if app == AppProto::Quic { Evidence::QuicSni } else { Evidence::Sni };
         match hello.name() {
             Ok(name) => self.name(id, &name, evidence, app, number),
@@ -210,22 +213,26 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
-    /// DNS that is encrypted is a tunnel, whoever the resolver is: said by the port, or by the protocol that the client
-    /// offers. A name that is listed says more, and takes its place. Says nothing about a person, so no name is needed.
-    fn encrypted_dns(&mut self, id: FlowId, hello: &tls::ClientHello) {
-        let Some([_, (_, server_port)]) = self.table.get(id).map(Hot::client_server) else { return };
-        let Some(l4) = self.table.get(id).map(|hot| hot.key.l4()) else { return };
+    /// What the hello says besides a name: what is listed (`clue`); and DNS that is encrypted is a tunnel, whoever the resolver is,
+    /// said by the port or by the protocol that the client offers. A name that is listed says more, and takes its place. None of this is
+    /// about a person, so no name is needed.
+    fn by_hello(&mut self, id: FlowId, hello: &tls::ClientHello, clue: Option<Match>) {
+        let Some(hot) = self.table.get(id) else { return };
+        let [_, (_, server_port)] = hot.client_server();
         let alpn: Option<&[u8]> = if hello.alpn.offers(AlpnId::Dot) {
             Some(b"dot")
         } else {
             hello.alpn.offers(AlpnId::Doq).then_some(b"doq")
         };
-        if dns::encrypted(l4, server_port, alpn).is_some()
-            && let Some(cold) = self.cold.get_mut(id.index())
-            && cold.category == Category::Unknown
-            && !cold.has(mark::AMBIGUOUS)
-        {
-            cold.category = Category::Tunnel;
+        let is_dns = dns::encrypted(hot.key.l4(), server_port, alpn).is_some();
+        let Some(cold) = self.cold.get_mut(id.index()) else { return };
+        if cold.category != Category::Unknown || cold.has(mark::AMBIGUOUS) {
+            return;
+        }
+        match clue {
+            Some(found) => (cold.service, cold.category) = (found.service, found.category),
+            None if is_dns => cold.category = Category::Tunnel,
+            None => {}
         }
     }
 
@@ -497,6 +504,22 @@ impl<S: FlowSink> Classifier<S> {
         }
         self.settle(id);
     }
+}
+
+/// What the table says of a hello besides its name: of the first protocol that it offers and that is listed, or else of the software
+/// that sent it. Empty messages, which nobody kept, say nothing. A fingerprint costs two hashes, so none is made for a
+/// table without any.
+fn clue_in(table: &SignatureTable, message: &[u8], app: AppProto) -> Option<Match> {
+    if table.has_protocols()
+        && let Some(found) = tls::alpn_protocols(message).find_map(|id| table.lookup_alpn(id))
+    {
+        return Some(found);
+    }
+    if !table.has_fingerprints() {
+        return None;
+    }
+    let transport = if app == AppProto::Quic { ja4::Transport::Quic } else { ja4::Transport::Tcp };
+    table.lookup_ja4(Ja4::new(message, transport)?.as_bytes())
 }
 
 /// What a stream begins with.

@@ -82,28 +82,23 @@ impl<S: FlowSink> Classifier<S> {
         {
             cold.reason = Some(reason);
         }
-        self.hint(id);
         self.settle(id);
-        self.announce(id);
+    }
+
+    /// The beginning of the flow is over: what is known of one that has no name by then.
+    pub(super) fn weaker(&mut self, id: FlowId) {
+        if self.table.get(id).is_some_and(|hot| hot.stage != Stage::Settled) {
+            self.hint(id);
+            self.by_address(id);
+        }
     }
 
     /// A flow without a name of its own may have one by what its client asked DNS before: weak evidence, which never
     /// makes a record about anyone. Not where the name was hidden on purpose, and not where the bytes contradict
     /// themselves: there, silence is the answer.
-    pub(super) fn hint(&mut self, id: FlowId) {
+    fn hint(&mut self, id: FlowId) {
         let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else { return };
-        let open = matches!(
-            cold.reason,
-            Some(
-                Reason::NoSni
-                    | Reason::UnknownProto
-                    | Reason::Midstream
-                    | Reason::NoBuffer
-                    | Reason::ReasmCap
-                    | Reason::ReasmTimeout
-            )
-        );
-        if !open || cold.evidence != Evidence::None {
+        if cold.evidence != Evidence::None || !cold.reason.is_some_and(is_open) {
             return;
         }
         let [(client, _), (server, _)] = hot.client_server();
@@ -116,11 +111,30 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
+    /// A flow without any name may have a service by the address and port of its server: the weakest evidence, and for
+    /// categories only that are not about people. What the flow said itself, by its protocol or by the software that sent its hello,
+    /// counts before that; of the same kind, an address says more precisely who it is.
+    fn by_address(&mut self, id: FlowId) {
+        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get_mut(id.index())) else { return };
+        let open = |reason| is_open(reason) || matches!(reason, Reason::Tunnel | Reason::QuicMigrated);
+        if cold.evidence != Evidence::None || !cold.reason.is_some_and(open) || cold.has(mark::AMBIGUOUS) {
+            return;
+        }
+        let [_, (server, port)] = hot.client_server();
+        if let Some(found) = self.policy.table.lookup_address(&server.0, hot.key.l4(), port)
+            && [Category::Unknown, found.category].contains(&cold.category)
+        {
+            (cold.evidence, cold.service, cold.category) = (Evidence::Address, found.service, found.category);
+            self.decide(id);
+        }
+    }
+
     /// The flow is not inspected any more: its slots go back.
     pub(super) fn settle(&mut self, id: FlowId) {
         for side in 0..2 {
             self.tell_candidates(id, side);
         }
+        self.weaker(id);
         if let Some(hot) = self.table.get_mut(id) {
             hot.stage = Stage::Settled;
         }
@@ -132,6 +146,7 @@ impl<S: FlowSink> Classifier<S> {
             }
         }
         self.decide(id);
+        self.announce(id);
     }
 
     /// The flow has several readings: whatever name it had is only a candidate now, and decides nothing.
@@ -249,6 +264,20 @@ impl<S: FlowSink> Classifier<S> {
                 | bit::ORIENTED;
         }
     }
+}
+
+/// Whether a flow without a name for this reason may be known by something weaker: its name was not hidden on purpose, and its
+/// bytes do not contradict themselves.
+fn is_open(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoSni
+            | Reason::UnknownProto
+            | Reason::Midstream
+            | Reason::NoBuffer
+            | Reason::ReasmCap
+            | Reason::ReasmTimeout
+    )
 }
 
 /// FNV-1a: only to tell a flow's second name from its first; nothing is looked up by it.

@@ -91,6 +91,11 @@ impl Ja4 {
         Parts::new(message, transport).map(|parts| Raw { parts })
     }
 
+    /// The text as bytes.
+    pub fn as_bytes(&self) -> &[u8; LEN] {
+        &self.0
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

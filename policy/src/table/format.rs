@@ -1,7 +1,7 @@
 //! The layout of a compiled table as bytes.
 //!
 //! ```text
-//!  header 256 │ lines │ pilots │ spill │ classes │ entries │ services │ strings │ SHA-256 of all before it
+//!  header 256 │ lines │ pilots │ spill │ classes │ entries │ services │ addresses │ alpns │ ja4s │ strings │ SHA-256
 //! ```
 //!
 //! Everything is little endian; sections begin at multiples of 64, so that a line of the table is a line of the
@@ -15,12 +15,14 @@
 //! | classes  | 4 bytes a class: service (24 bits), category (8 bits); class *n* stands at *n* − 1 |
 //! | entries  | 48 bytes a class: what its signatures say besides their names |
 //! | services | 32 bytes a service, sorted by key; service *n* stands at *n* − 1 |
+//! | addresses, alpns, ja4s | signatures that are no names, see [`super::clues`] |
 //! | strings  | UTF-8 that entries and services refer to |
 
 use jiff::civil::Date;
 
 use crate::category::Category;
 use crate::signature::{Role, Tier};
+use crate::table::clues::{ADDRESS, ALPN, FINGERPRINT};
 use crate::table::hash::Key;
 use crate::table::line::{LINE, MAX_NUMBER};
 
@@ -34,8 +36,8 @@ pub const DIGEST: usize = 32;
 pub const ENTRY: usize = 48;
 /// Bytes of a service.
 pub const SERVICE: usize = 32;
-const MAGIC: [u8; 8] = *b"GGTABLE1";
-const SECTIONS: usize = 7;
+const MAGIC: [u8; 8] = *b"GGTABLE2";
+const SECTIONS: usize = 10;
 
 /// Why bytes are no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +51,7 @@ pub enum BadTable {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no signature table of version 1")]
+    #[error("this is no signature table of version 2")]
     Magic,
     /// Damaged on the way.
     #[error("the table does not match its checksum")]
@@ -113,6 +115,12 @@ pub struct Header {
     /// See the table of sections.
     pub services: Span,
     /// See the table of sections.
+    pub addresses: Span,
+    /// See the table of sections.
+    pub alpns: Span,
+    /// See the table of sections.
+    pub ja4s: Span,
+    /// See the table of sections.
     pub strings: Span,
 }
 
@@ -141,6 +149,9 @@ impl Header {
             ("classes", self.classes),
             ("entries", self.entries),
             ("services", self.services),
+            ("addresses", self.addresses),
+            ("alpns", self.alpns),
+            ("ja4s", self.ja4s),
             ("strings", self.strings),
         ]
     }
@@ -182,6 +193,9 @@ impl Header {
             classes: span(),
             entries: span(),
             services: span(),
+            addresses: span(),
+            alpns: span(),
+            ja4s: span(),
             strings: span(),
         };
         header.check(found - DIGEST)?;
@@ -212,6 +226,9 @@ impl Header {
         whole("classes", self.classes, 4, None)?;
         whole("entries", self.entries, ENTRY, Some(self.class_count() as usize))?;
         whole("services", self.services, SERVICE, None)?;
+        whole("addresses", self.addresses, ADDRESS, None)?;
+        whole("alpns", self.alpns, ALPN, None)?;
+        whole("ja4s", self.ja4s, FINGERPRINT, None)?;
         if self.branches > MAX_NUMBER || self.lines.len == 0 || self.groups == 0 {
             return Err(BadTable::Section("lines"));
         }
@@ -332,6 +349,9 @@ pub fn assemble(mut header: Header, sections: [&[u8]; SECTIONS]) -> Result<Vec<u
         header.classes,
         header.entries,
         header.services,
+        header.addresses,
+        header.alpns,
+        header.ja4s,
         header.strings,
     ] = spans;
     let mut out = Vec::with_capacity(total);
