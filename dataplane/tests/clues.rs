@@ -15,11 +15,16 @@ use glassgate_dataplane::flow::FlowId;
 use glassgate_dataplane::inspect::ja4::{Ja4, Transport};
 use glassgate_dataplane::packet::Addr;
 use glassgate_dataplane::port::Link;
+use glassgate_policy::audit::{BootId, MemoryLog, Now, WallQuality};
+use glassgate_policy::charter::Levels;
 use glassgate_policy::compile::{self, compile};
+use glassgate_policy::engine::{self, Engine, EngineOptions};
 use glassgate_policy::matrix::address_key;
+use glassgate_policy::rules::Moment;
 use glassgate_policy::source::Source;
 use glassgate_policy::{
-    Category, Evidence, L4, ObservationLevel, Reason, SignatureTable, Verdict, VerdictMatrix, builtin,
+    Category, Evidence, FlowEvent, L4, ObservationLevel, Reason, SignatureTable, Verdict, VerdictMatrix,
+    builtin,
 };
 use hello::{ALPN, ECH, Hello, SERVER_NAME, alpn, ech, server_name};
 use quic::{Initial, crypto};
@@ -27,9 +32,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 #[derive(Default)]
-struct Ended(Vec<FlowSummary>);
+struct Ended(Vec<FlowSummary>, Vec<FlowEvent>);
 
 impl FlowSink for Ended {
+    fn event(&mut self, event: &FlowEvent) -> bool {
+        self.1.push(*event);
+        true
+    }
+
     fn ended(&mut self, _flow: FlowId, summary: &FlowSummary) {
         self.0.push(*summary);
     }
@@ -118,12 +128,24 @@ fn seen(table: &SignatureTable, frames: &[Vec<u8>]) -> FlowSummary {
     all[0]
 }
 
+/// What all flows of these frames end as. The slow path takes every event about them, and none of them is bad.
 fn all_seen(table: &SignatureTable, frames: &[Vec<u8>]) -> Vec<FlowSummary> {
-    let mut classifier = classifier(table.clone(), Verdict::FAIL_OPEN);
+    let level = ObservationLevel::Aggregate;
+    let mut classifier = classifier(table.clone(), Verdict { level, ..Verdict::FAIL_OPEN });
     for (i, frame) in frames.iter().enumerate() {
         classifier.frame(frame, frame.len(), Link::RawIp, i as u64 + 1, 1_000_000_000 + i as u64 * 1_000_000);
     }
     classifier.finish();
+    let now = Now { mono_ns: 0, wall: None, quality: WallQuality::Synchronized };
+    let mut log = MemoryLog::new(BootId(1));
+    let mut engine = Engine::start(EngineOptions::default(), &now, &mut log);
+    let (levels, rules, moment) = (Arc::new(Levels::counts(1)), Arc::default(), Moment::default());
+    let table = table.clone();
+    engine.set_policy(engine::Policy { epoch: 1, table, rules, moment, levels }, &now, &mut log);
+    for event in &classifier.sink.1 {
+        engine.event(0, event);
+    }
+    assert_eq!((engine.counters().bad, engine.counters().stale), (0, 0), "{:?}", classifier.sink.1);
     classifier.sink.0
 }
 

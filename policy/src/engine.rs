@@ -336,10 +336,12 @@ fn gap(cause: GapCause, events: u64) -> Record<'static> {
     Record::Gap { cause: Word(cause), events, records: 0, bytes: 0, error: None }
 }
 
-/// A name and a reason for having none, or a service without a name.
+/// A name and a reason for having none, or without a name a service that says something about people. Others may be known
+/// by what a hello offers, or who sent it.
 fn contradicts_itself(event: &FlowEvent) -> bool {
     let named = event.evidence != Evidence::None;
-    named && event.reason.is_some() || !named && event.service != ServiceId::NONE
+    let of_people = event.service != ServiceId::NONE && event.category.is_about_people();
+    named && event.reason.is_some() || !named && of_people
 }
 
 /// The window that begins now: to the next full hour of the wall clock, or for a whole one where there is none.

@@ -173,6 +173,22 @@ fn a_weak_hint_counts_for_nobody() {
     assert!(!log.lines.iter().any(|l| l.contains("zhipin")));
 }
 
+/// A service without a name is one that its protocol or its software gave away: never one about people.
+#[test]
+fn a_service_may_be_known_without_a_name() {
+    let (mut engine, mut log) = start();
+    let by_protocol =
+        |seq, key| FlowEvent { evidence: Evidence::None, reason: Some(Reason::NoSni), ..event(seq, key) };
+    engine.event(0, &by_protocol(1, "encrypted-dns"));
+    engine.event(0, &FlowEvent { evidence: Evidence::Address, ..event(2, "quad9") });
+    engine.event(0, &by_protocol(3, "boss-zhipin"));
+    assert_eq!(engine.counters().bad, 1);
+    engine.stop(&noon(), &mut log).unwrap();
+    let services: Vec<_> =
+        of_kind(&log, "rollup").iter().map(|r| r["service"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(services, ["encrypted-dns", "quad9"]);
+}
+
 #[test]
 fn no_more_is_written_than_a_charter_allows() {
     let (mut engine, mut log) = start();
