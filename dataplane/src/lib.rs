@@ -29,7 +29,6 @@ mod identity;
 pub mod inspect;
 pub mod latency;
 pub mod lcore;
-pub mod limiter;
 pub mod packet;
 pub mod parse;
 pub mod port;

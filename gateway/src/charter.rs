@@ -198,6 +198,14 @@ fn describe(file: &CharterFile, charter: Option<&Charter>, at: Timestamp) -> Str
     out
 }
 
+/// A charter with its signatures beside it: what it says; and if its signatures are not good, why.
+pub(crate) fn load(path: &Path) -> Result<(CharterFile, Result<Charter, Diagnostics>), Diagnostics> {
+    let text = read(path, MAX_BYTES)?;
+    let (file, _) = parse(path, &text)?;
+    let charter = verified(path, &text, &file);
+    Ok((file, charter))
+}
+
 /// The charter, if its signatures are good; with whatever keys it names, since trust is for the gateway to say.
 fn verified(path: &Path, text: &str, file: &CharterFile) -> Result<Charter, Diagnostics> {
     let (name, at) = (path.display().to_string(), beside(path));

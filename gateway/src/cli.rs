@@ -39,6 +39,7 @@ pub(crate) enum Command {
         glassgate replay *.pcap --flows - | jq .name      one JSON object per flow\n  \
         glassgate replay a.pcap --flows flows.jsonl --signatures policy/signatures\n  \
         glassgate replay a.pcap --diff rules.toml new.toml   what other rules would change\n  \
+        glassgate replay a.pcap --diff a.toml b.toml --charter charter.toml --group sales\n  \
         glassgate replay *.pcap --time                    nanoseconds per frame, of the classifier alone")]
     Replay(Replay),
     /// Check configuration, rules and signatures without touching a port
@@ -131,6 +132,8 @@ pub(crate) struct Replay {
         value_hint = ValueHint::FilePath
     )]
     pub(crate) diff: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) under: charter::Under,
     /// End with exit code 4 when any capture breaks off or is none; without it only when none could be read
     #[arg(long)]
     pub(crate) strict: bool,

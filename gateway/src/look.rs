@@ -43,6 +43,10 @@ pub(crate) fn run(args: &cli::Replay) -> Result<Exit> {
     if let [old, new] = args.diff.as_slice() {
         return diff::run(args, old, new);
     }
+    if args.under.charter.is_some() || args.under.group.is_some() {
+        let why = "--charter and --group go with --diff: a replay by itself has no groups";
+        return Err(Ended::new(Exit::Usage, why).into());
+    }
     let to_stdout = args.flows.as_deref() == Some(Path::new("-"));
     if to_stdout && args.json {
         return Err(Ended::new(

@@ -35,6 +35,7 @@ mod page;
 mod replay;
 mod rules;
 mod sources;
+mod terms;
 mod verdicts;
 
 use clap::Parser as _;

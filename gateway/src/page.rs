@@ -11,7 +11,7 @@ mod chart;
 mod metrics;
 mod numbers;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod server;
 #[cfg(test)]
 mod tests;

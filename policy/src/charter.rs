@@ -18,6 +18,7 @@ mod file;
 mod levels;
 mod signatures;
 mod standing;
+pub mod why;
 
 pub use basis::Basis;
 pub use file::{Approver, CharterFile, DEFAULT_K, Document, LEAST_K, MAX_BYTES, Notice, PurposeEntry, Role};

@@ -60,6 +60,15 @@ pub enum Clue {
 }
 
 impl Clue {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Address(_) => Kind::Address,
+            Self::Alpn(_) => Kind::Alpn,
+            Self::Ja4(_) => Kind::Ja4,
+        }
+    }
+
     /// Reads the name column of a source. An error says what is wrong, and what to do.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, (String, &'static str)> {
         match kind {
@@ -81,6 +90,16 @@ impl Clue {
                     "write it whole, such as `t13d1516h2_8daaf6152771_b186095e22b6`",
                 )),
             },
+        }
+    }
+}
+
+impl fmt::Display for Clue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(prefix) => prefix.fmt(f),
+            Self::Alpn(id) => f.write_str(&String::from_utf8_lossy(id)),
+            Self::Ja4(text) => f.write_str(&String::from_utf8_lossy(text)),
         }
     }
 }
@@ -140,6 +159,12 @@ impl Prefix {
     /// Whether an address is in the prefix. One of IPv4 is in none of IPv6, though it is written as one.
     pub fn holds(&self, address: &[u8; 16]) -> bool {
         self.spans(address) && (self.len >= V4_AT || !is_v4(address))
+    }
+
+    /// Whether a server at this address and port is meant.
+    pub fn takes(&self, address: &[u8; 16], l4: L4, port: u16) -> bool {
+        let (low, high) = self.ports;
+        self.holds(address) && self.l4.is_none_or(|only| only == l4) && (low..=high).contains(&port)
     }
 
     /// Whether an address begins as the prefix does, whatever its family.

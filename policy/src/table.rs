@@ -36,7 +36,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use crate::category::Category;
-use crate::clue::JA4;
+use crate::clue::{JA4, Prefix};
 use crate::name::{Kind, MAX_LEN, Name};
 use crate::signature::{Role, Scope, Tier};
 use crate::vocab::{L4, ServiceId};
@@ -218,8 +218,17 @@ impl SignatureTable {
     /// What a server's address and port stand for: that of the longest prefix that is listed. Never a category about
     /// people. The address as [`crate::matrix::address_key`] writes it.
     pub fn lookup_address(&self, address: &[u8; 16], l4: L4, port: u16) -> Option<Match> {
+        self.clue(self.prefix(address, l4, port)?.1)
+    }
+
+    /// The prefix that [`SignatureTable::lookup_address`] finds.
+    pub fn prefix_of(&self, address: &[u8; 16], l4: L4, port: u16) -> Option<Prefix> {
+        self.prefix(address, l4, port).map(|(prefix, _)| prefix)
+    }
+
+    fn prefix(&self, address: &[u8; 16], l4: L4, port: u16) -> Option<(Prefix, u32)> {
         let [addresses, _, _] = self.clue_sections();
-        self.clue(clues::address(addresses, address, l4, port)?)
+        clues::address(addresses, address, l4, port)
     }
 
     /// What an ALPN identifier that the client offers stands for. Never a category about people.

@@ -2,7 +2,6 @@
 //!
 //! A library so that tests and further tasks can use the lab. Nothing of it ships with the gateway.
 
-pub mod actions;
 pub mod bench;
 pub mod corpus;
 pub mod demo;

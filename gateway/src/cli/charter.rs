@@ -103,6 +103,23 @@ pub(crate) struct Install {
     pub(crate) ask: Ask,
 }
 
+/// Under which charter, when and of whom.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Under {
+    /// Say what may be written under this charter, whose signatures are beside it in FILE.sig
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) charter: Option<PathBuf>,
+    /// Another time than now, RFC 3339
+    #[arg(long, value_name = "TIME", requires = "charter")]
+    pub(crate) at: Option<jiff::Timestamp>,
+    /// The group of the client; nobody's, if not given
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// How many people belong to that group; enough for counts, if not given
+    #[arg(long, value_name = "PEOPLE", requires_all = ["charter", "group"])]
+    pub(crate) members: Option<u32>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Preview {
     /// A charter, or a file of calendars

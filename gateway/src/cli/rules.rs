@@ -1,5 +1,6 @@
 //! `glassgate rules …`: the verbs of the people who write rules and signatures.
 
+use super::charter::Under;
 use super::{Ask, lists};
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -17,15 +18,17 @@ pub(crate) enum Rules {
     Lint(Lint),
     /// Say why a name or a flow is treated as it is
     ///
-    /// Which bytes of the name matched which entry of which file, with its source, licence and date; every other entry
-    /// that covers it and why it does not count; the rules that match, in order, and which of them decides; and what
-    /// allowed or forbade that something is written. Answers from the files as they are now, which a running gateway
-    /// has taken only after `glassgate reload`.
+    /// Which bytes of the name, or what else of the flow, matched which entry of which file, with its source, licence and date; every
+    /// other entry that covers it and why it does not count; the rules that match, in order, and which of them decides; and each gate
+    /// that allows or forbids that something is written, those of a charter among them. Answers from the files as they are now,
+    /// which a running gateway has taken only after `glassgate reload`: --running asks it.
     #[command(after_help = "Examples:\n  \
         glassgate rules explain www.zhipin.com\n  \
         glassgate rules explain www.zhipin.com --evidence dns_hint\n  \
         glassgate rules explain tcp 10.0.0.1:40000 1.2.3.4:443 --name www.zhipin.com\n  \
-        glassgate rules explain store.steampowered.com --group sales --json | jq .decided_by")]
+        glassgate rules explain 1.1.1.1:853 --alpn dot\n  \
+        glassgate rules explain www.zhipin.com --charter charter.toml --group sales --at 2027-03-01T10:00:00+08:00\n  \
+        glassgate rules explain store.steampowered.com --running --json | jq .decided_by")]
     Explain(Explain),
     /// Show what the rules of the running gateway did, and since when that is counted
     ///
@@ -107,7 +110,7 @@ pub(crate) struct Lint {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// A name; or a 5-tuple: `tcp` or `udp`, client address and port, server address and port
+    /// A name; or a 5-tuple: `tcp` or `udp`, client address and port, server address and port, of which the first two may be left out
     #[arg(required = true, num_args = 1..=3, value_name = "NAME|5-TUPLE")]
     pub(crate) what: Vec<String>,
     /// The name of the flow, where a 5-tuple is given
@@ -116,12 +119,20 @@ pub(crate) struct Explain {
     /// How the name is known: sni, quic_sni, http_host, dns or dns_hint; what the transport suggests, if not given
     #[arg(long, value_name = "EVIDENCE")]
     pub(crate) evidence: Option<String>,
-    /// The group of the client; nobody's, if not given
-    #[arg(long, value_name = "GROUP")]
-    pub(crate) group: Option<String>,
-    /// A calendar that is open; those not named are undecided
+    /// A protocol that the client offers in its hello (ALPN), such as `doq`; several in their order
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) alpn: Vec<String>,
+    /// The JA4 fingerprint of its hello
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) ja4: Option<String>,
+    #[command(flatten)]
+    pub(crate) under: Under,
+    /// A calendar that is open; those not named are as the charter says, without one undecided
     #[arg(long, value_name = "CALENDAR")]
     pub(crate) open: Vec<String>,
+    /// Ask the running gateway, too: what is in force there, and whether that is made of these files
+    #[arg(long)]
+    pub(crate) running: bool,
     #[command(flatten)]
     pub(crate) files: Files,
     /// Print the answer as JSON

@@ -142,7 +142,6 @@ impl Sources<'_> {
             tx_bytes: sum.tx_bytes[i],
             rx_missed: sum.rx_missed[i],
             drop_policy: sum.drop_policy[i],
-            drop_limit: sum.drop_limit[i],
             drop_tx_full: sum.drop_tx_full[i],
             rx_frames_per_s: rates.rx_frames[i],
             rx_bits_per_s: rates.rx_bits[i],
@@ -194,6 +193,10 @@ impl Sources<'_> {
             epoch: out.map_or(0, |o| o.epoch),
             matrix_hash: out.map(|o| Hex(&o.hash).to_string()).unwrap_or_default(),
             table_hash: self.compiled.map(|c| Hex(&c.table.hash()).to_string()).unwrap_or_default(),
+            table_content: self
+                .compiled
+                .map(|c| Hex(&c.table.content_hash()).to_string())
+                .unwrap_or_default(),
             acknowledged: lcores.iter().filter(|l| l.acknowledged).count(),
             lcores: lcores.len(),
             valid_for_s: out.map_or(0.0, |o| left(o.valid_until_ns)),
@@ -235,7 +238,7 @@ fn totals(sum: &LcoreCounters, mono_ns: u64) -> Totals {
         rx_bytes: sum.rx_bytes,
         tx_frames: sum.tx_frames,
         tx_bytes: sum.tx_bytes,
-        drops: [sum.drop_policy, sum.drop_limit, sum.drop_tx_full, sum.rx_missed].iter().flatten().sum(),
+        drops: [sum.drop_policy, sum.drop_tx_full, sum.rx_missed].iter().flatten().sum(),
         flows: sum.flows_opened[0],
     }
 }

@@ -102,8 +102,6 @@ pub(crate) struct PortNow {
     pub(crate) rx_missed: u64,
     /// Frames that came in here and were dropped because of their flow's verdict.
     pub(crate) drop_policy: u64,
-    /// Frames that came in here and were dropped because their flow was over a limit.
-    pub(crate) drop_limit: u64,
     /// Frames that came in here and were dropped because the other port did not take them.
     pub(crate) drop_tx_full: u64,
     pub(crate) rx_frames_per_s: f64,
@@ -195,6 +193,9 @@ pub(crate) struct PolicyNow {
     pub(crate) matrix_hash: String,
     /// SHA-256, hexadecimal.
     pub(crate) table_hash: String,
+    /// SHA-256 of what the table was compiled from, hexadecimal.
+    #[serde(default)]
+    pub(crate) table_content: String,
     /// Lcores that acknowledged the matrix.
     pub(crate) acknowledged: usize,
     pub(crate) lcores: usize,

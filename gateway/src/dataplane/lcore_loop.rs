@@ -6,7 +6,6 @@ use crate::config::Dataplane;
 use glassgate_dataplane::classifier::{Classifier, FlowSink, Options, Policy};
 use glassgate_dataplane::event_ring::Producer;
 use glassgate_dataplane::lcore::Lcore;
-use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::stats_page::{LcoreState, StatsWriter};
 use glassgate_policy::FlowEvent;
@@ -59,10 +58,9 @@ impl<P: Port> LcoreLoop<P> {
         settings: &Dataplane,
         verdicts: &Verdicts,
         secret: [u64; 4],
-        limiters: Limiters,
     ) -> Self {
-        let (flows, slab) = (settings.flows, settings.inspections);
-        let options = Options { flows, slab, secret, limiters, ..Options::default() };
+        let options =
+            Options { flows: settings.flows, slab: settings.inspections, secret, ..Options::default() };
         let now = mono_ns();
         let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
         let state = LcoreState {

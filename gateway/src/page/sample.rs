@@ -46,7 +46,6 @@ fn port(name: &str, device: &str, up: f64, down: f64) -> PortNow {
         tx_bytes: 44_000_000_000,
         rx_missed: 0,
         drop_policy: if name == "lan" { 1_204 } else { 0 },
-        drop_limit: 0,
         drop_tx_full: 0,
         rx_frames_per_s: up / 6200.0,
         rx_bits_per_s: up,
@@ -85,7 +84,7 @@ fn lcore(cpu: u32, load: f64) -> LcoreNow {
 }
 
 /// The gateway.
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let wave = |i: usize, period: f64, base: f64| {
         base * (1.2 + (i as f64 / period).sin() + 0.4 * (i as f64 * 1.7).sin())
     };
@@ -182,6 +181,7 @@ pub(super) fn snapshot() -> Snapshot {
         policy: PolicyNow {
             epoch: 731,
             matrix_hash: "c77c087ed7cba8d0bced510d4f17ae4b0662923fbbec60806c55e574c22349ae".to_owned(),
+            table_content: String::new(),
             table_hash: "dcaddcd43ef34ccc9dea15ff3bd6b5a4f6030629c895008b106d5e4157271a1f".to_owned(),
             acknowledged: 2,
             lcores: 2,

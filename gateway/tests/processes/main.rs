@@ -49,6 +49,24 @@ fn frames_cross_unchanged_and_flows_are_counted() {
 }
 
 #[test]
+fn explain_asks_what_is_in_force() {
+    let gateway = Gateway::start("");
+    let now = gateway.wait_for("verdicts are in force", |now| now["policy"]["acknowledged"] == 1);
+    let asked = gateway.command(&["rules", "explain", "1.1.1.1:853", "--running", "--json"]);
+    let said: serde_json::Value =
+        serde_json::from_slice(&asked.stdout).unwrap_or_else(|e| panic!("{e}: {asked:?}"));
+    assert_eq!((&said["category"], &said["entry"]["scope"]), (&"tunnel".into(), &"address".into()));
+    let running = &said["running"];
+    assert_eq!(
+        (&running["same_signatures"], &running["same_rules"]),
+        (&true.into(), &true.into()),
+        "{running:#}"
+    );
+    assert_eq!(running["table_hash"], now["policy"]["table_hash"]);
+    assert!(running["basis"].as_str().unwrap().contains("No charter"), "{running:#}");
+}
+
+#[test]
 fn a_killed_data_plane_is_back_within_two_seconds() {
     let gateway = Gateway::start("");
     exchange(&gateway, 40_001, "www.zhipin.com");

@@ -96,33 +96,17 @@ pub fn observe(
         purposes: Vec::new(),
         until,
     };
-    let charter = match installed {
-        Installed::Nothing => {
-            return Observation {
-                levels: without.clone(),
-                standing: Standing::Absent,
-                purposes: Vec::new(),
-                until: None,
-            };
+    let (standing, ends) = in_force(installed, at);
+    let (charter, at) = match (standing, installed, at) {
+        (Standing::InForce, Installed::Charter(charter), Some(at)) => (charter, at),
+        (Standing::Absent, ..) => {
+            let levels = without.clone();
+            return Observation { levels, standing, purposes: Vec::new(), until: None };
         }
-        Installed::NotValid => return nothing(Standing::NotValid, Unobserved::NoCharter, None),
-        Installed::Charter(charter) => charter,
+        (Standing::ClockNotTrusted, ..) => return nothing(standing, Unobserved::Undecided, None),
+        _ => return nothing(standing, Unobserved::NoCharter, ends),
     };
-    if charter.is_revoked() {
-        return nothing(Standing::Revoked, Unobserved::NoCharter, None);
-    }
-    let Some(at) = at else { return nothing(Standing::ClockNotTrusted, Unobserved::Undecided, None) };
     let file = charter.file();
-    // A day that the zone has no beginning for counts as over: nobody gains a day by it.
-    let begins = first_instant(file.issued, &file.zone);
-    let ends = file.expires.tomorrow().ok().and_then(|day| first_instant(day, &file.zone));
-    match (begins, ends) {
-        (Some(begins), _) if at < begins => {
-            return nothing(Standing::NotYet, Unobserved::NoCharter, Some(begins));
-        }
-        (Some(_), Some(ends)) if at < ends => {}
-        _ => return nothing(Standing::Expired, Unobserved::NoCharter, None),
-    }
     let mut levels = Levels::nothing(rows, Unobserved::NotCovered);
     levels.set_why_not(GroupId(0), Unobserved::PrivateDevice);
     let exempt = |group: &Group| file.exempt.contains(&group.name);
@@ -153,6 +137,28 @@ pub fn observe(
     Observation { levels, standing: Standing::InForce, purposes, until }
 }
 
+/// Whether a charter is in force, and until when that holds at least.
+pub(super) fn in_force(installed: Installed<'_>, at: Option<Timestamp>) -> (Standing, Option<Timestamp>) {
+    let charter = match installed {
+        Installed::Nothing => return (Standing::Absent, None),
+        Installed::NotValid => return (Standing::NotValid, None),
+        Installed::Charter(charter) => charter,
+    };
+    if charter.is_revoked() {
+        return (Standing::Revoked, None);
+    }
+    let Some(at) = at else { return (Standing::ClockNotTrusted, None) };
+    let file = charter.file();
+    // A day that the zone has no beginning for counts as over: nobody gains a day by it.
+    let begins = first_instant(file.issued, &file.zone);
+    let ends = file.expires.tomorrow().ok().and_then(|day| first_instant(day, &file.zone));
+    match (begins, ends) {
+        (Some(begins), _) if at < begins => (Standing::NotYet, Some(begins)),
+        (Some(_), Some(ends)) if at < ends => (Standing::InForce, Some(ends)),
+        _ => (Standing::Expired, None),
+    }
+}
+
 /// Allows what a purpose that is open allows for one of its groups.
 fn allow(levels: &mut Levels, row: GroupId, group: &Group, entry: &PurposeEntry) {
     // A count that too few people stand behind is no count.
@@ -167,7 +173,7 @@ fn allow(levels: &mut Levels, row: GroupId, group: &Group, entry: &PurposeEntry)
 }
 
 /// Whether a purpose allows anything at an instant, and until when that holds at least.
-fn standing_of(
+pub(super) fn standing_of(
     charter: &Charter,
     entry: &PurposeEntry,
     at: Timestamp,

@@ -65,7 +65,7 @@ pub(crate) fn encode(clues: &[(Clue, u32)]) -> Result<Sections, TooDeep> {
 }
 
 /// What comes later is asked first, where both hold an address.
-fn order(prefix: &Prefix) -> ([u8; 16], u8, std::cmp::Reverse<u16>, bool, u16) {
+pub(crate) fn order(prefix: &Prefix) -> ([u8; 16], u8, std::cmp::Reverse<u16>, bool, u16) {
     let (low, high) = prefix.ports;
     (prefix.address, prefix.len, std::cmp::Reverse(high - low), prefix.l4.is_some(), low)
 }
@@ -116,16 +116,15 @@ fn record(bytes: &[u8; ADDRESS]) -> Record {
     }
 }
 
-/// The class of the longest prefix that holds an address and takes its port.
-pub(crate) fn address(section: &[u8], address: &[u8; 16], l4: L4, port: u16) -> Option<u32> {
+/// The longest prefix that holds an address and takes its port, and its class.
+pub(crate) fn address(section: &[u8], address: &[u8; 16], l4: L4, port: u16) -> Option<(Prefix, u32)> {
     let (all, _) = section.as_chunks::<ADDRESS>();
     let mut number =
         all.partition_point(|bytes| bytes.first_chunk::<16>().is_some_and(|first| first <= address));
     for _ in 0..MAX_DEPTH {
         let Record { prefix, class, parent } = record(all.get(number.checked_sub(1)?)?);
-        let (low, high) = prefix.ports;
-        if prefix.holds(address) && prefix.l4.is_none_or(|only| only == l4) && (low..=high).contains(&port) {
-            return Some(class);
+        if prefix.takes(address, l4, port) {
+            return Some((prefix, class));
         }
         // A parent stands before its child, so this ends.
         number = (parent as usize).min(number - 1);
@@ -221,8 +220,9 @@ mod tests {
             (Kind::Address, "::/0,any/853"),
         ]))
         .unwrap();
-        let ask =
-            |at: &str, l4, port| address(&sections.addresses, &address_key(at.parse().unwrap()), l4, port);
+        let ask = |at: &str, l4, port| {
+            address(&sections.addresses, &address_key(at.parse().unwrap()), l4, port).map(|found| found.1)
+        };
         assert_eq!(ask("192.0.2.1", L4::Udp, 51820), Some(1));
         assert_eq!(ask("192.0.2.200", L4::Udp, 51820), Some(2));
         assert_eq!(ask("192.0.2.200", L4::Udp, 51821), Some(1));
@@ -270,8 +270,10 @@ mod tests {
         assert!(encode(&nested(MAX_DEPTH + 1)).is_err());
         let sections = encode(&nested(MAX_DEPTH)).unwrap();
         // The one that is asked last, and one that stands between the families.
-        let ask =
-            |at: &str, port| address(&sections.addresses, &address_key(at.parse().unwrap()), L4::Udp, port);
+        let ask = |at: &str, port| {
+            address(&sections.addresses, &address_key(at.parse().unwrap()), L4::Udp, port)
+                .map(|found| found.1)
+        };
         assert_eq!(
             (ask("2001:db8::1", 1), ask("2001:db8::1", 300), ask("192.0.2.1", 1)),
             (Some(1), None, None)
@@ -306,9 +308,9 @@ mod tests {
                         Clue::Address(p) => Some((p, *class)),
                         _ => None,
                     })
-                    .filter(|(p, _)| p.holds(&at) && p.l4.is_none_or(|only| only == l4) && (p.ports.0..=p.ports.1).contains(&port))
+                    .filter(|(p, _)| p.takes(&at, l4, port))
                     .max_by_key(|(p, _)| order(p))
-                    .map(|(_, class)| class);
+                    .map(|(prefix, class)| (*prefix, class));
                 prop_assert_eq!(address(&sections.addresses, &at, l4, port), naive);
             }
         }

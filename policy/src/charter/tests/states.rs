@@ -72,8 +72,15 @@ const ROWS: &[Row] = &[
 ];
 
 fn at_state(state: &str, at: Timestamp) -> Observation {
-    let (text, nothing) = (usual(), Levels::nothing(5, Unobserved::NoCharter));
-    let observe = |installed: Installed<'_>, at| super::observe(installed, at, &groups(), &nothing);
+    let nothing = Levels::nothing(5, Unobserved::NoCharter);
+    let counts = Levels::counts(5);
+    let without = if state == "counts" { &counts } else { &nothing };
+    in_state(state, at, |installed, at| super::observe(installed, at, &groups(), without))
+}
+
+/// Asks about a charter in this state.
+fn in_state<T>(state: &str, at: Timestamp, observe: impl Fn(Installed<'_>, Option<Timestamp>) -> T) -> T {
+    let text = usual();
     let of = |text: &str, at| observe(Installed::Charter(&charter(text)), at);
     match state {
         "good" => of(&text, Some(at)),
@@ -90,8 +97,7 @@ fn at_state(state: &str, at: Timestamp) -> Observation {
         }
         "no clock" => of(&text, None),
         "not valid" => observe(Installed::NotValid, Some(at)),
-        "nothing" => observe(Installed::Nothing, Some(at)),
-        "counts" => super::observe(Installed::Nothing, Some(at), &groups(), &Levels::counts(5)),
+        "nothing" | "counts" => observe(Installed::Nothing, Some(at)),
         other => panic!("{other}"),
     }
 }
@@ -106,6 +112,56 @@ fn every_row_holds() {
             assert_eq!(found, *level, "row {i}: {state}, group {group}, {category} at {at}");
         }
     }
+}
+
+/// The gates that are shown let through what is allowed, in every row; the first that stops something is the one to name.
+#[test]
+fn gates_say_why() {
+    let mut stopped_by = std::collections::BTreeMap::new();
+    let all = ROWS.iter().map(|(state, _, group, at, _)| (*state, *group, *at));
+    let more = [("good", SALES, "2028-06-01T00:00:00Z"), ("short", SALES, "2027-12-01T02:00:00Z")];
+    for (state, group, at) in all.chain(more) {
+        if group == UNKNOWN_GROUP {
+            continue;
+        }
+        let (at, groups) = (at.parse().unwrap(), groups());
+        let levels = at_state(state, at).levels;
+        let known = usize::from(group).checked_sub(1).map(|i| &groups[i]);
+        for category in Category::ALL {
+            let without = if state == "counts" { without_charter(*category) } else { ObservationLevel::None };
+            let gates =
+                in_state(state, at, |installed, at| why::gates(installed, at, known, *category, without));
+            let least = gates.iter().map(|gate| gate.lets).min().unwrap();
+            assert_eq!(
+                least,
+                levels.level(GroupId(group), *category),
+                "{state} {group} {category} {at}: {gates:?}"
+            );
+            assert!(gates.iter().all(|gate| gate.why.len() > 8), "{gates:?}");
+            if let Some(gate) = gates.iter().find(|gate| gate.lets == ObservationLevel::None) {
+                let why = stopped_by.entry(gate.gate).or_insert_with(Vec::new);
+                if !why.contains(&gate.why) {
+                    why.push(gate.why.clone());
+                }
+            }
+        }
+    }
+    let found: Vec<_> = stopped_by.keys().copied().collect();
+    assert_eq!(
+        found,
+        ["calendar", "charter", "client", "expiry", "k", "notice", "purpose"],
+        "{stopped_by:?}"
+    );
+    let has = |gate: &str, text: &str| stopped_by[gate].iter().any(|why| why.contains(text));
+    assert!(has("charter", "was revoked by the director") && has("charter", "ended with 2027-12-31"));
+    assert!(has("charter", "nobody knows what time it is") && has("charter", "begins with 2027-01-04"));
+    assert!(has("client", "belongs to no group") && has("client", "`recruiters` is exempt"));
+    assert!(
+        has("calendar", "`office` is closed until 2027-03-02T01:00:00Z") && has("calendar", "does not reach")
+    );
+    assert!(has("notice", "not been given yet") && has("notice", "is given on 2027-01-11 only"));
+    assert!(has("expiry", "ended with 2027-02-28") && has("k", "counts need 10 people, and"));
+    assert!(has("purpose", "no purpose covers `games`") && has("purpose", "but not of group"));
 }
 
 /// What is said holds until it says, and not longer: checked by asking at every change, over two weeks and over the end.
