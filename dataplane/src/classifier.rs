@@ -18,6 +18,7 @@
 //! candidates, and nothing is enforced on one of them.
 
 mod follow;
+mod limit;
 mod sink;
 mod stream;
 mod tcp;
@@ -35,6 +36,7 @@ use crate::flow_table::{FlowTable, Likely, Place, Refused};
 use crate::hints::Hints;
 use crate::identity::{self, Gate};
 use crate::inspect::{quic, tls};
+use crate::limiter::Limiters;
 use crate::packet::{Packet, Transport, Vlans, flag};
 use crate::parse::{self, Fragment, OpaqueKind, ParseOptions, Parsed};
 use crate::port::{BURST, Burst, Frame, Link};
@@ -69,6 +71,8 @@ pub struct Options {
     pub idle: Idle,
     /// Secret of the hashes: random, per process.
     pub secret: [u64; 4],
+    /// What limits are kept by: the same for all lcores.
+    pub limiters: Limiters,
 }
 
 /// Idle times after which a flow ends, milliseconds.
@@ -114,6 +118,7 @@ impl Default for Options {
             vlans_tell_apart: true,
             idle: Idle::default(),
             secret: [0; 4],
+            limiters: Limiters::default(),
         }
     }
 }
@@ -141,6 +146,8 @@ pub struct Classifier<S> {
     now_ns: u64,
     now_ms: u32,
     event_seq: u64,
+    /// Frames of the burst that are over a limit.
+    over_limit: u32,
     /// What was counted.
     pub counters: LcoreCounters,
     /// Who is told about names and flows.
@@ -230,6 +237,7 @@ impl<S: FlowSink> Classifier<S> {
             now_ns,
             now_ms: (now_ns / 1_000_000) as u32,
             event_seq: 0,
+            over_limit: 0,
             counters: LcoreCounters::default(),
             sink,
             table,
@@ -268,6 +276,7 @@ impl<S: FlowSink> Classifier<S> {
         for ahead in self.ahead.iter_mut().take(burst.len()) {
             ahead.likely = self.table.likely(ahead.place);
         }
+        self.over_limit = 0;
         let (mut discard, mut known) = (0, 0);
         for (i, frame) in burst.iter().enumerate() {
             let Some(ahead) = self.ahead.get(i) else { break };
@@ -276,15 +285,26 @@ impl<S: FlowSink> Classifier<S> {
                     known += 1;
                     action
                 }
-                None => self.handle(frame.bytes(), frame.wire_len(), frame.link(), first + i as u64),
+                None => {
+                    let number = first + i as u64;
+                    let action = self.handle(frame.bytes(), frame.wire_len(), frame.link(), number);
+                    self.over_limit += u32::from(action == Action::Limit);
+                    action
+                }
             };
-            discard |= u32::from(action == Action::Block) << i;
+            discard |= u32::from(action != Action::Allow) << i;
         }
         self.counters.flow_frames[0] += known;
         discard
     }
 
-    /// Handles one frame: [`Self::burst`] for those who have only one.
+    /// How many frames of the last burst are to be discarded because they are over a limit.
+    pub fn over_limit(&self) -> u32 {
+        self.over_limit
+    }
+
+    /// Handles one frame: [`Self::burst`] for those who have only one. [`Action::Limit`] says that it is over a limit; it is
+    /// discarded like one that is blocked.
     pub fn frame(&mut self, bytes: &[u8], wire_len: usize, link: Link, number: u64, now_ns: u64) -> Action {
         self.tick(now_ns);
         self.handle(bytes, wire_len, link, number)
@@ -398,19 +418,19 @@ impl<S: FlowSink> Classifier<S> {
             self.redecide(id);
         }
         let Some(hot) = self.table.get(id) else { return Action::Allow };
-        let (stage, action) = (hot.stage, hot.action());
+        let stage = hot.stage;
         match packet.transport {
             Transport::Tcp { flags } => {
                 let control = flags & (flag::FIN | flag::RST | flag::SYN) != 0;
                 if stage == Stage::Settled && !control {
-                    return action;
+                    return self.carry_out(id, side, wire_len);
                 }
-                let Some(tcp) = packet.tcp(bytes) else { return action };
+                let Some(tcp) = packet.tcp(bytes) else { return self.carry_out(id, side, wire_len) };
                 if control {
                     self.tcp_control(id, side, packet, &tcp, bytes, number);
                 }
                 if stage == Stage::Settled {
-                    return action;
+                    return self.carry_out(id, side, wire_len);
                 }
                 self.tcp_inspect(id, side, packet, &tcp, bytes, number);
             }
@@ -420,13 +440,13 @@ impl<S: FlowSink> Classifier<S> {
                     self.identity(identity::of_dhcp(payload, packet.src_port, self.now_ns));
                 }
                 if stage == Stage::Settled {
-                    return action;
+                    return self.carry_out(id, side, wire_len);
                 }
                 self.udp_inspect(id, side, packet, bytes, number);
             }
         }
         // Inspection may have decided, or the flow may have ended with the slab's help.
-        self.table.get(id).map_or(Action::Allow, Hot::action)
+        self.carry_out(id, side, wire_len)
     }
 
     fn fragment(&mut self, fragment: &Fragment, bytes: &[u8], wire_len: u32, number: u64) {
@@ -666,7 +686,7 @@ fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: 
         return None;
     }
     let hot = table.likely_mut(&ahead.key, ahead.likely)?;
-    if (hot.stage != Stage::Settled) | (hot.policy_tag != policy_tag) {
+    if !hot.is_known(policy_tag) {
         return None;
     }
     let side = usize::from(ahead.side);
@@ -675,7 +695,7 @@ fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: 
     *bytes = bytes.checked_add(ahead.wire_len)?;
     *frames = frames.saturating_add(1);
     hot.seen_ms = now_ms;
-    Some(hot.action())
+    Some(hot.known_action())
 }
 
 /// What is not plain: read the long way.

@@ -3,7 +3,7 @@
 //!
 //! Three laws hold exactly, at any time between two turns:
 //!
-//! * `rx = tx + dropped{policy, tx_full}` per direction, in frames;
+//! * `rx = tx + dropped{policy, limit, tx_full}` per direction, in frames;
 //! * `rx = flow + opaque{kind} + tunnel{kind} + malformed{reason} + fragments`, in frames;
 //! * `flows opened = open + named{evidence} + unnamed{reason}`.
 
@@ -108,6 +108,8 @@ counters! {
         rx_missed: [PORTS] port,
         /// Frames discarded because the verdict says so, by the port they came from.
         drop_policy: [PORTS] port,
+        /// Frames discarded because they were over the rate of a limit, by the port they came from.
+        drop_limit: [PORTS] port,
         /// Frames discarded because the other port did not take them, by the port they came from.
         drop_tx_full: [PORTS] port,
         /// Frames by how long the turn took that they came in: see [`crate::latency`].
@@ -128,6 +130,8 @@ counters! {
         unkept_frames: [1] single,
         /// Of those, frames whose source has opened as many flows as one source may have.
         source_full_frames: [1] single,
+        /// Frames of limited flows that passed because there was no place to count them.
+        limiter_full_frames: [1] single,
         /// Flows that were ended to make room for new ones: closed, or never answered and idle.
         flows_evicted: [1] single,
         /// Flows opened.

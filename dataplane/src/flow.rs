@@ -12,6 +12,7 @@
 //! ```
 
 use crate::packet::{Addr, Packet, Tcp, Vlans};
+use glassgate_policy::limit::LimitId;
 use glassgate_policy::{
     Action, AppProto, Category, Direction, Evidence, GroupId, L4, ObservationLevel, Reason, ServiceId,
     Verdict,
@@ -158,6 +159,9 @@ pub struct Hot {
 }
 
 const _: () = assert!(size_of::<Hot>() == 64);
+// [`Hot::is_known`] tells a limited flow by one bit.
+const _: () =
+    assert!(Action::Allow as u8 & Action::Limit as u8 == 0 && Action::Block as u8 & Action::Limit as u8 == 0);
 
 /// Bits of [`Hot::bits`].
 pub mod bit {
@@ -195,7 +199,27 @@ impl Hot {
 
     /// What happens to the frames of the flow.
     pub fn action(&self) -> Action {
+        match self.cell & 15 {
+            1 => Action::Block,
+            2 => Action::Limit,
+            _ => Action::Allow,
+        }
+    }
+
+    /// What happens to the frames of a flow that [`Self::is_known`].
+    #[inline(always)]
+    pub(crate) fn known_action(&self) -> Action {
         if self.cell & 15 == Action::Block as u8 { Action::Block } else { Action::Allow }
+    }
+
+    /// Whether the verdict is known, stands under this policy, and needs no more than this record: the flow is settled
+    /// and not limited. The four bytes in question stand side by side, so this is one load, one mask and one comparison.
+    #[inline(always)]
+    pub(crate) fn is_known(&self, policy_tag: u8) -> bool {
+        const LIMITED: u8 = Action::Limit as u8;
+        const MASK: u32 = u32::from_le_bytes([0xff, LIMITED, 0, 0xff]);
+        let state = u32::from_le_bytes([self.stage as u8, self.cell, self.bits, self.policy_tag]);
+        state & MASK == u32::from_le_bytes([Stage::Settled as u8, 0, 0, policy_tag])
     }
 
     /// The verdict.
@@ -284,6 +308,8 @@ pub struct Cold {
     pub half: [Half; 2],
     /// Frames with payload inspected so far without a name.
     pub tries: u8,
+    /// The limit of the matrix in force, if the verdict is one.
+    pub limit: Option<LimitId>,
     /// Bytes that events told of already, by sender.
     pub told_bytes: [u64; 2],
     /// Frames that events told of already, by sender.
@@ -390,6 +416,7 @@ impl Cold {
             name_hash: 0,
             half: [Half::default(); 2],
             tries: 0,
+            limit: None,
             told_bytes: [0; 2],
             told_frames: [0; 2],
         }

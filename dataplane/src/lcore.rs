@@ -1,6 +1,6 @@
 //! The loop of one lcore: a bridge between two ports with the classifier in between.
 //!
-//! Every frame leaves byte-identical by the other port, in the order in which it came, unless a verdict says `block`.
+//! Every frame leaves byte-identical by the other port, in the order in which it came, unless a verdict says `block`, or it is over the rate of a `limit`.
 //! What can't be parsed is forwarded like everything else. One turn receives a burst from each port, classifies and
 //! sends it; one clock read a turn, no lock, no allocation, no log line. From one read to the next is also how long the
 //! frames of a turn were here ([`crate::latency`]).
@@ -94,6 +94,7 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         let discard = self.classifier.burst(&self.burst, self.number, now_ns);
         self.number += got as u64;
         let dropped = discard.count_ones() as usize;
+        let over_limit = u64::from(self.classifier.over_limit());
         if dropped > 0 {
             self.burst.retain(|i, _| discard & 1 << i == 0);
         }
@@ -116,7 +117,8 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         };
         add(&mut counters.rx_frames, from, got as u64);
         add(&mut counters.rx_bytes, from, received);
-        add(&mut counters.drop_policy, from, dropped as u64);
+        add(&mut counters.drop_policy, from, dropped as u64 - over_limit);
+        add(&mut counters.drop_limit, from, over_limit);
         add(&mut counters.drop_tx_full, from, left as u64);
         add(&mut counters.tx_frames, to, (got - dropped - left) as u64);
         add(&mut counters.tx_bytes, to, offered - left_bytes);

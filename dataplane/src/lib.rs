@@ -29,6 +29,7 @@ mod identity;
 pub mod inspect;
 pub mod latency;
 pub mod lcore;
+pub mod limiter;
 pub mod packet;
 pub mod parse;
 pub mod port;

@@ -2,12 +2,14 @@
 //! `GLASSGATE_CORPUS` names a folder of captures, over all of them.
 
 use glassgate_dataplane::classifier::{self, Classifier, NoSink, Policy};
+use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::parse::ParseOptions;
 use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
 use glassgate_policy::compile::{Options, compile};
+use glassgate_policy::limit::{Limit, LimitId, Per, Rate};
 use glassgate_policy::source::Source;
-use glassgate_policy::{SignatureTable, Verdict, VerdictMatrix};
+use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,14 +42,18 @@ fn table() -> SignatureTable {
 }
 
 fn classifier() -> Classifier<NoSink> {
-    let policy =
-        Policy { table: Arc::new(table()), matrix: Arc::new(VerdictMatrix::uniform(1, Verdict::FAIL_OPEN)) };
+    // Every flow is limited, each device for itself, and there is no place for all of them.
+    let limit = Limit { rate: Rate::MIN, per: Per::Device };
+    let limited = VerdictMatrix::uniform(1, Verdict { action: Action::Limit, ..Verdict::FAIL_OPEN })
+        .limiting(&[limit], |_, _| Some(LimitId(0)));
+    let policy = Policy { table: Arc::new(table()), matrix: Arc::new(limited) };
     // Small, so that every "full" is reached: eviction, guards that give way, slots that run out.
     let options = classifier::Options {
         flows: 256,
         slab: 16,
         hints: 256,
         quic_ids: 16,
+        limiters: Limiters::new(8, [0; 4]),
         parse: ParseOptions { tunnel_depth: 4, capture: true },
         ..classifier::Options::default()
     };

@@ -111,7 +111,7 @@ fn describe(now: &Snapshot) -> String {
     _ = writeln!(out, "  outages {}, {} ms in all", now.outages.count, now.outages.total_ms);
     _ = writeln!(out, "\nports        frames in      frames out    dropped    missed   Mbit/s in");
     for port in &now.ports {
-        let dropped = port.drop_policy + port.drop_tx_full;
+        let dropped = port.drop_policy + port.drop_limit + port.drop_tx_full;
         _ = writeln!(
             out,
             "  {:<7} {:>12}  {:>14} {:>10} {:>9} {:>11.2}  {}",

@@ -24,6 +24,7 @@ use crate::messages::{Failure, FromDataplane, PolicyId, PortInfo, ToDataplane};
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::classifier::Policy;
 use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::port::socket::SocketPort;
 use glassgate_dataplane::stats_page::StatsPage;
@@ -40,8 +41,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tracing::{error, info};
 
-/// The largest matrix: all groups and columns, and its header.
-const MAX_MATRIX: u64 = 80 << 20;
+/// The largest matrix: all groups and columns, each with a limit, and its header.
+const MAX_MATRIX: u64 = 144 << 20;
+/// Places for limits that each device has for itself, one each way: 1 MiB.
+const LIMIT_PLACES: usize = 1 << 16;
 
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
@@ -167,16 +170,18 @@ where
         );
     }
     let (ready, started) = mpsc::channel();
+    let limiters = Limiters::new(LIMIT_PLACES, secret()?);
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (i, ((ports, (ring, page)), cpu)) in
             queues.into_iter().zip(lcores).zip(&settings.lcores).enumerate()
         {
             let (ready, enter, cpu) = (ready.clone(), enter.clone(), *cpu);
+            let limiters = limiters.clone();
             let run = move || -> Result<()> {
                 let _entered = enter(cpu)?;
                 let (ring, page, first) = (ring.producer(), page.writer(), no_verdicts()?);
-                let lcore = LcoreLoop::new(ports, ring, page, settings, &first, secret()?);
+                let lcore = LcoreLoop::new(ports, ring, page, settings, &first, secret()?, limiters);
                 confine::no_capabilities()?;
                 _ = ready.send(());
                 let ports = lcore.run(&shared.policy, &shared.stop);

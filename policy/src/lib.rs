@@ -31,6 +31,7 @@ pub mod exchange;
 pub mod explain;
 pub mod flow_event;
 pub mod identity;
+pub mod limit;
 pub mod matrix;
 pub mod name;
 pub mod pack;

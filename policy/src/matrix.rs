@@ -11,14 +11,21 @@
 mod members;
 
 use crate::category::Category;
+use crate::limit::{Limit, LimitId, MAX_LIMITS, Per, Rate};
 use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Verdict};
 
 pub use members::{MAX_MEMBERS, Members, key as address_key};
 
-const MAGIC: [u8; 8] = *b"GGMATRX2";
-const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4;
+const MAGIC: [u8; 8] = *b"GGMATRX3";
+const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4;
+/// A limit: its rate and who shares it.
+const LIMIT: usize = 8 + 1;
+/// In the place of a limit's number: none.
+const NO_LIMIT: u8 = u8::MAX;
+const _: () = assert!(MAX_LIMITS <= NO_LIMIT as usize);
 const DIGEST: usize = 32;
-/// The most groups and columns a matrix may have; with both full its cells take 64 MiB.
+/// The most groups and columns a matrix may have; with both full its cells take 64 MiB, and as much again where some are
+/// limited.
 pub const MAX_GROUPS: usize = 4096;
 /// See [`MAX_GROUPS`].
 pub const MAX_COLUMNS: usize = 16_384;
@@ -37,6 +44,10 @@ pub struct VerdictMatrix {
     groups: usize,
     columns: usize,
     cells: Vec<u8>,
+    /// The limits of cells whose action is [`Action::Limit`].
+    limits: Vec<Limit>,
+    /// For each cell the number of its limit; empty where nothing is limited.
+    limited: Vec<u8>,
     /// For each group, why what is not observed is not: codes of [`Unobserved`].
     unobserved: Vec<u8>,
     /// Sorted by service: services with a column of their own.
@@ -57,7 +68,7 @@ pub enum BadMatrix {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no verdict matrix of version 2")]
+    #[error("this is no verdict matrix of version 3")]
     Magic,
     /// Damaged on the way.
     #[error("the matrix does not match its checksum")]
@@ -73,6 +84,9 @@ pub enum BadMatrix {
     /// A cell holds a code that means nothing.
     #[error("cell {0} holds a code that means nothing")]
     Cell(usize),
+    /// A limit has a rate out of bounds, or nobody shares it; or there are more than [`MAX_LIMITS`].
+    #[error("limit {0} means nothing")]
+    Limit(usize),
     /// The list of members is not sorted, or names a group that is not there.
     #[error("member {0} is out of order or out of range")]
     Member(usize),
@@ -107,24 +121,9 @@ impl VerdictMatrix {
         services.truncate(MAX_COLUMNS - Category::SLOTS);
         let columns = Category::SLOTS + services.len();
         let mut cells = vec![encode_cell(Verdict::FAIL_OPEN); groups * columns];
-        for (row, chunk) in cells.chunks_exact_mut(columns).enumerate() {
-            let group = GroupId(row as u16);
-            for (slot, out) in chunk.iter_mut().enumerate() {
-                let column = match slot.checked_sub(Category::SLOTS) {
-                    None => match Category::from_code(slot as u8) {
-                        Some(category) => Column::Category(category),
-                        None => continue,
-                    },
-                    Some(own) => match services.get(own) {
-                        Some(service) => Column::Service(*service),
-                        None => continue,
-                    },
-                };
-                *out = encode_cell(cell(group, column));
-            }
-        }
-        let own_columns =
+        let own_columns: Vec<_> =
             services.iter().enumerate().map(|(i, s)| (*s, (Category::SLOTS + i) as u16)).collect();
+        each_cell(&mut cells, columns, &own_columns, |group, column| Some(encode_cell(cell(group, column))));
         let unobserved = vec![Unobserved::NotCovered as u8; groups];
         let observe_until_ns = u64::MAX;
         Self {
@@ -134,6 +133,8 @@ impl VerdictMatrix {
             groups,
             columns,
             cells,
+            limits: Vec::new(),
+            limited: Vec::new(),
             unobserved,
             own_columns,
             members: Members::default(),
@@ -150,6 +151,31 @@ impl VerdictMatrix {
     /// The group of a client, by its address in sixteen bytes (see [`address_key`]).
     pub fn group_of(&self, address: &[u8; 16]) -> GroupId {
         self.members.group(address)
+    }
+
+    /// The same with limits: `number` says which of `limits` the flows of a cell have whose action is [`Action::Limit`].
+    /// What it gives none, or one beyond [`MAX_LIMITS`], passes without limit. It is asked only if there are limits.
+    #[must_use]
+    pub fn limiting(
+        mut self,
+        limits: &[Limit],
+        mut number: impl FnMut(GroupId, Column) -> Option<LimitId>,
+    ) -> Self {
+        let limits = limits.get(..MAX_LIMITS).unwrap_or(limits);
+        if limits.is_empty() || !self.cells.iter().any(|cell| cell & 15 == Action::Limit as u8) {
+            return self;
+        }
+        self.limits = limits.to_vec();
+        self.limited = vec![NO_LIMIT; self.cells.len()];
+        each_cell(&mut self.limited, self.columns, &self.own_columns, |group, column| {
+            number(group, column).map(|id| id.0).filter(|id| usize::from(*id) < limits.len())
+        });
+        for (cell, number) in self.cells.iter().zip(&mut self.limited) {
+            if cell & 15 != Action::Limit as u8 {
+                *number = NO_LIMIT;
+            }
+        }
+        self
     }
 
     /// The same with an end to observation and, for each group, the reason why what is not observed is not.
@@ -191,6 +217,29 @@ impl VerdictMatrix {
         if now_ns > self.valid_until_ns || usize::from(group.0) >= self.groups {
             return Verdict::FAIL_OPEN;
         }
+        let cell = self.cells.get(self.place(group, category, service));
+        let verdict = cell.and_then(|c| decode_cell(*c)).unwrap_or(Verdict::FAIL_OPEN);
+        if now_ns > self.observe_until_ns {
+            return Verdict { level: ObservationLevel::None, ..verdict };
+        }
+        verdict
+    }
+
+    /// The limit of a flow whose verdict is [`Action::Limit`]. Without one it passes.
+    pub fn limit(&self, group: GroupId, category: Category, service: ServiceId) -> Option<LimitId> {
+        if usize::from(group.0) >= self.groups {
+            return None;
+        }
+        let number = *self.limited.get(self.place(group, category, service))?;
+        (number != NO_LIMIT).then_some(LimitId(number))
+    }
+
+    /// The limits, by number.
+    pub fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+
+    fn place(&self, group: GroupId, category: Category, service: ServiceId) -> usize {
         let column = if self.own_columns.is_empty() {
             category as usize
         } else {
@@ -199,18 +248,15 @@ impl VerdictMatrix {
                 Err(_) => category as usize,
             }
         };
-        let cell = self.cells.get(usize::from(group.0) * self.columns + column);
-        let verdict = cell.and_then(|c| decode_cell(*c)).unwrap_or(Verdict::FAIL_OPEN);
-        if now_ns > self.observe_until_ns {
-            return Verdict { level: ObservationLevel::None, ..verdict };
-        }
-        verdict
+        usize::from(group.0) * self.columns + column
     }
 
-    /// The matrix as it is handed to the fast path: header, services, members, reasons, cells, SHA-256 over all of it.
+    /// The matrix as it is handed to the fast path: header, services, members, reasons, cells, limits and their places,
+    /// SHA-256 over all of it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let own = self.own_columns.len() * 6;
-        let mut out = Vec::with_capacity(HEADER + own + self.groups + self.cells.len() + DIGEST);
+        let limits = self.limits.len() * LIMIT + self.limited.len();
+        let mut out = Vec::with_capacity(HEADER + own + self.groups + self.cells.len() + limits + DIGEST);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.valid_until_ns.to_le_bytes());
@@ -219,6 +265,7 @@ impl VerdictMatrix {
         out.extend_from_slice(&(self.columns as u32).to_le_bytes());
         out.extend_from_slice(&(self.own_columns.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.limits.len() as u32).to_le_bytes());
         for (service, column) in &self.own_columns {
             out.extend_from_slice(&service.0.to_le_bytes());
             out.extend_from_slice(&column.to_le_bytes());
@@ -226,6 +273,11 @@ impl VerdictMatrix {
         self.members.write(&mut out);
         out.extend_from_slice(&self.unobserved);
         out.extend_from_slice(&self.cells);
+        for Limit { rate, per } in &self.limits {
+            out.extend_from_slice(&rate.bits_per_second().to_le_bytes());
+            out.push(*per as u8);
+        }
+        out.extend_from_slice(&self.limited);
         let digest = ring::digest::digest(&ring::digest::SHA256, &out);
         out.extend_from_slice(digest.as_ref());
         out
@@ -250,7 +302,7 @@ impl VerdictMatrix {
         let u32_at =
             |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
         let (groups, columns, own) = (u32_at(32) as usize, u32_at(36) as usize, u32_at(40) as usize);
-        let count = u32_at(44) as usize;
+        let (count, limits) = (u32_at(44) as usize, u32_at(48) as usize);
         if groups == 0
             || groups > MAX_GROUPS
             || columns > MAX_COLUMNS
@@ -260,7 +312,11 @@ impl VerdictMatrix {
             return Err(BadMatrix::Bounds { groups, columns });
         }
         let listed = count * members::ENTRY;
-        let expected = HEADER + own * 6 + listed + groups + groups * columns + DIGEST;
+        if limits > MAX_LIMITS {
+            return Err(BadMatrix::Limit(limits));
+        }
+        let limited = if limits > 0 { limits * LIMIT + groups * columns } else { 0 };
+        let expected = HEADER + own * 6 + listed + groups + groups * columns + limited + DIGEST;
         if expected != bytes.len() {
             return Err(short(expected));
         }
@@ -270,7 +326,12 @@ impl VerdictMatrix {
         let (services, rest) = rest.split_at_checked(own * 6).ok_or(short(expected))?;
         let (listed, rest) = rest.split_at_checked(listed).ok_or(short(expected))?;
         let members = Members::read(listed, groups).map_err(BadMatrix::Member)?;
-        let (unobserved, cells) = rest.split_at_checked(groups).ok_or(short(expected))?;
+        let (unobserved, rest) = rest.split_at_checked(groups).ok_or(short(expected))?;
+        let (cells, rest) = rest.split_at_checked(groups * columns).ok_or(short(expected))?;
+        let (limits, limited) = rest.split_at_checked(limits * LIMIT).ok_or(short(expected))?;
+        let limits = limits.chunks_exact(LIMIT).enumerate();
+        let limits =
+            limits.map(|(i, l)| read_limit(l).ok_or(BadMatrix::Limit(i))).collect::<Result<Vec<_>, _>>()?;
         let mut own_columns: Vec<(ServiceId, u16)> = Vec::with_capacity(own);
         for (i, entry) in services.chunks_exact(6).enumerate() {
             let &[a, b, c, d, e, f] = entry else { return Err(BadMatrix::OwnColumn(i)) };
@@ -284,6 +345,12 @@ impl VerdictMatrix {
         if let Some(bad) = cells.iter().position(|c| decode_cell(*c).is_none()) {
             return Err(BadMatrix::Cell(bad));
         }
+        let stray = |(cell, number): (&u8, &u8)| {
+            *number != NO_LIMIT && (usize::from(*number) >= limits.len() || cell & 15 != Action::Limit as u8)
+        };
+        if let Some(bad) = cells.iter().zip(limited).position(stray) {
+            return Err(BadMatrix::Cell(bad));
+        }
         if let Some(bad) = unobserved.iter().position(|c| Unobserved::from_code(*c).is_none()) {
             return Err(BadMatrix::Unobserved(bad));
         }
@@ -294,6 +361,8 @@ impl VerdictMatrix {
             groups,
             columns,
             cells: cells.to_vec(),
+            limits,
+            limited: limited.to_vec(),
             unobserved: unobserved.to_vec(),
             own_columns,
             members,
@@ -308,6 +377,33 @@ pub enum Column {
     Category(Category),
     /// A service that a rule singles out.
     Service(ServiceId),
+}
+
+/// Sets every cell that stands for a category or service; where `value` has none, it stays as it is.
+fn each_cell(
+    cells: &mut [u8],
+    columns: usize,
+    own_columns: &[(ServiceId, u16)],
+    mut value: impl FnMut(GroupId, Column) -> Option<u8>,
+) {
+    for (row, chunk) in cells.chunks_exact_mut(columns).enumerate() {
+        for (slot, out) in chunk.iter_mut().enumerate() {
+            let column = match slot.checked_sub(Category::SLOTS) {
+                None => Category::from_code(slot as u8).map(Column::Category),
+                Some(own) => own_columns.get(own).map(|(service, _)| Column::Service(*service)),
+            };
+            if let Some(value) = column.and_then(|column| value(GroupId(row as u16), column)) {
+                *out = value;
+            }
+        }
+    }
+}
+
+fn read_limit(bytes: &[u8]) -> Option<Limit> {
+    let (per, rate) = bytes.split_last()?;
+    let bits = u64::from_le_bytes(rate.try_into().ok()?);
+    let rate = Rate::new(bits);
+    (rate.bits_per_second() == bits).then_some(Limit { rate, per: Per::from_code(*per)? })
 }
 
 fn encode_cell(verdict: Verdict) -> u8 {
@@ -379,6 +475,42 @@ mod tests {
         let of_no_group =
             drop_games_and_one_service().of_members(Members::new([(ip("10.0.0.1"), GroupId(2))]));
         assert_eq!(VerdictMatrix::from_bytes(&of_no_group.to_bytes()), Err(BadMatrix::Member(0)));
+    }
+
+    #[test]
+    fn limits_stand_where_they_are_said_and_nowhere_else() {
+        let limits = [(9_000, Per::Device), (2_000_000, Per::Rule)]
+            .map(|(rate, per)| Limit { rate: Rate::new(rate), per });
+        let m = VerdictMatrix::new(1, u64::MAX, 2, &[ServiceId(7)], |_, column| Verdict {
+            action: if column == Column::Category(Category::News) { Action::Allow } else { Action::Limit },
+            level: ObservationLevel::None,
+        });
+        let m = m.limiting(&limits, |group, column| match column {
+            Column::Service(_) => Some(LimitId(1)),
+            Column::Category(Category::Games) => Some(LimitId(2)),
+            _ => Some(LimitId(group.0 as u8)),
+        });
+        let ask =
+            |group, category, service| m.limit(GroupId(group), category, ServiceId(service)).map(|l| l.0);
+        assert_eq!(ask(0, Category::Music, 0), Some(0));
+        assert_eq!(ask(1, Category::Music, 0), Some(1));
+        assert_eq!(ask(0, Category::Music, 7), Some(1));
+        assert_eq!(ask(0, Category::Games, 0), None, "there is no third");
+        assert_eq!(ask(0, Category::News, 0), None, "not limited");
+        let bytes = m.to_bytes();
+        assert_eq!(VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&m));
+        let altered = |at: usize, to: u8| {
+            let mut bad = bytes[..bytes.len() - DIGEST].to_vec();
+            bad[at] = to;
+            let digest = ring::digest::digest(&ring::digest::SHA256, &bad);
+            bad.extend_from_slice(digest.as_ref());
+            VerdictMatrix::from_bytes(&bad).unwrap_err()
+        };
+        let plane = bytes.len() - DIGEST - m.limited.len();
+        assert_eq!(altered(plane, 2), BadMatrix::Cell(0), "no such limit");
+        assert_eq!(altered(plane + Category::News as usize, 0), BadMatrix::Cell(Category::News as usize));
+        assert_eq!(altered(plane - 1, 9), BadMatrix::Limit(1), "nobody shares it");
+        assert_eq!(altered(plane - 2, 1), BadMatrix::Limit(1), "out of bounds");
     }
 
     #[test]

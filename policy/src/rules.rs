@@ -37,10 +37,12 @@ use jiff::civil::Date;
 
 use crate::category::Category;
 use crate::charter::Levels;
+use crate::limit::LimitId;
+pub use crate::limit::{BadRate, Limit, Per, Rate};
 use crate::matrix::{Column, VerdictMatrix};
 use crate::table::SignatureTable;
 use crate::vocab::{Action, GroupId, Purpose, ServiceId, Verdict, coded};
-pub use action::{BadRate, Rate, RuleAction};
+pub use action::RuleAction;
 pub use file::{MAX_BYTES, MAX_RULES, MAX_SERVICES, RuleFile};
 pub use moment::{Declared, Moment};
 
@@ -228,20 +230,36 @@ impl Rules {
     ) -> VerdictMatrix {
         let own = self.services();
         let matrix = VerdictMatrix::new(epoch, valid_until_ns, levels.groups(), &own, |group, column| {
-            let (category, service) = match column {
-                Column::Category(category) => (category, ServiceId::NONE),
-                Column::Service(service) => {
-                    (table.service(service).map_or(Category::Unknown, |s| s.category), service)
-                }
-            };
-            let Decision { action, .. } = self.decide(&Target { group, category, service }, moment);
+            let target = target(table, group, column);
+            let Decision { action, .. } = self.decide(&target, moment);
             Verdict {
                 // An enforced rule with an action beyond the fast path is refused when rules are read.
                 action: action.on_frames().unwrap_or(Action::Allow),
-                level: action.observes(levels.level(group, category)),
+                level: action.observes(levels.level(group, target.category)),
             }
         });
+        let (limits, numbers) = self.limits();
+        let matrix = matrix.limiting(&limits, |group, column| {
+            let by = self.decide(&target(table, group, column), moment).by?;
+            numbers.get(by).copied().flatten()
+        });
         matrix.observing(u64::MAX, |group| levels.why_not(group))
+    }
+
+    /// The limits of rules, and for each rule which of them is its own: those in shadow keep their number for the day on
+    /// which they are enforced.
+    fn limits(&self) -> (Vec<Limit>, Vec<Option<LimitId>>) {
+        let mut limits = Vec::new();
+        let number = |rule: &Rule| match rule.action {
+            RuleAction::Limit(limit) => {
+                let id = u8::try_from(limits.len()).ok().map(LimitId)?;
+                limits.push(limit);
+                Some(id)
+            }
+            _ => None,
+        };
+        let numbers = self.rules.iter().map(number).collect();
+        (limits, numbers)
     }
 
     /// The services that some rule singles out, sorted: they have a column of their own in the matrix.
@@ -252,4 +270,15 @@ impl Rules {
         own.dedup();
         own
     }
+}
+
+/// What a column of the matrix is to rules.
+fn target(table: &SignatureTable, group: GroupId, column: Column) -> Target {
+    let (category, service) = match column {
+        Column::Category(category) => (category, ServiceId::NONE),
+        Column::Service(service) => {
+            (table.service(service).map_or(Category::Unknown, |s| s.category), service)
+        }
+    };
+    Target { group, category, service }
 }

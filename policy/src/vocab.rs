@@ -103,6 +103,8 @@ coded! {
         Allow = 0 => "allow",
         /// Discard, counted as `policy`.
         Block = 1 => "block",
+        /// Pass at a rate; discard what is over it, counted as `limit`.
+        Limit = 2 => "limit",
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rules from text to verdicts, and where their faults are said to be.
 
+use glassgate_policy::VerdictMatrix;
 use glassgate_policy::builtin;
 use glassgate_policy::charter::{Levels, without_charter};
 use glassgate_policy::diagnostic::Diagnostics;
@@ -153,9 +154,8 @@ fn truth_table_of_groups_and_calendars() {
 /// In shadow every action may stand; what is not for the fast path is never taken for something else.
 #[test]
 fn actions_beyond_the_fast_path_are_for_shadow_only() {
-    for (action, more) in [("limit", "rate = \"2 Mbit/s\"\n"), ("notice", "")] {
-        let text =
-            |state| format!("version = 1\n{}{more}", rule("a", "category = [\"games\"]", action, state));
+    {
+        let text = |state| format!("version = 1\n{}", rule("a", "category = [\"games\"]", "notice", state));
         assert_eq!(bind(&text("enforce")).unwrap_err().as_slice()[0].code, "not-carried-out");
         let rules = bind(&text("shadow")).unwrap_or_else(|e| panic!("{e}"));
         let explained: Vec<_> = rules.explain(&target("steam"), &Moment::default()).collect();
@@ -175,6 +175,49 @@ fn actions_beyond_the_fast_path_are_for_shadow_only() {
         Verdict { action: Action::Allow, level: ObservationLevel::Aggregate },
         "no charter, no more"
     );
+}
+
+/// Each rule with `limit` has a limit of its own, by which the cells go that it decides about; one in shadow limits nobody.
+#[test]
+fn limits_go_by_rule() {
+    let limit = |name, matches, state, more| rule(name, matches, "limit", state) + more;
+    let games = "category = [\"games\", \"music\"]";
+    let rules = rules(
+        &(limit("later", games, "shadow", "rate = \"1 Mbit/s\"\n")
+            + &limit("steam", "service = [\"steam\"]", "enforce", "rate = \"2 Mbit/s\"\nper = \"device\"\n")
+            + &limit("games", games, "enforce", "rate = \"3 Mbit/s\"\n")),
+    );
+    let matrix = rules.matrix(&TABLE, 1, u64::MAX, &Levels::counts(2), &Moment::default());
+    let matrix = VerdictMatrix::from_bytes(&matrix.to_bytes()).unwrap();
+    let says = |key, category| {
+        let service = service(key);
+        let verdict = matrix.verdict(GroupId(1), category, service, 0);
+        let id = matrix.limit(GroupId(1), category, service)?;
+        assert_eq!(verdict.action, Action::Limit);
+        Some(matrix.limits()[usize::from(id.0)].to_string())
+    };
+    assert_eq!(says("steam", Category::Games).as_deref(), Some("2 Mbit/s per device"));
+    assert_eq!(says("spotify", Category::Music).as_deref(), Some("3 Mbit/s"));
+    let other = matrix.verdict(GroupId(0), Category::News, ServiceId::NONE, 0);
+    assert_eq!(
+        (other.action, matrix.limit(GroupId(0), Category::News, ServiceId::NONE)),
+        (Action::Allow, None)
+    );
+    assert_eq!(matrix.limit(GroupId(2), Category::Games, ServiceId::NONE), None, "no such group");
+}
+
+#[test]
+fn more_limits_than_fit_are_refused() {
+    let body: String = (0..256)
+        .map(|i| {
+            rule(&format!("r{i}"), "category = [\"games\"]", "limit", "shadow") + "rate = \"1 Mbit/s\"\n"
+        })
+        .collect();
+    let text = |rules: &str| format!("version = 1\n{rules}");
+    assert_eq!(bind(&text(&body)).unwrap_err().as_slice()[0].code, "too-many");
+    let fits =
+        body.replacen("action = \"limit\"", "action = \"block\"", 1).replacen("rate = \"1 Mbit/s\"\n", "", 1);
+    assert!(bind(&text(&fits)).is_ok());
 }
 
 #[test]
@@ -261,7 +304,9 @@ fn faults_have_their_place() {
         (swap("\"block\"", "\"limit\"\nrate = \"2 MB/s\""), "\"2 MB/s\"", "bad-rate"),
         (swap("\"block\"", "\"limit\"\nrate = \"1 bit/s\""), "\"1 bit/s\"", "bad-rate"),
         (swap("\"block\"", "\"limit\"\nrate = 2"), "2\nstate", "toml"),
-        (swap("\"block\"", "\"limit\"\nrate = \"2 Mbit/s\""), "\"limit\"", "not-carried-out"),
+        (swap("\"block\"", "\"limit\"\nrate = \"2 Mbit/s\"\nper = \"user\""), "\"user\"", "unknown-share"),
+        (swap("\"block\"", "\"block\"\nper = \"device\""), "\"device\"", "stray-rate"),
+        (swap("\"block\"", "\"block\"\nrate = \"2 Mbit/s\""), "\"2 Mbit/s\"", "stray-rate"),
         (swap("\"block\"", "\"notice\""), "\"notice\"", "not-carried-out"),
         (swap("\"block\"", "block"), "block\n", "toml"),
         (swap("\"block\"", "1"), "1\nstate", "toml"),

@@ -193,10 +193,10 @@ fn one_round(
 
 /// What was looked at, for the table at the end.
 #[derive(Default)]
-struct Checks(Vec<(String, bool, String)>);
+pub(crate) struct Checks(Vec<(String, bool, String)>);
 
 impl Checks {
-    fn add(&mut self, what: &str, fine: bool, words: String) {
+    pub(crate) fn add(&mut self, what: &str, fine: bool, words: String) {
         self.0.push((what.to_owned(), fine, words));
     }
 
@@ -206,7 +206,7 @@ impl Checks {
         self.add(what, true, words);
     }
 
-    fn conclude(self) -> Result<()> {
+    pub(crate) fn conclude(self) -> Result<()> {
         ui::heading("Summary");
         let mut table = ui::table();
         for (what, fine, words) in &self.0 {

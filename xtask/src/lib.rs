@@ -2,6 +2,7 @@
 //!
 //! A library so that tests and further tasks can use the lab. Nothing of it ships with the gateway.
 
+pub mod actions;
 pub mod bench;
 pub mod corpus;
 pub mod demo;

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{bench, corpus, demo, fuzz, setup, steps, ui};
+use xtask::{actions, bench, corpus, demo, fuzz, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -21,7 +21,9 @@ enum Task {
     Setup(setup::Options),
     /// Show the gateway between real clients and servers, until Ctrl-C.
     Demo(demo::Options),
-    /// Prove that everything works: lints, all tests, one round of the demo.
+    /// Try every action of a rule on real clients: limits by iperf3.
+    Actions(actions::Options),
+    /// Prove that everything works: lints, all tests, one round of the demo, every action.
     Test(steps::Options),
     /// The fast part of `test`: format, structure, lints. Needs no root and installs nothing.
     Check(steps::Options),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = Stop::install().map_err(Into::into).and_then(|stop| match task {
         Task::Setup(options) => setup::run(&options),
         Task::Demo(options) => demo::run(&options, Kind::Demo, &stop),
+        Task::Actions(options) => actions::run(&options, &stop),
         Task::Test(options) => steps::run(&options, false, &stop),
         Task::Check(options) => steps::run(&options, true, &stop),
         Task::Corpus(options) => corpus::run(&options),

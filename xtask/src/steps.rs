@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::lab::slot::Kind;
 use crate::process::{self, tail};
 use crate::stop::{Interrupted, Stop};
-use crate::{demo, setup, ui, workspace};
+use crate::{actions, demo, setup, ui, workspace};
 
 /// Longest that a step may take.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -44,6 +44,8 @@ enum Work {
     Run(Vec<Command>),
     /// The demo, one round.
     Demo,
+    /// Every action of a rule, on real clients.
+    Actions,
     /// Nothing, for this reason.
     Skip(String),
 }
@@ -131,14 +133,11 @@ impl Step {
             }
             Work::Demo => {
                 let options = demo::Options { once: true, yes: true, ..demo::Options::default() };
-                match demo::run(&options, Kind::Test, stop) {
-                    Ok(()) => Ok(Verdict::Passed(String::new())),
-                    Err(why) if why.is::<Interrupted>() => Err(why),
-                    Err(why) => {
-                        std::fs::write(log, format!("{why:#}\n"))?;
-                        Ok(Verdict::Failed(why.to_string()))
-                    }
-                }
+                judge(demo::run(&options, Kind::Test, stop), log)
+            }
+            Work::Actions => {
+                let options = actions::Options { yes: true, ..actions::Options::default() };
+                judge(actions::run(&options, stop), log)
             }
         }
     }
@@ -147,7 +146,19 @@ impl Step {
         match &self.work {
             Work::Run(commands) => commands.iter().map(process::show).collect::<Vec<_>>().join(" && "),
             Work::Demo => "cargo xtask demo --once".to_owned(),
+            Work::Actions => "cargo xtask actions".to_owned(),
             Work::Skip(why) => format!("(skipped: {why})"),
+        }
+    }
+}
+
+fn judge(outcome: Result<()>, log: &Path) -> Result<Verdict> {
+    match outcome {
+        Ok(()) => Ok(Verdict::Passed(String::new())),
+        Err(why) if why.is::<Interrupted>() => Err(why),
+        Err(why) => {
+            std::fs::write(log, format!("{why:#}\n"))?;
+            Ok(Verdict::Failed(why.to_string()))
         }
     }
 }
@@ -194,6 +205,7 @@ fn steps() -> Vec<Step> {
         step("fuzz", false, vec![fuzz]),
         step("docs", false, vec![document]),
         Step { name: "demo", fast: false, work: Work::Demo },
+        Step { name: "actions", fast: false, work: Work::Actions },
     ]
 }
 

@@ -6,7 +6,7 @@ use crate::slab::SlotId;
 use glassgate_policy::flow_event::EventKind;
 use glassgate_policy::table::SignatureTable;
 use glassgate_policy::{
-    AppProto, Category, Evidence, FlowEvent, Name, ObservationLevel, Reason, ServiceId, Verdict,
+    Action, AppProto, Category, Evidence, FlowEvent, Name, ObservationLevel, Reason, ServiceId, Verdict,
     VerdictMatrix,
 };
 use std::sync::Arc;
@@ -168,7 +168,12 @@ impl<S: FlowSink> Classifier<S> {
         let [(client, _), _] = hot.client_server();
         cold.group = self.policy.matrix.group_of(&client.0);
         let verdict = self.policy.matrix.verdict(cold.group, cold.category, cold.service, self.now_ns);
-        hot.decide(if cold.has(mark::AMBIGUOUS) { Verdict::FAIL_OPEN } else { verdict });
+        let verdict = if cold.has(mark::AMBIGUOUS) { Verdict::FAIL_OPEN } else { verdict };
+        cold.limit = match verdict.action {
+            Action::Limit => self.policy.matrix.limit(cold.group, cold.category, cold.service),
+            _ => None,
+        };
+        hot.decide(verdict);
         hot.policy_tag = self.policy_tag;
     }
 

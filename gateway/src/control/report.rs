@@ -142,6 +142,7 @@ impl Sources<'_> {
             tx_bytes: sum.tx_bytes[i],
             rx_missed: sum.rx_missed[i],
             drop_policy: sum.drop_policy[i],
+            drop_limit: sum.drop_limit[i],
             drop_tx_full: sum.drop_tx_full[i],
             rx_frames_per_s: rates.rx_frames[i],
             rx_bits_per_s: rates.rx_bits[i],
@@ -238,7 +239,7 @@ fn totals(sum: &LcoreCounters, mono_ns: u64) -> Totals {
         rx_bytes: sum.rx_bytes,
         tx_frames: sum.tx_frames,
         tx_bytes: sum.tx_bytes,
-        drops: [sum.drop_policy, sum.drop_tx_full, sum.rx_missed].iter().flatten().sum(),
+        drops: [sum.drop_policy, sum.drop_limit, sum.drop_tx_full, sum.rx_missed].iter().flatten().sum(),
         flows: sum.flows_opened[0],
     }
 }

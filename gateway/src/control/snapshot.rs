@@ -102,6 +102,8 @@ pub(crate) struct PortNow {
     pub(crate) rx_missed: u64,
     /// Frames that came in here and were dropped because of their flow's verdict.
     pub(crate) drop_policy: u64,
+    /// Frames that came in here and were dropped because their flow was over a limit.
+    pub(crate) drop_limit: u64,
     /// Frames that came in here and were dropped because the other port did not take them.
     pub(crate) drop_tx_full: u64,
     pub(crate) rx_frames_per_s: f64,

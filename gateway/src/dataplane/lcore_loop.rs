@@ -6,6 +6,7 @@ use crate::config::Dataplane;
 use glassgate_dataplane::classifier::{Classifier, FlowSink, Options, Policy};
 use glassgate_dataplane::event_ring::Producer;
 use glassgate_dataplane::lcore::Lcore;
+use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::stats_page::{LcoreState, StatsWriter};
 use glassgate_policy::FlowEvent;
@@ -58,9 +59,10 @@ impl<P: Port> LcoreLoop<P> {
         settings: &Dataplane,
         verdicts: &Verdicts,
         secret: [u64; 4],
+        limiters: Limiters,
     ) -> Self {
-        let options =
-            Options { flows: settings.flows, slab: settings.inspections, secret, ..Options::default() };
+        let (flows, slab) = (settings.flows, settings.inspections);
+        let options = Options { flows, slab, secret, limiters, ..Options::default() };
         let now = mono_ns();
         let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
         let state = LcoreState {

@@ -6,6 +6,7 @@ use super::policy_slot::PolicySlot;
 use crate::config::Dataplane;
 use glassgate_dataplane::classifier::Policy;
 use glassgate_dataplane::event_ring::{Consumer, EventRing};
+use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::port::memory::{MemoryPort, Pool, pair};
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
 use glassgate_policy::compile::{self, KeyChoice, compile};
@@ -237,6 +238,7 @@ fn reload(reloads: u64, pace: Duration) {
         &settings,
         &first,
         [1, 2, 3, 4],
+        Limiters::default(),
     );
     let (slot, stop) = (PolicySlot::new(first), AtomicBool::new(false));
     let mut old: Vec<(Weak<SignatureTable>, Weak<VerdictMatrix>)> = Vec::new();

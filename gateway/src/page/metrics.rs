@@ -19,7 +19,7 @@ pub(super) fn render(now: &Snapshot) -> String {
 
 fn ports(out: &mut Text, now: &Snapshot) {
     type Value = fn(&PortNow) -> u64;
-    let families: [(&str, &str, Value); 7] = [
+    let families: [(&str, &str, Value); 8] = [
         ("receive_frames", "Frames received.", |p| p.rx_frames),
         ("receive_bytes", "Bytes received, without preamble and FCS.", |p| p.rx_bytes),
         ("transmit_frames", "Frames sent.", |p| p.tx_frames),
@@ -27,6 +27,9 @@ fn ports(out: &mut Text, now: &Snapshot) {
         ("missed_frames", "Frames lost by hardware or driver before they were handed over.", |p| p.rx_missed),
         ("policy_dropped_frames", "Frames received here and dropped because a rule says so.", |p| {
             p.drop_policy
+        }),
+        ("limit_dropped_frames", "Frames received here and dropped because they were over a limit.", |p| {
+            p.drop_limit
         }),
         ("full_dropped_frames", "Frames received here that the other port did not take.", |p| p.drop_tx_full),
     ];

@@ -123,6 +123,7 @@ fn end(port: &PortNow) -> Markup {
     let towards = if port.info.name == "lan" { ("up", "down") } else { ("down", "up") };
     let lost = [
         ("dropped by a rule", port.drop_policy),
+        ("dropped over a limit", port.drop_limit),
         ("dropped, other port full", port.drop_tx_full),
         ("missed before us", port.rx_missed),
     ];

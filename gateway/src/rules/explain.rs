@@ -252,7 +252,11 @@ fn describe(tuple: Option<&Tuple>, alpn: &[String], said: &Explanation) -> Strin
     paragraph(&mut out, "rules", &rules(said));
     let by = said.decided_by.as_ref().map(|rule| format!("rule {rule}: {}", said.action));
     let by = by.unwrap_or_else(|| "no rule decides".to_owned());
-    let frames = if said.action == "block" { "are dropped" } else { "pass" };
+    let frames = match said.action.split(' ').next() {
+        Some("block") => "are dropped",
+        Some("limit") => "pass at the rate of the limit, what is over it is dropped",
+        _ => "pass",
+    };
     paragraph(&mut out, "frames", &[format!("{frames} ({by})")]);
     let mut recording = vec![match said.level {
         "none" => "nothing; the flow counts as not looked at".to_owned(),

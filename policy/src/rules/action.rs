@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::limit::Limit;
 use crate::vocab::{Action, ObservationLevel};
 
 /// What a rule does with the flows that it decides about.
@@ -14,28 +15,10 @@ pub enum RuleAction {
     Observe,
     /// Frames are dropped.
     Block,
-    /// Frames pass as long as all flows that the rule decides about stay below this rate together, each way.
-    Limit(Rate),
+    /// Frames pass as long as those who share the limit stay below its rate, each way; what is over it is dropped.
+    Limit(Limit),
     /// Frames pass, and the client is told which rule it met.
     Notice,
-}
-
-/// A rate in bits per second, between [`Rate::MIN`] and [`Rate::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rate(u64);
-
-/// Why a text is no rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRate {
-    /// Not a number and a unit.
-    #[error("write a number and a unit, such as `2 Mbit/s`; units are bit/s, kbit/s, Mbit/s and Gbit/s")]
-    Shape,
-    /// Bytes, which nobody measures links in.
-    #[error("rates are in bits: a byte is 8 of them, and `M` is a million; write `{} kbit/s`", .0 / 1000)]
-    Bytes(u64),
-    /// Out of bounds.
-    #[error("rates are {} to {}", Rate::MIN, Rate::MAX)]
-    Range,
 }
 
 impl RuleAction {
@@ -59,7 +42,8 @@ impl RuleAction {
         match self {
             Self::Allow | Self::Observe => Some(Action::Allow),
             Self::Block => Some(Action::Block),
-            Self::Limit(_) | Self::Notice => None,
+            Self::Limit(_) => Some(Action::Limit),
+            Self::Notice => None,
         }
     }
 
@@ -75,124 +59,25 @@ impl RuleAction {
 impl fmt::Display for RuleAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Limit(rate) => write!(f, "limit {rate}"),
+            Self::Limit(limit) => write!(f, "limit {limit}"),
             other => f.write_str(other.as_str()),
         }
     }
 }
 
-impl Rate {
-    /// A frame of 1500 bytes takes 1.5 seconds: below that, TCP gives up rather than slow down.
-    pub const MIN: Self = Self(8_000);
-    /// Faster than any port.
-    pub const MAX: Self = Self(400_000_000_000);
-
-    /// Bits per second.
-    pub const fn bits_per_second(self) -> u64 {
-        self.0
-    }
-
-    /// Reads a number with at most three decimals and a unit: `2 Mbit/s`, `1.5 Gbit/s`, `64kbit/s`.
-    pub fn parse(text: &str) -> Result<Self, BadRate> {
-        let text = text.trim();
-        let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-        let (number, unit) = text.split_at_checked(digits).ok_or(BadRate::Shape)?;
-        let thousandths = thousandths(number).ok_or(BadRate::Shape)?;
-        let (factor, bytes) = match unit.trim_start() {
-            "bit/s" => (1, false),
-            "kbit/s" => (1_000, false),
-            "Mbit/s" => (1_000_000, false),
-            "Gbit/s" => (1_000_000_000, false),
-            "B/s" => (8, true),
-            "kB/s" | "KB/s" => (8_000, true),
-            "MB/s" => (8_000_000, true),
-            "GB/s" => (8_000_000_000, true),
-            _ => return Err(BadRate::Shape),
-        };
-        let bits = thousandths.checked_mul(factor).ok_or(BadRate::Range)? / 1000;
-        if bytes {
-            return Err(BadRate::Bytes(bits));
-        }
-        if (Self::MIN.0..=Self::MAX.0).contains(&bits) { Ok(Self(bits)) } else { Err(BadRate::Range) }
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1_000, "kbit/s"), (1, "bit/s")];
-        let fits = |unit: u64| {
-            self.0.is_multiple_of(unit) || self.0 >= unit && (self.0 % unit).is_multiple_of(unit / 1000)
-        };
-        let (unit, word) = units.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((1, "bit/s"));
-        let (whole, rest) = (self.0 / unit, self.0 % unit);
-        if rest == 0 {
-            return write!(f, "{whole} {word}");
-        }
-        let decimals = format!("{:03}", rest * 1000 / unit);
-        write!(f, "{whole}.{} {word}", decimals.trim_end_matches('0'))
-    }
-}
-
-/// A decimal number in thousandths.
-fn thousandths(number: &str) -> Option<u64> {
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
-    if decimals.is_empty() || decimals.len() > 3 {
-        return None;
-    }
-    let whole: u64 = whole.parse().ok()?;
-    let decimals: u64 = format!("{decimals:0<3}").parse().ok()?;
-    whole.checked_mul(1000)?.checked_add(decimals)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn rates_as_people_write_them() {
-        let read = |text| Rate::parse(text).map(|rate| (rate.bits_per_second(), rate.to_string()));
-        assert_eq!(read("2 Mbit/s"), Ok((2_000_000, "2 Mbit/s".into())));
-        assert_eq!(read("64kbit/s"), Ok((64_000, "64 kbit/s".into())));
-        assert_eq!(read("1.5 Gbit/s"), Ok((1_500_000_000, "1.5 Gbit/s".into())));
-        assert_eq!(read(" 2500 kbit/s "), Ok((2_500_000, "2.5 Mbit/s".into())));
-        assert_eq!(read("8001 bit/s"), Ok((8_001, "8.001 kbit/s".into())));
-        for shapeless in [
-            "",
-            "2",
-            "Mbit/s",
-            "2 mbit/s",
-            "2 Mbps",
-            "1.2345 Mbit/s",
-            "1. Mbit/s",
-            ".5 Mbit/s",
-            "-1 Mbit/s",
-            "1e3 kbit/s",
-            "2 Mbit/s x",
-        ] {
-            assert_eq!(read(shapeless), Err(BadRate::Shape), "{shapeless}");
-        }
-        assert_eq!(read("2 MB/s"), Err(BadRate::Bytes(16_000_000)));
-        assert!(BadRate::Bytes(16_000_000).to_string().contains("16000 kbit/s"));
-        for out in [
-            "0 bit/s",
-            "7.999 kbit/s",
-            "401 Gbit/s",
-            "99999999999999999999 bit/s",
-            "18446744073709551 Gbit/s",
-        ] {
-            assert!(matches!(read(out), Err(BadRate::Range | BadRate::Shape)), "{out}");
-        }
-    }
+    use crate::limit::{Per, Rate};
 
     #[test]
     fn no_action_writes_more_than_the_charter_allows() {
-        let rate = Rate::MIN;
+        let limit = Limit { rate: Rate::MIN, per: Per::Device };
         for action in [
             RuleAction::Allow,
             RuleAction::Observe,
             RuleAction::Block,
-            RuleAction::Limit(rate),
+            RuleAction::Limit(limit),
             RuleAction::Notice,
         ] {
             for allowed in ObservationLevel::ALL {
@@ -202,17 +87,5 @@ mod tests {
         }
         assert_eq!(RuleAction::Allow.observes(ObservationLevel::Sealed), ObservationLevel::Aggregate);
         assert_eq!(RuleAction::Observe.observes(ObservationLevel::Sealed), ObservationLevel::Sealed);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_shown_is_read_again(bits in Rate::MIN.0..=Rate::MAX.0) {
-            prop_assert_eq!(Rate::parse(&Rate(bits).to_string()), Ok(Rate(bits)));
-        }
-
-        #[test]
-        fn any_text_is_a_rate_or_none(text in "\\PC{0,20}") {
-            let _ = Rate::parse(&text);
-        }
     }
 }

@@ -7,9 +7,10 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{BadRate, Declared, Match, Rate, Rule, RuleAction, Rules, State};
+use super::{BadRate, Declared, Limit, Match, Per, Rate, Rule, RuleAction, Rules, State};
 use crate::category::Category;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Text, did_you_mean, is_unprintable, known_words};
+use crate::limit::MAX_LIMITS;
 use crate::matrix::MAX_COLUMNS;
 use crate::signature::is_service_key;
 use crate::table::SignatureTable;
@@ -68,6 +69,7 @@ struct RawRule {
     matches: Spanned<RawMatch>,
     action: Spanned<String>,
     rate: Option<Spanned<String>>,
+    per: Option<Spanned<String>>,
     state: Option<Spanned<String>>,
     owner: Spanned<String>,
     purpose: Spanned<String>,
@@ -93,7 +95,7 @@ impl RuleFile {
         }
         let text = Text::from_bytes(path, bytes)?;
         let raw: RawFile = toml::from_str(text.text).map_err(|e| Diagnostics::from(toml_fault(&text, &e)))?;
-        let mut reader = Reader { text, faults: Diagnostics::new(), names: HashMap::new() };
+        let mut reader = Reader { text, faults: Diagnostics::new(), names: HashMap::new(), limits: 0 };
         if *raw.version.get_ref() != 1 {
             let message = format!("version {} of the rule format is not known", raw.version.get_ref());
             reader.fault(raw.version.span(), "unknown-version", message, "write `version = 1`".to_owned());
@@ -253,6 +255,8 @@ struct Reader<'a> {
     faults: Diagnostics,
     /// Line of the rule with each name.
     names: HashMap<String, u32>,
+    /// Rules with a limit so far.
+    limits: usize,
 }
 
 impl Reader<'_> {
@@ -271,7 +275,7 @@ impl Reader<'_> {
             let help = "counters and records tell rules apart by name".to_owned();
             self.fault(name_span, "named-twice", message, help);
         }
-        let action = self.action(&raw.action, raw.rate.as_ref());
+        let action = self.action(&raw.action, raw.rate.as_ref(), raw.per.as_ref());
         let state = match &raw.state {
             None => Some(State::Shadow),
             Some(state) => self.word(state, "state", State::from_word, State::ALL, State::as_str),
@@ -337,7 +341,12 @@ impl Reader<'_> {
         Some(Unbound { rule, services, groups, calendars })
     }
 
-    fn action(&mut self, action: &Spanned<String>, rate: Option<&Spanned<String>>) -> Option<RuleAction> {
+    fn action(
+        &mut self,
+        action: &Spanned<String>,
+        rate: Option<&Spanned<String>>,
+        per: Option<&Spanned<String>>,
+    ) -> Option<RuleAction> {
         let word = action.get_ref().as_str();
         let read = match (word, rate) {
             ("limit", None) => {
@@ -345,7 +354,20 @@ impl Reader<'_> {
                 self.fault(action.span(), "missing", message, "add `rate = \"2 Mbit/s\"`".to_owned());
                 return None;
             }
-            ("limit", Some(rate)) => return self.rate(rate).map(RuleAction::Limit),
+            ("limit", Some(rate)) => {
+                let per = match per {
+                    None => Some(Per::Rule),
+                    Some(per) => self.word(per, "share", Per::from_word, Per::ALL, Per::as_str),
+                };
+                let (rate, per) = (self.rate(rate)?, per?);
+                self.limits += 1;
+                if self.limits == MAX_LIMITS + 1 {
+                    let message = format!("more than {MAX_LIMITS} rules with `limit`");
+                    let help = "match several categories in one rule, with `per = \"category\"`".to_owned();
+                    self.fault(action.span(), "too-many", message, help);
+                }
+                return Some(RuleAction::Limit(Limit { rate, per }));
+            }
             ("allow", _) => RuleAction::Allow,
             ("observe", _) => RuleAction::Observe,
             ("block", _) => RuleAction::Block,
@@ -363,10 +385,12 @@ impl Reader<'_> {
                 return None;
             }
         };
-        if let Some(rate) = rate {
-            let message = format!("`{word}` has no rate, only `limit` has");
-            self.fault(rate.span(), "stray-rate", message, "take it out".to_owned());
-            return None;
+        for (stray, what) in [(rate, "rate"), (per, "per")] {
+            if let Some(stray) = stray {
+                let message = format!("`{word}` has no `{what}`, only `limit` has");
+                self.fault(stray.span(), "stray-rate", message, "take it out".to_owned());
+                return None;
+            }
         }
         Some(read)
     }
@@ -459,6 +483,7 @@ impl Reader<'_> {
             let code = match what {
                 "state" => "unknown-state",
                 "purpose" => "unknown-purpose",
+                "share" => "unknown-share",
                 _ => "unknown-category",
             };
             self.fault(written.span(), code, format!("there is no {what} `{word}`"), help);

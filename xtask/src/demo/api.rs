@@ -56,6 +56,8 @@ pub struct Port {
     pub rx_missed: u64,
     /// Frames dropped by a rule.
     pub drop_policy: u64,
+    /// Frames dropped because they were over a limit.
+    pub drop_limit: u64,
     /// Frames dropped because the other port took no more.
     pub drop_tx_full: u64,
 }
@@ -124,7 +126,10 @@ impl Now {
 
     /// Frames that the gateway knows it lost, whatever the reason.
     pub fn lost(&self) -> u64 {
-        self.ports.iter().map(|port| port.rx_missed + port.drop_policy + port.drop_tx_full).sum()
+        self.ports
+            .iter()
+            .map(|port| port.rx_missed + port.drop_policy + port.drop_limit + port.drop_tx_full)
+            .sum()
     }
 }
 

@@ -12,6 +12,8 @@ use crate::setup::huge_pages::{self, State};
 use crate::stop::Stop;
 use crate::{ui, workspace};
 
+/// The rules file, beside the configuration.
+const RULES: &str = "rules.toml";
 /// Port of the page.
 const PAGE_PORT: u16 = 8480;
 
@@ -42,6 +44,8 @@ pub struct Gateway {
     address: String,
     /// How it gets at frames.
     pub driver: Driver,
+    binary: PathBuf,
+    config: PathBuf,
     lab: String,
 }
 
@@ -76,11 +80,13 @@ impl Gateway {
         let address = format!("{}:{PAGE_PORT}", lab.management());
         let config = lab.dir().join("glassgate.toml");
         std::fs::write(&config, configuration(driver, &address)?)?;
+        std::fs::write(lab.dir().join(RULES), "version = 1\n")?;
         let mut command = lab.gateway.command(&binary.to_string_lossy());
         command.arg("run").arg("--config").arg(&config);
         let daemon =
             Daemon::start("gateway", &command, &lab.dir().join(format!("gateway-{}.log", driver.word())))?;
-        let mut gateway = Self { daemon, address, driver, lab: lab.name().to_owned() };
+        let (binary, lab_name) = (binary.to_owned(), lab.name().to_owned());
+        let mut gateway = Self { daemon, address, driver, binary, config, lab: lab_name };
         gateway.await_ready(Duration::from_secs(30), stop)?;
         lab.await_path(Duration::from_secs(10))?;
         doing.done(format_args!("frames pass, page at {}", gateway.page()));
@@ -104,6 +110,26 @@ impl Gateway {
             }
             stop.pause(Duration::from_millis(100))?;
         }
+    }
+
+    /// Runs `glassgate COMMAND --config …` beside it and gives what it printed; a failure is an error.
+    pub fn command(&self, words: &[&str]) -> Result<String> {
+        let mut command = std::process::Command::new(&self.binary);
+        process::capture(command.args(words).arg("--config").arg(&self.config))
+    }
+
+    /// Puts rules in force and waits until the fast path uses them.
+    pub fn enforce(&self, rules: &str, stop: &Stop) -> Result<()> {
+        std::fs::write(self.config.with_file_name(RULES), format!("version = 1\n{rules}"))?;
+        self.command(&["reload"])?;
+        let end = Instant::now() + Duration::from_secs(10);
+        while !self.now()?.is_ready() {
+            if Instant::now() > end {
+                bail!("the fast path does not take the rules\n{}", self.last_words());
+            }
+            stop.pause(Duration::from_millis(20))?;
+        }
+        Ok(())
     }
 
     /// How it is now.
@@ -178,6 +204,9 @@ idle_sleep_us = 50
 
 [signatures]
 path = {signatures:?}
+
+[rules]
+path = \"{RULES}\"
 
 [audit]
 dir = \"audit\"

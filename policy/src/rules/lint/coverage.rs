@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 
-use super::super::{Rule, RuleFile, Rules, State};
+use super::super::{Rule, RuleAction, RuleFile, Rules, State};
 use super::{Options, acts_for_good, finding, severity};
 use crate::category::Category;
 use crate::diagnostic::Diagnostic;
@@ -119,6 +119,8 @@ fn same_without(
     rules: &Rules,
 ) -> Option<BTreeSet<usize>> {
     let (rule, area) = (rules.as_slice().get(i)?, areas.get(i)?);
+    // Every limit is one for itself, whatever its rate.
+    let limits = matches!(rule.action, RuleAction::Limit(_));
     let (mut same, mut instead) = (true, BTreeSet::new());
     area.each(grid, |cell| {
         let Some([first, second]) = decided.get(cell) else { return };
@@ -127,7 +129,7 @@ fn same_without(
         }
         let next = usize::from(*second).checked_sub(1).and_then(|s| Some((s, rules.as_slice().get(s)?)));
         match next {
-            Some((s, next)) if next.action == rule.action => _ = instead.insert(s),
+            Some((s, next)) if next.action == rule.action && !limits => _ = instead.insert(s),
             _ => same = false,
         }
     });

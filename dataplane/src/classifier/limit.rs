@@ -1,0 +1,37 @@
+//! Frames of limited flows.
+
+use super::{Classifier, FlowSink};
+use crate::flow::FlowId;
+use crate::limiter::{Admission, Share};
+use glassgate_policy::Action;
+use glassgate_policy::limit::Per;
+
+impl<S: FlowSink> Classifier<S> {
+    /// What becomes of a frame of `wire_len` bytes that this side of the flow sent: it passes, is blocked, or is over
+    /// its limit ([`Action::Limit`]).
+    pub(super) fn carry_out(&mut self, id: FlowId, side: usize, wire_len: u32) -> Action {
+        let Some(hot) = self.table.get(id) else { return Action::Allow };
+        if hot.action() != Action::Limit {
+            return hot.action();
+        }
+        let Some(cold) = self.cold.get(id.index()) else { return Action::Allow };
+        let number =
+            cold.limit.and_then(|id| Some((id, self.policy.matrix.limits().get(usize::from(id.0))?)));
+        let Some((number, limit)) = number else { return Action::Allow };
+        let share = match limit.per {
+            Per::Rule => Share::Everybody,
+            Per::Group => Share::One(u128::from(cold.group.0).to_be_bytes()),
+            Per::Category => Share::One((cold.category as u128).to_be_bytes()),
+            Per::Device => Share::One(hot.client_server()[0].0.0),
+        };
+        let direction = hot.direction(side == 0);
+        match self.options.limiters.admit(number, limit, share, direction, wire_len, self.now_ns) {
+            Admission::Within => Action::Allow,
+            Admission::Over => Action::Limit,
+            Admission::NoPlace => {
+                self.counters.limiter_full_frames[0] += 1;
+                Action::Allow
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Limits on flows that run already, on a clock that the test turns: who shares a rate, that what is over it is
+//! discarded and counted, and that a reload frees.
+
+use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
+use glassgate_dataplane::lcore::Lcore;
+use glassgate_dataplane::port::memory::{MemoryPort, Pool, pair};
+use glassgate_policy::limit::{Limit, LimitId, Per, Rate};
+use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
+use std::sync::Arc;
+
+const FRAME: usize = 1250;
+/// 1 Mbit/s: a hundred frames a second.
+const RATE: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+fn policy(limit: Option<Per>) -> Policy {
+    let compiled = glassgate_policy::compile::compile(&[], &Default::default()).unwrap();
+    let action = if limit.is_some() { Action::Limit } else { Action::Allow };
+    let matrix = VerdictMatrix::uniform(1, Verdict { action, ..Verdict::FAIL_OPEN });
+    let limits: Vec<Limit> = limit.iter().map(|per| Limit { rate: Rate::new(RATE), per: *per }).collect();
+    Policy {
+        table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
+        matrix: Arc::new(matrix.limiting(&limits, |_, _| Some(LimitId(0)))),
+    }
+}
+
+/// A UDP frame between a client of the LAN and a server, of no known protocol.
+fn frame(client: u8, port: u16, up: bool) -> Vec<u8> {
+    let (client, server) = (([10, 0, 0, client], port), ([203, 0, 113, 9], 7000u16));
+    let (src, dst) = if up { (client, server) } else { (server, client) };
+    let udp = (FRAME - 34) as u16;
+    let mut out = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
+    out.extend((udp + 20).to_be_bytes());
+    out.extend([0, 1, 0x40, 0, 64, 17, 0, 0]);
+    out.extend(src.0.iter().chain(&dst.0));
+    for half in [src.1, dst.1, udp, 0] {
+        out.extend(half.to_be_bytes());
+    }
+    out.resize(FRAME, 0xa5);
+    out
+}
+
+struct Bridge {
+    lcore: Lcore<MemoryPort, NoSink>,
+    outside: [MemoryPort; 2],
+    pool: Pool,
+    now: u64,
+}
+
+impl Bridge {
+    fn new() -> Self {
+        let ((lan, inner_lan), (uplink, inner_uplink)) = (pair(256), pair(256));
+        let classifier = Classifier::new(Options::default(), policy(None), NoSink, 0);
+        let lcore = Lcore::new(inner_lan, inner_uplink, classifier);
+        Self { lcore, outside: [lan, uplink], pool: Pool::new(512, FRAME), now: SECOND }
+    }
+
+    /// Bits a second of frames of each of `senders` that pass in `seconds`, when each sends at twice the rate.
+    fn run(&mut self, senders: &[(u8, u16, bool)], seconds: u64) -> Vec<u64> {
+        let mut passed = vec![0; senders.len()];
+        let step = FRAME as u64 * 8 * SECOND / RATE / 2;
+        for _ in 0..seconds * SECOND / step {
+            for (client, port, up) in senders {
+                let frame = self.pool.frame(&frame(*client, *port, *up)).unwrap();
+                self.outside[usize::from(!up)].send(frame).unwrap();
+            }
+            self.now += step;
+            self.lcore.turn(self.now);
+            for (side, outside) in self.outside.iter_mut().enumerate() {
+                while let Some(frame) = outside.receive() {
+                    let bytes = glassgate_dataplane::port::Frame::bytes(&frame).to_vec();
+                    let up = side == 1;
+                    let same = |(client, port, way): &(u8, u16, bool)| {
+                        *way == up && bytes == self::frame(*client, *port, up)
+                    };
+                    let from = senders.iter().position(same).expect("one of those that were sent");
+                    passed[from] += FRAME as u64 * 8;
+                }
+            }
+        }
+        passed.iter().map(|bits| bits / seconds).collect()
+    }
+
+    fn set(&mut self, per: Option<Per>) {
+        self.lcore.classifier().set_policy(policy(per));
+    }
+}
+
+/// Within 5 % of the rate, a burst aside.
+fn is_rate(bits: u64) -> bool {
+    (RATE * 95 / 100..=RATE * 105 / 100).contains(&bits)
+}
+
+#[test]
+fn a_limit_holds_for_flows_that_run_already_and_goes_with_its_rule() {
+    let mut bridge = Bridge::new();
+    let both_ways = [(1, 4000, true), (1, 4000, false)];
+    assert_eq!(bridge.run(&both_ways, 2), [2 * RATE; 2], "no limit yet");
+    bridge.set(Some(Per::Rule));
+    bridge.run(&both_ways, 2);
+    let limited = bridge.run(&both_ways, 10);
+    assert!(limited.iter().all(|bits| is_rate(*bits)), "each way for itself: {limited:?}");
+    // The same limit once more, as every renewal of the verdicts brings it: no new burst.
+    bridge.set(Some(Per::Rule));
+    let renewed = bridge.run(&both_ways, 10);
+    assert!(renewed.iter().all(|bits| is_rate(*bits)), "{renewed:?}");
+    bridge.set(None);
+    assert_eq!(bridge.run(&both_ways, 2), [2 * RATE; 2], "free again");
+    let counters = bridge.lcore.counters();
+    for port in 0..2 {
+        let dropped = counters.drop_limit[port] + counters.drop_policy[port] + counters.drop_tx_full[port];
+        assert_eq!(counters.rx_frames[port], counters.tx_frames[1 - port] + dropped);
+        assert!(counters.drop_limit[port] > 2000, "{}", counters.drop_limit[port]);
+        assert_eq!(counters.drop_policy[port], 0);
+    }
+    assert_eq!(bridge.pool.free(), 512, "what is discarded gives its buffer back");
+}
+
+#[test]
+fn a_rule_is_shared_and_a_device_has_its_own() {
+    // Two flows of one client, one of another.
+    let senders = [(1, 4000, true), (1, 4001, true), (2, 4000, true)];
+    let mut bridge = Bridge::new();
+    bridge.set(Some(Per::Rule));
+    bridge.run(&senders, 2);
+    let all = bridge.run(&senders, 10);
+    assert!(is_rate(all.iter().sum()), "{all:?}");
+    bridge.set(Some(Per::Device));
+    bridge.run(&senders, 2);
+    let each = bridge.run(&senders, 10);
+    assert!(is_rate(each[0] + each[1]) && is_rate(each[2]), "{each:?}");
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask actions`: what the actions of rules do to real clients, through the gateway as it is shipped.
+//!
+//! | part | clients | what is held |
+//! |---|---|---|
+//! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device |
+//!
+//! After each part the frames of both ports are added up: what came in went out or was counted.
+
+pub mod limit;
+
+use anyhow::Result;
+
+use crate::demo::Checks;
+use crate::demo::api::Now;
+use crate::demo::gateway::{self, Driver, Gateway};
+use crate::lab::{Lab, slot};
+use crate::stop::{Interrupted, Stop};
+use crate::{setup, ui, workspace};
+
+/// Options of the task.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// How the gateway gets at frames. Without it: af_xdp, and af_packet where that does not work.
+    #[arg(long, value_enum)]
+    pub driver: Option<Driver>,
+    /// Only this part.
+    #[arg(long, value_enum)]
+    pub only: Option<Part>,
+    /// Install what is missing without asking.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// A part of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The action `limit`.
+    Limit,
+}
+
+/// What a part works with.
+pub struct Stage<'a> {
+    /// The network.
+    pub lab: &'a Lab,
+    /// The gateway in its middle.
+    pub gateway: &'a Gateway,
+    /// Whether the user asks to end.
+    pub stop: &'a Stop,
+}
+
+/// Runs all parts, or one; an error when something was not as it should be.
+pub fn run(options: &Options, stop: &Stop) -> Result<()> {
+    ui::heading("Setup");
+    setup::run(&setup::Options { yes: options.yes, ..setup::Options::default() })?;
+    let binary = gateway::build(stop, &workspace::target().join("build.log"))?;
+    ui::heading("Lab");
+    let lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
+    let gateway = Gateway::start(&lab, &binary, options.driver, stop)?;
+    let stage = Stage { lab: &lab, gateway: &gateway, stop };
+    let mut checks = Checks::default();
+    type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
+    let parts: [(Part, &str, Try); 1] = [(Part::Limit, "Limit", limit::run)];
+    for (part, title, run) in parts {
+        if options.only.is_some_and(|only| only != part) {
+            continue;
+        }
+        ui::heading(title);
+        let mut tried = Tried { checks: &mut checks };
+        match run(&stage, &mut tried) {
+            Err(why) if why.is::<Interrupted>() => return Err(why),
+            Err(why) => tried.hold(title, false, format!("{why:#}")),
+            Ok(()) => {}
+        }
+        // Nothing is under way now but what the clients' kernels still have to say.
+        gateway.enforce("", stop)?;
+        stop.pause(std::time::Duration::from_millis(500))?;
+        let (fine, words) = accounted(&gateway.now()?);
+        tried.hold("every frame is accounted for", fine, words);
+    }
+    checks.conclude()
+}
+
+/// What has been tried so far.
+pub struct Tried<'a> {
+    checks: &'a mut Checks,
+}
+
+impl Tried<'_> {
+    /// Notes whether something is as it should be, and says so at once.
+    pub fn hold(&mut self, what: &str, fine: bool, words: impl Into<String>) {
+        let words = words.into();
+        let mark = if fine { ui::green("ok") } else { ui::red("FAILED") };
+        ui::line(format_args!("  {mark} {what}: {words}"));
+        self.checks.add(what, fine, words);
+    }
+}
+
+/// Whether what came in by each port went out by the other, but for what was counted as dropped.
+fn accounted(now: &Now) -> (bool, String) {
+    let [lan, uplink] = now.ports.as_slice() else { return (false, "not two ports".to_owned()) };
+    let mut fine = true;
+    let mut words = Vec::new();
+    for (from, to) in [(lan, uplink), (uplink, lan)] {
+        let dropped = from.drop_policy + from.drop_limit + from.drop_tx_full;
+        fine &= from.rx_frames == to.tx_frames + dropped;
+        words.push(format!(
+            "{}: {} in, {} out, {} over a limit, {} by rule, {} not taken",
+            from.name, from.rx_frames, to.tx_frames, from.drop_limit, from.drop_policy, from.drop_tx_full
+        ));
+    }
+    (fine, words.join("; "))
+}
