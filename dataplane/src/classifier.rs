@@ -4,7 +4,7 @@
 //!
 //! | tier | which frames | touches |
 //! |---|---|---|
-//! | verdict known | frames of a [`Stage::Settled`] flow, but SYN, FIN, RST and DHCP | index line, hot record |
+//! | verdict known | frames of a [`Stage::Settled`] flow that pass, but SYN, FIN, RST and DHCP | index line, hot record |
 //! | undecided | the first client bytes of a flow, and until the server acknowledged them | also cold record, slab |
 //! | new | the first frame of a flow | also free list, timer wheel |
 //!
@@ -17,6 +17,7 @@
 //! kept, and the same bytes with other content make the flow `ambiguous`: the name goes, all readings are kept as
 //! candidates, and nothing is enforced on one of them.
 
+mod answer;
 mod follow;
 mod limit;
 mod sink;
@@ -29,6 +30,7 @@ pub use follow::Follow;
 pub use sink::{FlowSink, FlowSummary, NameSeen, NoSink};
 pub use verdicts::Policy;
 
+use crate::answer::Answers;
 use crate::counters::LcoreCounters;
 use crate::defrag::{self, Defrag, Lost, Outcome};
 use crate::flow::{Cold, FlowId, Hot, Key, Stage, bit, mark};
@@ -73,6 +75,8 @@ pub struct Options {
     pub secret: [u64; 4],
     /// What limits are kept by: the same for all lcores.
     pub limiters: Limiters,
+    /// Whether frames of blocked flows are answered.
+    pub answers: bool,
 }
 
 /// Idle times after which a flow ends, milliseconds.
@@ -119,6 +123,7 @@ impl Default for Options {
             idle: Idle::default(),
             secret: [0; 4],
             limiters: Limiters::default(),
+            answers: false,
         }
     }
 }
@@ -148,6 +153,9 @@ pub struct Classifier<S> {
     event_seq: u64,
     /// Frames of the burst that are over a limit.
     over_limit: u32,
+    /// What the frames of the burst are answered with, and the number of its first.
+    answers: Answers,
+    burst_first: u64,
     /// What was counted.
     pub counters: LcoreCounters,
     /// Who is told about names and flows.
@@ -238,6 +246,8 @@ impl<S: FlowSink> Classifier<S> {
             now_ms: (now_ns / 1_000_000) as u32,
             event_seq: 0,
             over_limit: 0,
+            answers: Answers::default(),
+            burst_first: 0,
             counters: LcoreCounters::default(),
             sink,
             table,
@@ -277,21 +287,17 @@ impl<S: FlowSink> Classifier<S> {
             ahead.likely = self.table.likely(ahead.place);
         }
         self.over_limit = 0;
+        self.answers.clear();
+        self.burst_first = first;
         let (mut discard, mut known) = (0, 0);
         for (i, frame) in burst.iter().enumerate() {
             let Some(ahead) = self.ahead.get(i) else { break };
-            let action = match known_verdict(&mut self.table, ahead, self.now_ms, self.policy_tag) {
-                Some(action) => {
-                    known += 1;
-                    action
-                }
-                None => {
-                    let number = first + i as u64;
-                    let action = self.handle(frame.bytes(), frame.wire_len(), frame.link(), number);
-                    self.over_limit += u32::from(action == Action::Limit);
-                    action
-                }
-            };
+            if known_verdict(&mut self.table, ahead, self.now_ms, self.policy_tag).is_some() {
+                known += 1;
+                continue;
+            }
+            let action = self.handle(frame.bytes(), frame.wire_len(), frame.link(), first + i as u64);
+            self.over_limit += u32::from(action == Action::Limit);
             discard |= u32::from(action != Action::Allow) << i;
         }
         self.counters.flow_frames[0] += known;
@@ -303,10 +309,17 @@ impl<S: FlowSink> Classifier<S> {
         self.over_limit
     }
 
+    /// What the frames of the last burst are answered with.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
     /// Handles one frame: [`Self::burst`] for those who have only one. [`Action::Limit`] says that it is over a limit; it is
     /// discarded like one that is blocked.
     pub fn frame(&mut self, bytes: &[u8], wire_len: usize, link: Link, number: u64, now_ns: u64) -> Action {
         self.tick(now_ns);
+        self.answers.clear();
+        self.burst_first = number;
         self.handle(bytes, wire_len, link, number)
     }
 
@@ -423,14 +436,16 @@ impl<S: FlowSink> Classifier<S> {
             Transport::Tcp { flags } => {
                 let control = flags & (flag::FIN | flag::RST | flag::SYN) != 0;
                 if stage == Stage::Settled && !control {
-                    return self.carry_out(id, side, wire_len);
+                    return self.carry_out(id, side, packet, bytes, wire_len, number);
                 }
-                let Some(tcp) = packet.tcp(bytes) else { return self.carry_out(id, side, wire_len) };
+                let Some(tcp) = packet.tcp(bytes) else {
+                    return self.carry_out(id, side, packet, bytes, wire_len, number);
+                };
                 if control {
                     self.tcp_control(id, side, packet, &tcp, bytes, number);
                 }
                 if stage == Stage::Settled {
-                    return self.carry_out(id, side, wire_len);
+                    return self.carry_out(id, side, packet, bytes, wire_len, number);
                 }
                 self.tcp_inspect(id, side, packet, &tcp, bytes, number);
             }
@@ -440,13 +455,13 @@ impl<S: FlowSink> Classifier<S> {
                     self.identity(identity::of_dhcp(payload, packet.src_port, self.now_ns));
                 }
                 if stage == Stage::Settled {
-                    return self.carry_out(id, side, wire_len);
+                    return self.carry_out(id, side, packet, bytes, wire_len, number);
                 }
                 self.udp_inspect(id, side, packet, bytes, number);
             }
         }
         // Inspection may have decided, or the flow may have ended with the slab's help.
-        self.carry_out(id, side, wire_len)
+        self.carry_out(id, side, packet, bytes, wire_len, number)
     }
 
     fn fragment(&mut self, fragment: &Fragment, bytes: &[u8], wire_len: u32, number: u64) {
@@ -681,7 +696,7 @@ impl<S: FlowSink> Classifier<S> {
 /// The first tier: a frame of a flow whose verdict is known and stands. `None` for every other frame, and for the few
 /// that need more than a count.
 #[inline(always)]
-fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: u8) -> Option<Action> {
+fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: u8) -> Option<()> {
     if ahead.kind != Kind::Plain {
         return None;
     }
@@ -695,7 +710,7 @@ fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: 
     *bytes = bytes.checked_add(ahead.wire_len)?;
     *frames = frames.saturating_add(1);
     hot.seen_ms = now_ms;
-    Some(hot.known_action())
+    Some(())
 }
 
 /// What is not plain: read the long way.

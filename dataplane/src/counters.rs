@@ -3,7 +3,7 @@
 //!
 //! Three laws hold exactly, at any time between two turns:
 //!
-//! * `rx = tx + dropped{policy, limit, tx_full}` per direction, in frames;
+//! * `rx + answers = tx + dropped{policy, limit, tx_full}` per direction, in frames;
 //! * `rx = flow + opaque{kind} + tunnel{kind} + malformed{reason} + fragments`, in frames;
 //! * `flows opened = open + named{evidence} + unnamed{reason}`.
 
@@ -108,6 +108,10 @@ counters! {
         rx_missed: [PORTS] port,
         /// Frames discarded because the verdict says so, by the port they came from.
         drop_policy: [PORTS] port,
+        /// Frames made here and sent to the ends of blocked flows, by the port that they left by. They count as sent, too.
+        answers: [PORTS] port,
+        /// Frames of blocked flows that were answered less than they should, for want of room or buffers.
+        answers_lost: [1] single,
         /// Frames discarded because they were over the rate of a limit, by the port they came from.
         drop_limit: [PORTS] port,
         /// Frames discarded because the other port did not take them, by the port they came from.

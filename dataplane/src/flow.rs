@@ -159,9 +159,6 @@ pub struct Hot {
 }
 
 const _: () = assert!(size_of::<Hot>() == 64);
-// [`Hot::is_known`] tells a limited flow by one bit.
-const _: () =
-    assert!(Action::Allow as u8 & Action::Limit as u8 == 0 && Action::Block as u8 & Action::Limit as u8 == 0);
 
 /// Bits of [`Hot::bits`].
 pub mod bit {
@@ -206,20 +203,13 @@ impl Hot {
         }
     }
 
-    /// What happens to the frames of a flow that [`Self::is_known`].
-    #[inline(always)]
-    pub(crate) fn known_action(&self) -> Action {
-        if self.cell & 15 == Action::Block as u8 { Action::Block } else { Action::Allow }
-    }
-
-    /// Whether the verdict is known, stands under this policy, and needs no more than this record: the flow is settled
-    /// and not limited. The four bytes in question stand side by side, so this is one load, one mask and one comparison.
+    /// Whether the verdict is known, stands under this policy, and is that frames pass: the flow is settled, not
+    /// blocked and not limited. The four bytes in question stand side by side, so this is one load, one mask and one comparison.
     #[inline(always)]
     pub(crate) fn is_known(&self, policy_tag: u8) -> bool {
-        const LIMITED: u8 = Action::Limit as u8;
-        const MASK: u32 = u32::from_le_bytes([0xff, LIMITED, 0, 0xff]);
+        const MASK: u32 = u32::from_le_bytes([0xff, 0x0f, 0, 0xff]);
         let state = u32::from_le_bytes([self.stage as u8, self.cell, self.bits, self.policy_tag]);
-        state & MASK == u32::from_le_bytes([Stage::Settled as u8, 0, 0, policy_tag])
+        state & MASK == u32::from_le_bytes([Stage::Settled as u8, Action::Allow as u8, 0, policy_tag])
     }
 
     /// The verdict.
@@ -310,10 +300,19 @@ pub struct Cold {
     pub tries: u8,
     /// The limit of the matrix in force, if the verdict is one.
     pub limit: Option<LimitId>,
+    /// The page that its client was given in the name of the server.
+    pub page: Option<Given>,
     /// Bytes that events told of already, by sender.
     pub told_bytes: [u64; 2],
     /// Frames that events told of already, by sender.
     pub told_frames: [u32; 2],
+}
+
+/// A page that was given to the client of a blocked flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// Sequence number of the segment that it answered.
+    pub request: u32,
 }
 
 /// Marks of [`Cold::marks`].
@@ -417,6 +416,7 @@ impl Cold {
             half: [Half::default(); 2],
             tries: 0,
             limit: None,
+            page: None,
             told_bytes: [0; 2],
             told_frames: [0; 2],
         }

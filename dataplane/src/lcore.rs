@@ -9,6 +9,7 @@
 //! is left then is discarded and counted by port. Waiting longer would cost frames at the receiving port instead,
 //! where nobody can say which.
 
+use crate::answer::Way;
 use crate::classifier::{Classifier, FlowSink};
 use crate::counters::{LcoreCounters, PORTS};
 use crate::latency::bucket_of;
@@ -23,6 +24,8 @@ const EXPIRE_BUDGET: usize = 16;
 pub struct Lcore<P: Port, S: FlowSink> {
     ports: [P; PORTS],
     burst: Burst<P::Frame>,
+    /// Answers to frames of blocked flows: back to their senders, onward to whom they were for.
+    answers: [Burst<P::Frame>; 2],
     classifier: Classifier<S>,
     /// Number of the next frame.
     number: u64,
@@ -42,7 +45,8 @@ pub struct Turn {
 impl<P: Port, S: FlowSink> Lcore<P, S> {
     /// A bridge between `lan` and `uplink`.
     pub fn new(lan: P, uplink: P, classifier: Classifier<S>) -> Self {
-        Self { ports: [lan, uplink], burst: Burst::default(), classifier, number: 1, last: (0, 0) }
+        let (burst, answers) = (Burst::default(), Default::default());
+        Self { ports: [lan, uplink], burst, answers, classifier, number: 1, last: (0, 0) }
     }
 
     /// One turn, at `now_ns` nanoseconds of the lcore's monotonic clock.
@@ -82,9 +86,7 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
     }
 
     fn pass(&mut self, from: usize, now_ns: u64) -> usize {
-        let [lan, uplink] = &mut self.ports;
-        let (rx, tx) = if from == 0 { (lan, uplink) } else { (uplink, lan) };
-        let got = rx.rx_burst(&mut self.burst);
+        let got = self.ports.get_mut(from).map_or(0, |rx| rx.rx_burst(&mut self.burst));
         if got == 0 {
             return 0;
         }
@@ -93,6 +95,11 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         let received = bytes(&self.burst);
         let discard = self.classifier.burst(&self.burst, self.number, now_ns);
         self.number += got as u64;
+        if !self.classifier.answers().is_empty() {
+            self.make_answers();
+        }
+        let [lan, uplink] = &mut self.ports;
+        let (rx, tx) = if from == 0 { (lan, uplink) } else { (uplink, lan) };
         let dropped = discard.count_ones() as usize;
         let over_limit = u64::from(self.classifier.over_limit());
         if dropped > 0 {
@@ -105,6 +112,24 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
             }
             tx.tx_burst(&mut self.burst);
         }
+        let sent_back = if self.answers.iter().all(Burst::is_empty) {
+            [(0, 0); 2]
+        } else {
+            let [back, onward] = &mut self.answers;
+            [(rx, back), (tx, onward)].map(|(port, answers)| {
+                let made = (answers.len(), bytes(answers));
+                for _ in 0..TX_TRIES {
+                    if answers.is_empty() {
+                        break;
+                    }
+                    port.tx_burst(answers);
+                }
+                let left = (answers.len(), bytes(answers));
+                answers.drain().for_each(drop);
+                self.classifier.counters.answers_lost[0] += left.0 as u64;
+                ((made.0 - left.0) as u64, made.1 - left.1)
+            })
+        };
         let (left, left_bytes) = (self.burst.len(), bytes(&self.burst));
         if left > 0 {
             self.burst.drain().for_each(drop);
@@ -122,6 +147,24 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         add(&mut counters.drop_tx_full, from, left as u64);
         add(&mut counters.tx_frames, to, (got - dropped - left) as u64);
         add(&mut counters.tx_bytes, to, offered - left_bytes);
+        for (port, (frames, bytes)) in [from, to].into_iter().zip(sent_back) {
+            add(&mut counters.answers, port, frames);
+            add(&mut counters.tx_frames, port, frames);
+            add(&mut counters.tx_bytes, port, bytes);
+        }
         got
+    }
+
+    /// Makes frames of the answers, while the frames that they answer are still there to lend their pool.
+    #[cold]
+    fn make_answers(&mut self) {
+        let mut lost = 0;
+        for answer in self.classifier.answers().iter() {
+            let made = self.burst.get(answer.to).and_then(|frame| frame.sibling(answer.bytes()));
+            let [back, onward] = &mut self.answers;
+            let into = if answer.way == Way::Back { back } else { onward };
+            lost += u64::from(made.is_none_or(|frame| into.push(frame).is_err()));
+        }
+        self.classifier.counters.answers_lost[0] += lost;
     }
 }

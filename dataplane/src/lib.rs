@@ -17,6 +17,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod answer;
 pub mod assembler;
 pub mod classifier;
 pub mod counters;

@@ -27,7 +27,7 @@ use crate::packet::{Addr, Packet, Transport, TunnelKind, Vlans};
 use crate::port::Link;
 use glassgate_policy::Reason;
 
-pub use checksum::{Checksum, ipv4_header_ok, l4_checksum, l4_checksum_ok};
+pub use checksum::{Checksum, checksum_of, ipv4_header_ok, l4_checksum, l4_checksum_ok, sum_of};
 
 use view::{Short, View};
 

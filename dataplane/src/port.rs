@@ -24,6 +24,15 @@ pub trait Frame {
         self.bytes().len()
     }
 
+    /// A frame of its own with these bytes, whose buffer comes from where this one's did. `None` when there is no
+    /// buffer, the bytes don't fit, or frames of this kind can't be made.
+    fn sibling(&self, _bytes: &[u8]) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// What the first header is.
     fn link(&self) -> Link {
         Link::Ethernet

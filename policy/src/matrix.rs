@@ -16,13 +16,17 @@ use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Ver
 
 pub use members::{MAX_MEMBERS, Members, key as address_key};
 
-const MAGIC: [u8; 8] = *b"GGMATRX3";
-const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4;
+const MAGIC: [u8; 8] = *b"GGMATRX4";
+const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4 + 4;
 /// A limit: its rate and who shares it.
 const LIMIT: usize = 8 + 1;
-/// In the place of a limit's number: none.
-const NO_LIMIT: u8 = u8::MAX;
-const _: () = assert!(MAX_LIMITS <= NO_LIMIT as usize);
+/// The most pages, and the longest: one segment, whatever stands before it.
+pub const MAX_PAGES: usize = 255;
+/// See [`MAX_PAGES`].
+pub const MAX_PAGE: usize = 1200;
+/// In the place of the number of a limit or page: none.
+const NO_NUMBER: u8 = u8::MAX;
+const _: () = assert!(MAX_LIMITS <= NO_NUMBER as usize && MAX_PAGES <= NO_NUMBER as usize);
 const DIGEST: usize = 32;
 /// The most groups and columns a matrix may have; with both full its cells take 64 MiB, and as much again where some are
 /// limited.
@@ -44,10 +48,14 @@ pub struct VerdictMatrix {
     groups: usize,
     columns: usize,
     cells: Vec<u8>,
+    /// Whether one of them blocks.
+    blocks: bool,
     /// The limits of cells whose action is [`Action::Limit`].
     limits: Vec<Limit>,
-    /// For each cell the number of its limit; empty where nothing is limited.
-    limited: Vec<u8>,
+    /// What clients of cells whose action is [`Action::Block`] are told over HTTP: whole responses.
+    pages: Vec<Box<[u8]>>,
+    /// For each cell the number of its limit or page; empty where there are neither.
+    numbers: Vec<u8>,
     /// For each group, why what is not observed is not: codes of [`Unobserved`].
     unobserved: Vec<u8>,
     /// Sorted by service: services with a column of their own.
@@ -68,7 +76,7 @@ pub enum BadMatrix {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no verdict matrix of version 3")]
+    #[error("this is no verdict matrix of version 4")]
     Magic,
     /// Damaged on the way.
     #[error("the matrix does not match its checksum")]
@@ -87,6 +95,9 @@ pub enum BadMatrix {
     /// A limit has a rate out of bounds, or nobody shares it; or there are more than [`MAX_LIMITS`].
     #[error("limit {0} means nothing")]
     Limit(usize),
+    /// A page is too long, is not all there, or there are more than [`MAX_PAGES`].
+    #[error("page {0} is out of bounds")]
+    Page(usize),
     /// The list of members is not sorted, or names a group that is not there.
     #[error("member {0} is out of order or out of range")]
     Member(usize),
@@ -132,9 +143,11 @@ impl VerdictMatrix {
             observe_until_ns,
             groups,
             columns,
+            blocks: any_blocks(&cells),
             cells,
             limits: Vec::new(),
-            limited: Vec::new(),
+            pages: Vec::new(),
+            numbers: Vec::new(),
             unobserved,
             own_columns,
             members: Members::default(),
@@ -166,16 +179,47 @@ impl VerdictMatrix {
             return self;
         }
         self.limits = limits.to_vec();
-        self.limited = vec![NO_LIMIT; self.cells.len()];
-        each_cell(&mut self.limited, self.columns, &self.own_columns, |group, column| {
-            number(group, column).map(|id| id.0).filter(|id| usize::from(*id) < limits.len())
+        self.number(Action::Limit, limits.len(), |group, column| number(group, column).map(|id| id.0));
+        self
+    }
+
+    /// The same with pages: `number` says which of `pages`, each a whole HTTP response of [`MAX_PAGE`] bytes at most, the
+    /// clients of a cell are told whose action is [`Action::Block`]. Those that it gives none, or one that does not
+    /// fit, are told nothing. It is asked only if something is blocked.
+    #[must_use]
+    pub fn telling(mut self, pages: &[Box<[u8]>], number: impl FnMut(GroupId, Column) -> Option<u8>) -> Self {
+        let pages = pages.get(..MAX_PAGES).unwrap_or(pages);
+        let fits = pages.iter().all(|page| page.len() <= MAX_PAGE);
+        if pages.is_empty() || !fits || !self.blocks() {
+            return self;
+        }
+        self.pages = pages.to_vec();
+        self.number(Action::Block, pages.len(), number);
+        self
+    }
+
+    /// Numbers the cells of an action.
+    fn number(
+        &mut self,
+        action: Action,
+        count: usize,
+        mut number: impl FnMut(GroupId, Column) -> Option<u8>,
+    ) {
+        let mut numbers = vec![NO_NUMBER; self.cells.len()];
+        each_cell(&mut numbers, self.columns, &self.own_columns, |group, column| {
+            number(group, column).filter(|id| usize::from(*id) < count)
         });
-        for (cell, number) in self.cells.iter().zip(&mut self.limited) {
-            if cell & 15 != Action::Limit as u8 {
-                *number = NO_LIMIT;
+        self.numbers.resize(self.cells.len(), NO_NUMBER);
+        for ((cell, new), old) in self.cells.iter().zip(numbers).zip(&mut self.numbers) {
+            if cell & 15 == action as u8 {
+                *old = new;
             }
         }
-        self
+    }
+
+    /// Whether any cell blocks.
+    pub fn blocks(&self) -> bool {
+        self.blocks
     }
 
     /// The same with an end to observation and, for each group, the reason why what is not observed is not.
@@ -230,8 +274,17 @@ impl VerdictMatrix {
         if usize::from(group.0) >= self.groups {
             return None;
         }
-        let number = *self.limited.get(self.place(group, category, service))?;
-        (number != NO_LIMIT).then_some(LimitId(number))
+        let number = *self.numbers.get(self.place(group, category, service))?;
+        (usize::from(number) < self.limits.len()).then_some(LimitId(number))
+    }
+
+    /// What the client of a blocked flow is told over HTTP.
+    pub fn page(&self, group: GroupId, category: Category, service: ServiceId) -> Option<&[u8]> {
+        if usize::from(group.0) >= self.groups {
+            return None;
+        }
+        let number = *self.numbers.get(self.place(group, category, service))?;
+        self.pages.get(usize::from(number)).map(AsRef::as_ref)
     }
 
     /// The limits, by number.
@@ -255,7 +308,8 @@ impl VerdictMatrix {
     /// SHA-256 over all of it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let own = self.own_columns.len() * 6;
-        let limits = self.limits.len() * LIMIT + self.limited.len();
+        let pages = self.pages.iter().map(|page| 2 + page.len()).sum::<usize>();
+        let limits = self.limits.len() * LIMIT + self.numbers.len() + pages;
         let mut out = Vec::with_capacity(HEADER + own + self.groups + self.cells.len() + limits + DIGEST);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.epoch.to_le_bytes());
@@ -266,6 +320,7 @@ impl VerdictMatrix {
         out.extend_from_slice(&(self.own_columns.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.limits.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.pages.len() as u32).to_le_bytes());
         for (service, column) in &self.own_columns {
             out.extend_from_slice(&service.0.to_le_bytes());
             out.extend_from_slice(&column.to_le_bytes());
@@ -277,7 +332,11 @@ impl VerdictMatrix {
             out.extend_from_slice(&rate.bits_per_second().to_le_bytes());
             out.push(*per as u8);
         }
-        out.extend_from_slice(&self.limited);
+        out.extend_from_slice(&self.numbers);
+        for page in &self.pages {
+            out.extend_from_slice(&(page.len() as u16).to_le_bytes());
+            out.extend_from_slice(page);
+        }
         let digest = ring::digest::digest(&ring::digest::SHA256, &out);
         out.extend_from_slice(digest.as_ref());
         out
@@ -302,7 +361,7 @@ impl VerdictMatrix {
         let u32_at =
             |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
         let (groups, columns, own) = (u32_at(32) as usize, u32_at(36) as usize, u32_at(40) as usize);
-        let (count, limits) = (u32_at(44) as usize, u32_at(48) as usize);
+        let (count, limits, pages) = (u32_at(44) as usize, u32_at(48) as usize, u32_at(52) as usize);
         if groups == 0
             || groups > MAX_GROUPS
             || columns > MAX_COLUMNS
@@ -315,9 +374,14 @@ impl VerdictMatrix {
         if limits > MAX_LIMITS {
             return Err(BadMatrix::Limit(limits));
         }
-        let limited = if limits > 0 { limits * LIMIT + groups * columns } else { 0 };
-        let expected = HEADER + own * 6 + listed + groups + groups * columns + limited + DIGEST;
-        if expected != bytes.len() {
+        if pages > MAX_PAGES {
+            return Err(BadMatrix::Page(pages));
+        }
+        let numbered = if limits + pages > 0 { groups * columns } else { 0 };
+        let fixed = HEADER + own * 6 + listed + groups + groups * columns + limits * LIMIT + numbered;
+        // Pages say themselves how long they are.
+        let expected = fixed + pages * 2 + DIGEST;
+        if !(expected..=expected + pages * MAX_PAGE).contains(&bytes.len()) {
             return Err(short(expected));
         }
         if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != digest {
@@ -328,7 +392,21 @@ impl VerdictMatrix {
         let members = Members::read(listed, groups).map_err(BadMatrix::Member)?;
         let (unobserved, rest) = rest.split_at_checked(groups).ok_or(short(expected))?;
         let (cells, rest) = rest.split_at_checked(groups * columns).ok_or(short(expected))?;
-        let (limits, limited) = rest.split_at_checked(limits * LIMIT).ok_or(short(expected))?;
+        let (limits, rest) = rest.split_at_checked(limits * LIMIT).ok_or(short(expected))?;
+        let (numbers, mut rest) = rest.split_at_checked(numbered).ok_or(short(expected))?;
+        let mut told = Vec::with_capacity(pages);
+        for page in 0..pages {
+            let split = rest.split_first_chunk().and_then(|(len, rest)| {
+                rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))
+                    .filter(|(p, _)| p.len() <= MAX_PAGE)
+            });
+            let (text, more) = split.ok_or(BadMatrix::Page(page))?;
+            told.push(text.into());
+            rest = more;
+        }
+        if !rest.is_empty() {
+            return Err(BadMatrix::Page(pages));
+        }
         let limits = limits.chunks_exact(LIMIT).enumerate();
         let limits =
             limits.map(|(i, l)| read_limit(l).ok_or(BadMatrix::Limit(i))).collect::<Result<Vec<_>, _>>()?;
@@ -346,9 +424,14 @@ impl VerdictMatrix {
             return Err(BadMatrix::Cell(bad));
         }
         let stray = |(cell, number): (&u8, &u8)| {
-            *number != NO_LIMIT && (usize::from(*number) >= limits.len() || cell & 15 != Action::Limit as u8)
+            let there = match Action::from_code(cell & 15) {
+                Some(Action::Limit) => limits.len(),
+                Some(Action::Block) => told.len(),
+                _ => 0,
+            };
+            *number != NO_NUMBER && usize::from(*number) >= there
         };
-        if let Some(bad) = cells.iter().zip(limited).position(stray) {
+        if let Some(bad) = cells.iter().zip(numbers).position(stray) {
             return Err(BadMatrix::Cell(bad));
         }
         if let Some(bad) = unobserved.iter().position(|c| Unobserved::from_code(*c).is_none()) {
@@ -360,9 +443,11 @@ impl VerdictMatrix {
             observe_until_ns: u64_at(24),
             groups,
             columns,
+            blocks: any_blocks(cells),
             cells: cells.to_vec(),
             limits,
-            limited: limited.to_vec(),
+            pages: told,
+            numbers: numbers.to_vec(),
             unobserved: unobserved.to_vec(),
             own_columns,
             members,
@@ -397,6 +482,10 @@ fn each_cell(
             }
         }
     }
+}
+
+fn any_blocks(cells: &[u8]) -> bool {
+    cells.iter().any(|cell| cell & 15 == Action::Block as u8)
 }
 
 fn read_limit(bytes: &[u8]) -> Option<Limit> {
@@ -506,11 +595,45 @@ mod tests {
             bad.extend_from_slice(digest.as_ref());
             VerdictMatrix::from_bytes(&bad).unwrap_err()
         };
-        let plane = bytes.len() - DIGEST - m.limited.len();
+        let plane = bytes.len() - DIGEST - m.numbers.len();
         assert_eq!(altered(plane, 2), BadMatrix::Cell(0), "no such limit");
         assert_eq!(altered(plane + Category::News as usize, 0), BadMatrix::Cell(Category::News as usize));
         assert_eq!(altered(plane - 1, 9), BadMatrix::Limit(1), "nobody shares it");
         assert_eq!(altered(plane - 2, 1), BadMatrix::Limit(1), "out of bounds");
+    }
+
+    #[test]
+    fn pages_stand_beside_limits() {
+        let m = VerdictMatrix::new(1, u64::MAX, 2, &[], |_, column| Verdict {
+            action: match column {
+                Column::Category(Category::Games | Category::Music) => Action::Block,
+                Column::Category(Category::News) => Action::Limit,
+                _ => Action::Allow,
+            },
+            level: ObservationLevel::None,
+        });
+        let limit = Limit { rate: Rate::MIN, per: Per::Rule };
+        let pages: [Box<[u8]>; 2] = [b"one".as_slice().into(), b"two".as_slice().into()];
+        let m = m.limiting(&[limit], |_, _| Some(LimitId(0))).telling(&pages, |group, column| {
+            (column == Column::Category(Category::Games)).then_some(group.0 as u8)
+        });
+        let page = |group, category| m.page(GroupId(group), category, ServiceId::NONE);
+        assert_eq!(page(0, Category::Games), Some(&b"one"[..]));
+        assert_eq!(page(1, Category::Games), Some(&b"two"[..]));
+        assert_eq!((page(0, Category::Music), page(2, Category::Games)), (None, None));
+        assert_eq!(m.limit(GroupId(0), Category::News, ServiceId::NONE), Some(LimitId(0)));
+        assert!(m.blocks() && !VerdictMatrix::uniform(1, Verdict::FAIL_OPEN).blocks());
+        let bytes = m.to_bytes();
+        assert_eq!(VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&m));
+        for i in 0..bytes.len() {
+            assert!(VerdictMatrix::from_bytes(&bytes[..i]).is_err(), "cut at {i}");
+        }
+        let mut long = bytes[..bytes.len() - DIGEST].to_vec();
+        let at = long.len() - 5;
+        long[at] = 4;
+        let digest = ring::digest::digest(&ring::digest::SHA256, &long);
+        long.extend_from_slice(digest.as_ref());
+        assert_eq!(VerdictMatrix::from_bytes(&long), Err(BadMatrix::Page(1)), "longer than what is there");
     }
 
     #[test]

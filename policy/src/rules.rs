@@ -32,6 +32,7 @@ mod action;
 mod file;
 pub mod lint;
 mod moment;
+mod page;
 
 use jiff::civil::Date;
 
@@ -39,7 +40,7 @@ use crate::category::Category;
 use crate::charter::Levels;
 use crate::limit::LimitId;
 pub use crate::limit::{BadRate, Limit, Per, Rate};
-use crate::matrix::{Column, VerdictMatrix};
+use crate::matrix::{Column, MAX_PAGES, VerdictMatrix};
 use crate::table::SignatureTable;
 use crate::vocab::{Action, GroupId, Purpose, ServiceId, Verdict, coded};
 pub use action::RuleAction;
@@ -243,6 +244,11 @@ impl Rules {
             let by = self.decide(&target(table, group, column), moment).by?;
             numbers.get(by).copied().flatten()
         });
+        let (pages, numbers) = self.pages();
+        let matrix = matrix.telling(&pages, |group, column| {
+            let by = self.decide(&target(table, group, column), moment).by?;
+            numbers.get(by).copied().flatten()
+        });
         matrix.observing(u64::MAX, |group| levels.why_not(group))
     }
 
@@ -260,6 +266,19 @@ impl Rules {
         };
         let numbers = self.rules.iter().map(number).collect();
         (limits, numbers)
+    }
+
+    /// What clients are told of rules that block, and for each rule which of them is its own.
+    fn pages(&self) -> (Vec<Box<[u8]>>, Vec<Option<u8>>) {
+        let mut pages = Vec::new();
+        let number = |rule: &Rule| {
+            let tells = rule.action == RuleAction::Block && rule.state == State::Enforce;
+            let number = u8::try_from(pages.len()).ok().filter(|n| tells && usize::from(*n) < MAX_PAGES)?;
+            pages.push(page::of(rule));
+            Some(number)
+        };
+        let numbers = self.rules.iter().map(number).collect();
+        (pages, numbers)
     }
 
     /// The services that some rule singles out, sorted: they have a column of their own in the matrix.

@@ -3,9 +3,11 @@
 //! | part | clients | what is held |
 //! |---|---|---|
 //! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device |
+//! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
 
+pub mod block;
 pub mod limit;
 
 use anyhow::Result;
@@ -36,6 +38,8 @@ pub struct Options {
 pub enum Part {
     /// The action `limit`.
     Limit,
+    /// The action `block`.
+    Block,
 }
 
 /// What a part works with.
@@ -59,7 +63,8 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     let stage = Stage { lab: &lab, gateway: &gateway, stop };
     let mut checks = Checks::default();
     type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
-    let parts: [(Part, &str, Try); 1] = [(Part::Limit, "Limit", limit::run)];
+    let parts: [(Part, &str, Try); 2] =
+        [(Part::Block, "Block", block::run), (Part::Limit, "Limit", limit::run)];
     for (part, title, run) in parts {
         if options.only.is_some_and(|only| only != part) {
             continue;
@@ -102,10 +107,16 @@ fn accounted(now: &Now) -> (bool, String) {
     let mut words = Vec::new();
     for (from, to) in [(lan, uplink), (uplink, lan)] {
         let dropped = from.drop_policy + from.drop_limit + from.drop_tx_full;
-        fine &= from.rx_frames == to.tx_frames + dropped;
+        fine &= from.rx_frames + to.answers == to.tx_frames + dropped;
         words.push(format!(
-            "{}: {} in, {} out, {} over a limit, {} by rule, {} not taken",
-            from.name, from.rx_frames, to.tx_frames, from.drop_limit, from.drop_policy, from.drop_tx_full
+            "{}: {} in, {} out ({} answers), {} over a limit, {} by rule, {} not taken",
+            from.name,
+            from.rx_frames,
+            to.tx_frames,
+            to.answers,
+            from.drop_limit,
+            from.drop_policy,
+            from.drop_tx_full
         ));
     }
     (fine, words.join("; "))

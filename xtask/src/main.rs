@@ -21,7 +21,7 @@ enum Task {
     Setup(setup::Options),
     /// Show the gateway between real clients and servers, until Ctrl-C.
     Demo(demo::Options),
-    /// Try every action of a rule on real clients: limits by iperf3.
+    /// Try every action of a rule on real clients: blocks by curl, dig and QUIC, limits by iperf3.
     Actions(actions::Options),
     /// Prove that everything works: lints, all tests, one round of the demo, every action.
     Test(steps::Options),

@@ -2,6 +2,7 @@
 
 use std::ptr::NonNull;
 
+use crate::mempool;
 use dpdk_sys::rte_mbuf;
 use glassgate_dataplane::port::Frame;
 
@@ -64,6 +65,11 @@ impl Mbuf {
 }
 
 impl Frame for Mbuf {
+    fn sibling(&self, bytes: &[u8]) -> Option<Self> {
+        // SAFETY: the pool that a frame came from lives as long as the process.
+        unsafe { mempool::copy(self.head().pool, bytes) }
+    }
+
     /// The first segment.
     #[inline]
     fn bytes(&self) -> &[u8] {

@@ -122,22 +122,11 @@ impl Mempool {
     /// The pool is empty, or `bytes` don't fit into one buffer.
     pub fn frame(&self, bytes: &[u8]) -> Result<Mbuf, FrameError> {
         let room = self.room();
-        let length = u16::try_from(bytes.len()).ok().filter(|&length| length <= room);
-        let length = length.ok_or(FrameError::TooLong { length: bytes.len(), room })?;
+        if bytes.len() > usize::from(room) {
+            return Err(FrameError::TooLong { length: bytes.len(), room });
+        }
         // SAFETY: the pool is valid for the rest of the process.
-        let raw = unsafe { dpdk_sys::shim_mbuf_alloc(self.raw()) };
-        let mut raw = NonNull::new(raw).ok_or(FrameError::Empty)?;
-        // SAFETY: a frame that was just allocated is held by nobody else.
-        let head = unsafe { raw.as_mut() };
-        let headroom = usize::from(head.data_off);
-        // SAFETY: a fresh frame has `room` writable bytes behind its headroom, and `bytes` can't overlap them.
-        unsafe {
-            head.buf_addr.cast::<u8>().add(headroom).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-        };
-        head.data_len = length;
-        head.pkt_len = u32::from(length);
-        // SAFETY: from a pool of this crate, one initialised segment, no other holder.
-        Ok(unsafe { Mbuf::from_raw(raw) })
+        unsafe { copy(self.raw(), bytes) }.ok_or(FrameError::Empty)
     }
 
     pub(crate) fn raw(&self) -> *mut rte_mempool {
@@ -161,6 +150,36 @@ impl Mempool {
     pub(crate) fn release(&self, frames: u32) {
         self.0.promised.fetch_sub(frames, Ordering::AcqRel);
     }
+}
+
+/// A new frame of a pool that holds a copy of `bytes`; `None` when the pool is empty or its buffers are too short.
+///
+/// # Safety
+///
+/// `pool` is a pool of this crate.
+pub(crate) unsafe fn copy(pool: *mut rte_mempool, bytes: &[u8]) -> Option<Mbuf> {
+    let length = u16::try_from(bytes.len()).ok()?;
+    // SAFETY: pools of this crate are valid for the rest of the process.
+    let mut raw = NonNull::new(unsafe { dpdk_sys::shim_mbuf_alloc(pool) })?;
+    // SAFETY: a frame that was just allocated is held by nobody else.
+    let head = unsafe { raw.as_mut() };
+    let (headroom, room) = (head.data_off, head.buf_len);
+    if room.checked_sub(headroom).is_none_or(|room| length > room) {
+        // SAFETY: nobody else holds it, and it is given back once.
+        unsafe { dpdk_sys::shim_mbuf_free(raw.as_ptr()) };
+        return None;
+    }
+    // SAFETY: a fresh frame has `room - headroom` writable bytes behind its headroom, and `bytes` can't overlap them.
+    unsafe {
+        head.buf_addr
+            .cast::<u8>()
+            .add(usize::from(headroom))
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+    };
+    head.data_len = length;
+    head.pkt_len = u32::from(length);
+    // SAFETY: from a pool of this crate, one initialised segment, no other holder.
+    Some(unsafe { Mbuf::from_raw(raw) })
 }
 
 /// Why a pool was not made.

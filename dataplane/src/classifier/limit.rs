@@ -1,20 +1,41 @@
-//! Frames of limited flows.
+//! What becomes of a frame whose flow is limited or blocked.
 
 use super::{Classifier, FlowSink};
 use crate::flow::FlowId;
 use crate::limiter::{Admission, Share};
+use crate::packet::{Packet, Transport};
 use glassgate_policy::Action;
 use glassgate_policy::limit::Per;
 
 impl<S: FlowSink> Classifier<S> {
-    /// What becomes of a frame of `wire_len` bytes that this side of the flow sent: it passes, is blocked, or is over
-    /// its limit ([`Action::Limit`]).
-    pub(super) fn carry_out(&mut self, id: FlowId, side: usize, wire_len: u32) -> Action {
-        let Some(hot) = self.table.get(id) else { return Action::Allow };
-        if hot.action() != Action::Limit {
-            return hot.action();
+    /// What becomes of a frame that this side of the flow sent: it passes, is blocked, or is over its limit
+    /// ([`Action::Limit`]). What is blocked is answered.
+    pub(super) fn carry_out(
+        &mut self,
+        id: FlowId,
+        side: usize,
+        packet: &Packet,
+        bytes: &[u8],
+        wire_len: u32,
+        number: u64,
+    ) -> Action {
+        if packet.transport == Transport::Udp && self.is_dns(id) && self.policy.matrix.blocks() {
+            return self.dns_frame(id, packet, bytes, number);
         }
-        let Some(cold) = self.cold.get(id.index()) else { return Action::Allow };
+        match self.table.get(id).map(|hot| hot.action()) {
+            None | Some(Action::Allow) => Action::Allow,
+            Some(Action::Limit) => self.meter(id, side, wire_len),
+            Some(Action::Block) => {
+                self.answer_tcp(id, side, packet, bytes, number);
+                Action::Block
+            }
+        }
+    }
+
+    fn meter(&mut self, id: FlowId, side: usize, wire_len: u32) -> Action {
+        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else {
+            return Action::Allow;
+        };
         let number =
             cold.limit.and_then(|id| Some((id, self.policy.matrix.limits().get(usize::from(id.0))?)));
         let Some((number, limit)) = number else { return Action::Allow };

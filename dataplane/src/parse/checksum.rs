@@ -72,6 +72,16 @@ pub fn l4_checksum_ok(packet: &Packet, bytes: &[u8], options: &ParseOptions) -> 
     }
 }
 
+/// The checksum of bytes, with what else is summed up (RFC 1071): for frames that are made here.
+pub fn checksum_of<const N: usize>(parts: [&[u8]; N], more: u64) -> u16 {
+    !fold(more + parts.iter().map(|part| sum(part)).sum::<u64>())
+}
+
+/// What bytes add to a checksum.
+pub fn sum_of(bytes: &[u8]) -> u64 {
+    sum(bytes)
+}
+
 /// The sum of 16-bit words in network order, an odd byte padded with zero. No frame is long enough to overflow it.
 fn sum(bytes: &[u8]) -> u64 {
     // Words of 32 bits: one's complement sums may be folded later (RFC 1071 section 2).

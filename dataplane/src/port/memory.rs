@@ -84,6 +84,10 @@ impl MemoryFrame {
 }
 
 impl Frame for MemoryFrame {
+    fn sibling(&self, bytes: &[u8]) -> Option<Self> {
+        self.pool.frame(bytes)
+    }
+
     fn bytes(&self) -> &[u8] {
         self.buffer.as_deref().and_then(|b| b.get(..self.len)).unwrap_or_default()
     }

@@ -38,6 +38,12 @@ pub struct SocketFrame {
 }
 
 impl Frame for SocketFrame {
+    fn sibling(&self, bytes: &[u8]) -> Option<Self> {
+        let mut buffer = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self { buffer, len: bytes.len(), pool: self.pool.clone() })
+    }
+
     fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.len).unwrap_or_default()
     }

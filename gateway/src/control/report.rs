@@ -143,6 +143,7 @@ impl Sources<'_> {
             rx_missed: sum.rx_missed[i],
             drop_policy: sum.drop_policy[i],
             drop_limit: sum.drop_limit[i],
+            answers: sum.answers[i],
             drop_tx_full: sum.drop_tx_full[i],
             rx_frames_per_s: rates.rx_frames[i],
             rx_bits_per_s: rates.rx_bits[i],

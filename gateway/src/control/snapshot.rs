@@ -102,6 +102,8 @@ pub(crate) struct PortNow {
     pub(crate) rx_missed: u64,
     /// Frames that came in here and were dropped because of their flow's verdict.
     pub(crate) drop_policy: u64,
+    /// Frames made here that left by this port: answers to blocked flows. They count as sent.
+    pub(crate) answers: u64,
     /// Frames that came in here and were dropped because their flow was over a limit.
     pub(crate) drop_limit: u64,
     /// Frames that came in here and were dropped because the other port did not take them.

@@ -62,7 +62,7 @@ impl<P: Port> LcoreLoop<P> {
         limiters: Limiters,
     ) -> Self {
         let (flows, slab) = (settings.flows, settings.inspections);
-        let options = Options { flows, slab, secret, limiters, ..Options::default() };
+        let options = Options { flows, slab, secret, limiters, answers: true, ..Options::default() };
         let now = mono_ns();
         let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
         let state = LcoreState {

@@ -271,7 +271,8 @@ fn reload(reloads: u64, pace: Duration) {
         }
         let dropped = |read: &Reading| read.counters.drop_policy.iter().sum::<u64>();
         world.until("every frame has arrived or was blocked", |w| {
-            w.received + dropped(&page.read()) == w.sent
+            let read = page.read();
+            w.received + dropped(&read) == w.sent + read.counters.answers.iter().sum::<u64>()
         });
         after = resident_kib();
         stop.store(true, Ordering::Relaxed);

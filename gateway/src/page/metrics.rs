@@ -19,7 +19,7 @@ pub(super) fn render(now: &Snapshot) -> String {
 
 fn ports(out: &mut Text, now: &Snapshot) {
     type Value = fn(&PortNow) -> u64;
-    let families: [(&str, &str, Value); 8] = [
+    let families: [(&str, &str, Value); 9] = [
         ("receive_frames", "Frames received.", |p| p.rx_frames),
         ("receive_bytes", "Bytes received, without preamble and FCS.", |p| p.rx_bytes),
         ("transmit_frames", "Frames sent.", |p| p.tx_frames),
@@ -28,6 +28,7 @@ fn ports(out: &mut Text, now: &Snapshot) {
         ("policy_dropped_frames", "Frames received here and dropped because a rule says so.", |p| {
             p.drop_policy
         }),
+        ("answers_frames", "Frames made here and sent to the ends of blocked flows.", |p| p.answers),
         ("limit_dropped_frames", "Frames received here and dropped because they were over a limit.", |p| {
             p.drop_limit
         }),

@@ -47,6 +47,7 @@ fn port(name: &str, device: &str, up: f64, down: f64) -> PortNow {
         rx_missed: 0,
         drop_policy: if name == "lan" { 1_204 } else { 0 },
         drop_limit: 0,
+        answers: 0,
         drop_tx_full: 0,
         rx_frames_per_s: up / 6200.0,
         rx_bits_per_s: up,

@@ -376,7 +376,7 @@ impl Reader<'_> {
                 let help = match word {
                     "forward" | "accept" | "permit" | "pass" => "write `allow`".to_owned(),
                     "drop" | "deny" | "reject" | "reset" => {
-                        "write `block`: frames are dropped without an answer".to_owned()
+                        "write `block`: frames are dropped, and both ends are told".to_owned()
                     }
                     _ => known_words(word, RuleAction::WORDS.iter().copied()),
                 };

@@ -56,6 +56,8 @@ pub struct Port {
     pub rx_missed: u64,
     /// Frames dropped by a rule.
     pub drop_policy: u64,
+    /// Frames made by the gateway that went out.
+    pub answers: u64,
     /// Frames dropped because they were over a limit.
     pub drop_limit: u64,
     /// Frames dropped because the other port took no more.
