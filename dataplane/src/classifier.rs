@@ -8,10 +8,11 @@
 //! | undecided | the first client bytes of a flow, and until the server acknowledged them | also cold record, slab |
 //! | new | the first frame of a flow | also free list, timer wheel |
 //!
-//! A burst is read in three passes, so that the cache misses of 32 frames overlap: parse all and ask for their index
-//! lines, look into those and ask for the records, then handle each frame in order. Of a frame the first pass keeps one
-//! line, `Ahead`, which is all that the tier of known verdicts needs. The other tiers parse the frame once more: that
-//! costs them a hundredth of what they do, and spares the first one the writing of what it never reads.
+//! A burst is read in four passes, so that the cache misses of 32 frames overlap: ask for the first line of each, parse
+//! all and ask for their index lines, look into those and ask for the records, then handle each frame in order. Of a
+//! plain frame the second pass keeps one line, `Ahead`, which is all that the tier of known verdicts needs. The other
+//! tiers parse it once more: that costs them a hundredth of what they do, and spares the first one the writing of what
+//! it never reads. Of a frame that is not plain, what was read is kept.
 //!
 //! **A name is provisional until the server acknowledged the bytes that it stood in.** Until then the bytes are
 //! kept, and the same bytes with other content make the flow `ambiguous`: the name goes, all readings are kept as
@@ -39,7 +40,7 @@ use crate::hints::Hints;
 use crate::identity::{self, Gate};
 use crate::inspect::{quic, tls};
 use crate::limiter::Limiters;
-use crate::packet::{Packet, Transport, Vlans, flag};
+use crate::packet::{Packet, Transport, flag};
 use crate::parse::{self, Fragment, OpaqueKind, ParseOptions, Parsed};
 use crate::port::{BURST, Burst, Frame, Link};
 use crate::quic_ids::QuicIds;
@@ -48,6 +49,7 @@ use crate::timer_wheel::TimerWheel;
 use glassgate_policy::flow_event::EventKind;
 use glassgate_policy::identity::IdentityEvent;
 use glassgate_policy::{Action, Evidence, L4, Reason};
+use prefetch_index::prefetch_index;
 
 /// Sizes and times of a classifier. All memory is taken at start from these.
 #[derive(Clone, Debug)]
@@ -132,7 +134,8 @@ impl Default for Options {
 pub struct Classifier<S> {
     options: Options,
     table: FlowTable,
-    cold: Box<[Cold]>,
+    /// As many as slots of the table were used; room for all was taken at start.
+    cold: Vec<Cold>,
     wheel: TimerWheel,
     slab: Slab,
     defrag: Option<Defrag>,
@@ -148,6 +151,8 @@ pub struct Classifier<S> {
     /// What of identity was told already.
     gate: Gate,
     ahead: Box<[Ahead; BURST]>,
+    /// What was read of the frames of the burst that are not plain.
+    kept: Box<[Parsed; BURST]>,
     now_ns: u64,
     now_ms: u32,
     event_seq: u64,
@@ -172,6 +177,8 @@ struct Ahead {
     /// Who sent it: 0 the lower endpoint.
     side: u8,
     kind: Kind,
+    /// It is not plain: what was read of it is kept.
+    kept: bool,
 }
 
 const _: () = assert!(size_of::<Ahead>() <= 64);
@@ -194,7 +201,20 @@ impl Ahead {
         wire_len: 0,
         side: 0,
         kind: Kind::Other,
+        kept: true,
     };
+
+    fn whose(&self) -> Whose {
+        Whose { key: self.key, place: self.place, likely: self.likely, from_low: self.side == 0 }
+    }
+}
+
+/// Which flow a packet belongs to, and who of its two endpoints sent it.
+struct Whose {
+    key: Key,
+    place: Place,
+    likely: Likely,
+    from_low: bool,
 }
 
 /// Notes what is known ahead of a packet.
@@ -218,6 +238,7 @@ impl parse::Take for LookAhead<'_> {
         into.place = table.place(&key);
         into.wire_len = wire_len;
         into.side = u8::from(!from_low);
+        into.kept = false;
         into.kind = if control { Kind::Control } else { Kind::Plain };
     }
 }
@@ -229,7 +250,7 @@ impl<S: FlowSink> Classifier<S> {
         let table = if options.source_shares { table } else { table.without_shares() };
         let capacity = table.capacity();
         Self {
-            cold: vec![Cold::new(0, 0, Vlans::default()); capacity].into_boxed_slice(),
+            cold: Vec::with_capacity(capacity),
             wheel: TimerWheel::new(capacity, now_ns / 1_000_000_000),
             slab: Slab::new(options.slab),
             defrag: Some(Defrag::new(options.defrag, options.parse)),
@@ -242,6 +263,7 @@ impl<S: FlowSink> Classifier<S> {
             decayed: [false; 2],
             gate: Gate::new(options.secret[0] ^ options.secret[1]),
             ahead: Box::new([Ahead::OTHER; BURST]),
+            kept: Box::new([Parsed::Malformed(Reason::MalformedL3); BURST]),
             now_ns,
             now_ms: (now_ns / 1_000_000) as u32,
             event_seq: 0,
@@ -274,12 +296,15 @@ impl<S: FlowSink> Classifier<S> {
     /// is set when frame `i` is to be discarded; all others are forwarded.
     pub fn burst<F: Frame>(&mut self, burst: &Burst<F>, first: u64, now_ns: u64) -> u32 {
         self.tick(now_ns);
-        for (frame, ahead) in burst.iter().zip(self.ahead.iter_mut()) {
+        for frame in burst.iter() {
+            prefetch_index(frame.bytes(), 0);
+        }
+        for ((frame, ahead), kept) in burst.iter().zip(self.ahead.iter_mut()).zip(self.kept.iter_mut()) {
             let (bytes, wire_len) = (frame.bytes(), frame.wire_len() as u32);
             let vlans_tell_apart = self.options.vlans_tell_apart;
             let look = LookAhead { into: ahead, wire_len, table: &self.table, vlans_tell_apart };
             if !parse::plain_ethernet(bytes, frame.link(), look) {
-                read_ahead(ahead, bytes, wire_len, frame.link(), &self.table, &self.options);
+                read_ahead(ahead, kept, bytes, wire_len, frame.link(), &self.table, &self.options);
             }
             self.table.prefetch_bucket(ahead.place);
         }
@@ -296,7 +321,8 @@ impl<S: FlowSink> Classifier<S> {
                 known += 1;
                 continue;
             }
-            let action = self.handle(frame.bytes(), frame.wire_len(), frame.link(), first + i as u64);
+            let (bytes, number) = (frame.bytes(), first + i as u64);
+            let action = self.handle_ahead(i, bytes, frame.wire_len(), frame.link(), number);
             self.over_limit += u32::from(action == Action::Limit);
             discard |= u32::from(action != Action::Allow) << i;
         }
@@ -320,7 +346,16 @@ impl<S: FlowSink> Classifier<S> {
         self.tick(now_ns);
         self.answers.clear();
         self.burst_first = number;
-        self.handle(bytes, wire_len, link, number)
+        let parsed = parse::parse(bytes, wire_len, link, &self.options.parse);
+        let wire_len = wire_len as u32;
+        match &parsed {
+            Parsed::Packet(packet) => {
+                let whose = self.whose(packet);
+                self.counters.flow_frames[0] += 1;
+                self.packet(packet, &whose, bytes, wire_len, number)
+            }
+            other => self.no_packet(other, bytes, wire_len, number),
+        }
     }
 
     fn tick(&mut self, now_ns: u64) {
@@ -335,22 +370,42 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
-    /// A frame of any tier.
+    /// A frame of the burst in hand, of any tier.
     #[inline(never)]
-    fn handle(&mut self, bytes: &[u8], wire_len: usize, link: Link, number: u64) -> Action {
+    fn handle_ahead(&mut self, i: usize, bytes: &[u8], wire_len: usize, link: Link, number: u64) -> Action {
+        let Some(ahead) = self.ahead.get(i) else { return Action::Allow };
+        if ahead.kept {
+            let (kind, whose) = (ahead.kind, ahead.whose());
+            let Some(parsed) = self.kept.get(i).copied() else { return Action::Allow };
+            return match &parsed {
+                Parsed::Packet(packet) if kind != Kind::Other => {
+                    self.counters.flow_frames[0] += 1;
+                    self.packet(packet, &whose, bytes, wire_len as u32, number)
+                }
+                other => self.no_packet(other, bytes, wire_len as u32, number),
+            };
+        }
+        let whose = ahead.whose();
+        // Plain, so that this is a handful of loads from a line that is at hand.
         let parsed = parse::parse(bytes, wire_len, link, &self.options.parse);
-        let wire_len = wire_len as u32;
-        match &parsed {
-            Parsed::Packet(packet) => {
-                let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
-                let place = self.table.place(&key);
-                self.counters.flow_frames[0] += 1;
-                self.packet(packet, key, from_low, place, bytes, wire_len, number)
-            }
+        let Parsed::Packet(packet) = &parsed else { return Action::Allow };
+        self.counters.flow_frames[0] += 1;
+        self.packet(packet, &whose, bytes, wire_len as u32, number)
+    }
+
+    /// Which flow a packet belongs to, for a packet that nobody looked ahead for.
+    fn whose(&self, packet: &Packet) -> Whose {
+        let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
+        Whose { key, place: self.table.place(&key), likely: Likely::NONE, from_low }
+    }
+
+    /// What is no packet of a flow.
+    fn no_packet(&mut self, parsed: &Parsed, bytes: &[u8], wire_len: u32, number: u64) -> Action {
+        match parsed {
+            Parsed::Packet(_) => {}
             Parsed::Fragment(fragment) => {
                 self.counters.fragment_frames[0] += 1;
                 self.fragment(fragment, bytes, wire_len, number);
-                Action::Allow
             }
             Parsed::Opaque(opaque) => {
                 if matches!(opaque.kind, OpaqueKind::Arp | OpaqueKind::Icmpv6) {
@@ -359,21 +414,19 @@ impl<S: FlowSink> Classifier<S> {
                 if let Some(count) = self.counters.opaque_frames.get_mut(opaque.kind as usize) {
                     *count += 1;
                 }
-                Action::Allow
             }
             Parsed::Tunnel(kind) => {
                 if let Some(count) = self.counters.tunnel_frames.get_mut(*kind as usize) {
                     *count += 1;
                 }
-                Action::Allow
             }
             Parsed::Malformed(reason) => {
                 if let Some(count) = self.counters.malformed_frames.get_mut(*reason as usize) {
                     *count += 1;
                 }
-                Action::Allow
             }
         }
+        Action::Allow
     }
 
     /// Tells whose an address is, if that is new.
@@ -386,18 +439,9 @@ impl<S: FlowSink> Classifier<S> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the facts of one frame, all used at once on the hot path")]
-    fn packet(
-        &mut self,
-        packet: &Packet,
-        key: Key,
-        from_low: bool,
-        place: Place,
-        bytes: &[u8],
-        wire_len: u32,
-        number: u64,
-    ) -> Action {
-        let mut found = self.table.find(&key, place);
+    fn packet(&mut self, packet: &Packet, whose: &Whose, bytes: &[u8], wire_len: u32, number: u64) -> Action {
+        let from_low = whose.from_low;
+        let mut found = self.table.find_likely(&whose.key, whose.place, whose.likely);
         if let (Some(id), Transport::Tcp { flags }) = (found, packet.transport)
             && flags & (flag::SYN | flag::ACK) == flag::SYN
             && let Some(tcp) = packet.tcp(bytes)
@@ -408,7 +452,7 @@ impl<S: FlowSink> Classifier<S> {
         }
         let id = match found {
             Some(id) => id,
-            None => match self.open(packet, key, from_low, place, number) {
+            None => match self.open(packet, whose, number) {
                 Some(id) => id,
                 None => {
                     self.counters.unkept_frames[0] += 1;
@@ -485,9 +529,8 @@ impl<S: FlowSink> Classifier<S> {
     }
 
     fn whole_packet(&mut self, packet: &Packet, bytes: &[u8], wire_len: u32, number: u64) {
-        let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
-        let place = self.table.place(&key);
-        self.packet(packet, key, from_low, place, bytes, wire_len, number);
+        let whose = self.whose(packet);
+        self.packet(packet, &whose, bytes, wire_len, number);
     }
 
     /// A datagram whose rest did not come. In a capture its beginning may be all there is.
@@ -509,9 +552,8 @@ impl<S: FlowSink> Classifier<S> {
 
     /// The flow of this packet cannot be read for this reason, unless a name is found all the same.
     fn blame(&mut self, packet: &Packet, reason: Reason, number: u64) {
-        let (key, from_low) = Key::of(packet, self.options.vlans_tell_apart);
-        let place = self.table.place(&key);
-        let found = self.table.find(&key, place).or_else(|| self.open(packet, key, from_low, place, number));
+        let whose = self.whose(packet);
+        let found = self.table.find(&whose.key, whose.place).or_else(|| self.open(packet, &whose, number));
         let Some(id) = found else { return };
         let Some(cold) = self.cold.get_mut(id.index()).filter(|c| c.evidence == Evidence::None) else {
             return;
@@ -533,14 +575,8 @@ impl<S: FlowSink> Classifier<S> {
         !same && hot.is_closed()
     }
 
-    fn open(
-        &mut self,
-        packet: &Packet,
-        key: Key,
-        from_low: bool,
-        place: Place,
-        number: u64,
-    ) -> Option<FlowId> {
+    fn open(&mut self, packet: &Packet, whose: &Whose, number: u64) -> Option<FlowId> {
+        let Whose { key, place, from_low, .. } = *whose;
         let id = match self.table.insert(key, place, self.now_ms, from_low) {
             Ok(id) => id,
             Err(Refused::Share) => {
@@ -566,8 +602,11 @@ impl<S: FlowSink> Classifier<S> {
         };
         let end = self.now_ns.saturating_add(u64::from(idle) * 1_000_000);
         self.wheel.arm(id, end.div_ceil(1_000_000_000));
-        if let Some(cold) = self.cold.get_mut(id.index()) {
-            *cold = Cold::new(self.now_ns, number, packet.vlans);
+        let cold = Cold::new(self.now_ns, number, packet.vlans);
+        match self.cold.get_mut(id.index()) {
+            Some(used) => *used = cold,
+            // Slots are used in order: this is the next.
+            None => self.cold.push(cold),
         }
         if let Some(hot) = self.table.get_mut(id) {
             hot.policy_tag = self.policy_tag;
@@ -613,6 +652,9 @@ impl<S: FlowSink> Classifier<S> {
     }
 
     fn expire_fragments(&mut self) {
+        if self.defrag.as_ref().is_none_or(Defrag::is_idle) {
+            return;
+        }
         if let Some(mut defrag) = self.defrag.take() {
             defrag.expire(u64::from(self.now_ms), &mut |lost| self.lost_fragments(&lost, 0));
             self.defrag = Some(defrag);
@@ -659,14 +701,14 @@ impl<S: FlowSink> Classifier<S> {
             self.tell_candidates(id, side);
         }
         // Again: a hint may have decided.
-        let Some(hot) = self.table.get(id).copied() else { return };
-        let Some(cold) = self.cold.get(id.index()).copied() else { return };
+        let (Some(hot), Some(cold)) = (self.table.get(id).copied(), self.cold.get(id.index())) else {
+            return;
+        };
         for half in &cold.half {
             if let Some(slot) = SlotId::from_record(half.slot) {
                 self.slab.release(slot);
             }
         }
-        let summary = FlowSummary::new(&hot, &cold, self.now_ns);
         match cold.reason {
             Some(reason) if cold.evidence == Evidence::None => {
                 if let Some(count) = self.counters.flows_unnamed.get_mut(reason as usize) {
@@ -683,11 +725,15 @@ impl<S: FlowSink> Classifier<S> {
             *count += 1;
         }
         if let Some(count) = self.counters.bytes_category.get_mut(cold.category as usize) {
-            *count += summary.bytes_up + summary.bytes_down;
+            *count += cold.bytes(&hot).iter().sum::<u64>();
         }
         self.announce(id);
         self.emit(id, &hot, EventKind::Ended);
-        self.sink.ended(id, &summary);
+        if S::SUMMARIES
+            && let Some(cold) = self.cold.get(id.index())
+        {
+            self.sink.ended(id, &FlowSummary::new(&hot, cold, self.now_ns));
+        }
         self.wheel.disarm(id);
         self.table.remove(id);
     }
@@ -718,6 +764,7 @@ fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: 
 #[inline(never)]
 fn read_ahead(
     into: &mut Ahead,
+    kept: &mut Parsed,
     bytes: &[u8],
     wire_len: u32,
     link: Link,
@@ -725,9 +772,11 @@ fn read_ahead(
     options: &Options,
 ) {
     *into = Ahead::OTHER;
-    if let Parsed::Packet(packet) = &parse::parse(bytes, wire_len as usize, link, &options.parse) {
+    *kept = parse::general(bytes, wire_len as usize, link, &options.parse);
+    if let Parsed::Packet(packet) = kept {
         let vlans_tell_apart = options.vlans_tell_apart;
         parse::Take::take(LookAhead { into, wire_len, table, vlans_tell_apart }, packet);
+        into.kept = true;
     }
 }
 

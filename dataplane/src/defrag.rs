@@ -147,6 +147,8 @@ pub struct Defrag {
     slab: Box<[u8]>,
     /// A whole datagram whose content is a fragment again.
     outer: Box<[u8]>,
+    /// Ways that are not free: with none, there is nothing to look at.
+    taken: usize,
     /// Where the next call of `expire` goes on.
     cursor: usize,
     counters: Counters,
@@ -176,6 +178,7 @@ impl Defrag {
             ways,
             slab: vec![0; options.datagrams * options.bytes].into_boxed_slice(),
             outer: vec![0; options.bytes].into_boxed_slice(),
+            taken: 0,
             cursor: 0,
             counters: Counters::default(),
         }
@@ -184,6 +187,11 @@ impl Defrag {
     /// What was counted.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Whether nothing waits for its rest.
+    pub fn is_idle(&self) -> bool {
+        self.taken == 0
     }
 
     /// Takes a fragment, of the frame (or datagram) `bytes`. `lost` hears of the datagram that had to give place, if
@@ -312,6 +320,7 @@ impl Defrag {
         if way.total == Some(way.ranges.contiguous() as u32) {
             // Free again at once: the identification may be used for the next datagram.
             way.state = State::Free;
+            self.taken -= 1;
             self.counters.whole += 1;
             return Placed::Whole { way: index, proto: way.proto };
         }
@@ -369,6 +378,7 @@ impl Defrag {
         };
         if let Some(way) = self.ways.get_mut(index) {
             way.begin(key, now);
+            self.taken += 1;
         }
         index
     }
@@ -377,6 +387,7 @@ impl Defrag {
     fn give_up(&mut self, index: usize, lost: &mut dyn FnMut(Lost<'_>)) -> bool {
         let Some(way) = self.ways.get_mut(index) else { return false };
         let state = std::mem::replace(&mut way.state, State::Free);
+        self.taken -= usize::from(state != State::Free);
         if state != State::Filling {
             return false;
         }

@@ -422,6 +422,12 @@ impl Cold {
         }
     }
 
+    /// All bytes of the flow whose hot record is `hot`, by sender.
+    pub fn bytes(&self, hot: &Hot) -> [u64; 2] {
+        let ([low, high], [low_before, high_before]) = (hot.bytes.map(u64::from), self.spilled);
+        [low + low_before, high + high_before]
+    }
+
     /// Whether a mark is set.
     pub const fn has(&self, marks: u16) -> bool {
         self.marks & marks == marks

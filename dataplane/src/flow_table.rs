@@ -25,6 +25,7 @@
 
 use crate::flow::{FlowId, Hot, Key, bit};
 use prefetch_index::prefetch_index;
+use wide::u16x8;
 
 const PLACES: usize = 10;
 const MEAN_FILL: usize = 8;
@@ -54,11 +55,16 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 impl Bucket {
     const EMPTY: Self = Self { tags: [0; PLACES], slots: [0; PLACES] };
 
-    /// A bit for each place with this tag. Without branches: which place it is, is as good as random.
+    /// A bit for each place with this tag. Without branches: which place it is, is as good as random. Eight at once by
+    /// hand: of a loop over all ten, compilers make forty instructions.
     #[inline]
     fn matches(&self, tag: u16) -> u32 {
-        let bit = |(i, t): (usize, &u16)| u32::from(*t == tag) << i;
-        self.tags.iter().enumerate().map(bit).fold(0, |mask, bit| mask | bit)
+        let (first, rest) = self.tags.split_at(8);
+        let rest = rest.iter().zip(8..).fold(0, |mask, (t, bit)| mask | u32::from(*t == tag) << bit);
+        match first.first_chunk::<8>() {
+            Some(first) => u16x8::new(*first).simd_eq(u16x8::splat(tag)).to_bitmask() | rest,
+            None => rest,
+        }
     }
 
     fn free_place(&self) -> Option<usize> {
@@ -97,8 +103,11 @@ impl Likely {
 /// A table of flows.
 pub struct FlowTable {
     buckets: Box<[Bucket]>,
-    hot: Box<[Hot]>,
-    /// First of the free slots; the next one stands in [`Hot::bytes`] of each.
+    /// Slots that were used at least once; room for all of them was taken at start.
+    hot: Vec<Hot>,
+    capacity: usize,
+    /// First of the slots that are free again; the next one stands in [`Hot::bytes`] of each. The rest are behind the
+    /// used ones: memory that no flow needed is not touched.
     free: u32,
     len: usize,
     /// Flows by who opened them.
@@ -126,17 +135,11 @@ impl FlowTable {
     /// A table for `capacity` flows (moved into [`Self::BOUNDS`]). `secret` keys the hash: random, per process.
     pub fn new(capacity: usize, secret: [u64; 4]) -> Self {
         let capacity = capacity.clamp(*Self::BOUNDS.start(), *Self::BOUNDS.end());
-        let mut unused = Hot::new(Key::NONE, 0);
-        unused.bits = 0;
-        let mut hot = vec![unused; capacity].into_boxed_slice();
-        // Low slots first: a table that is never full stays within few pages.
-        for (next, hot) in (1..capacity as u32).chain([NIL]).zip(&mut hot) {
-            hot.bytes = [next, 0];
-        }
         Self {
             buckets: vec![Bucket::EMPTY; capacity.div_ceil(MEAN_FILL)].into_boxed_slice(),
-            hot,
-            free: 0,
+            hot: Vec::with_capacity(capacity),
+            capacity,
+            free: NIL,
             len: 0,
             sources: Box::new([0; SOURCES]),
             share: (capacity / SHARE).max(MIN_SHARE) as u32,
@@ -157,12 +160,12 @@ impl FlowTable {
 
     /// Flows that fit.
     pub fn capacity(&self) -> usize {
-        self.hot.len()
+        self.capacity
     }
 
     /// Memory of the table, bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.buckets) + size_of_val(&*self.hot) + size_of_val(&*self.sources)
+        size_of_val(&*self.buckets) + size_of::<Hot>() * self.capacity + size_of_val(&*self.sources)
     }
 
     /// Lets one source have opened all flows of the table: for captures, where nobody is kept out by anybody.
@@ -263,19 +266,22 @@ impl FlowTable {
         if self.sources.get(source).is_none_or(|opened| *opened >= self.share) {
             return Err(Refused::Share);
         }
-        let slot = self.free;
-        if slot == NIL {
+        let fresh = self.free == NIL;
+        if fresh && self.hot.len() == self.capacity {
             return Err(Refused::Full);
         }
+        let slot = if fresh { self.hot.len() as u32 } else { self.free };
         let (bucket, at) = self.room(place).ok_or(Refused::Full)?;
-        let (Some(bucket), Some(hot)) =
-            (self.buckets.get_mut(bucket as usize), self.hot.get_mut(slot as usize))
-        else {
-            return Err(Refused::Full);
-        };
+        let Some(bucket) = self.buckets.get_mut(bucket as usize) else { return Err(Refused::Full) };
         bucket.put(at, place.tag, slot);
-        self.free = hot.bytes[0];
-        *hot = Hot::new(key, seen_ms);
+        if fresh {
+            self.hot.push(Hot::new(key, seen_ms));
+        }
+        let Some(hot) = self.hot.get_mut(slot as usize) else { return Err(Refused::Full) };
+        if !fresh {
+            self.free = hot.bytes[0];
+            *hot = Hot::new(key, seen_ms);
+        }
         if opener_low {
             hot.bits |= bit::OPENER_LOW;
         }
@@ -412,7 +418,7 @@ impl FlowTable {
 }
 
 /// A secret of zeros would multiply the zeros of a mapped IPv4 address to nothing: no word of it may be zero.
-fn mixed(secret: [u64; 4]) -> [u64; 4] {
+pub(crate) fn mixed(secret: [u64; 4]) -> [u64; 4] {
     let [a, b, c, d] = secret;
     let mix = |word: u64, constant: u64| (word ^ constant) | 1;
     [
@@ -437,8 +443,9 @@ pub(crate) fn hash(key: &Key, secret: &[u64; 4]) -> u64 {
     fold(fold(x ^ e ^ s1, y ^ s0.rotate_left(32)), 0x9e37_79b9_7f4a_7c15)
 }
 
+/// Both halves of the product, folded together.
 #[inline]
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let wide = u128::from(a) * u128::from(b);
     wide as u64 ^ (wide >> 64) as u64
 }

@@ -1,7 +1,7 @@
 //! DNS answers kept as hints: which name a client had in mind when it calls an address.
 //!
 //! ```text
-//!  client ─keyed hash─► set of 64 slots │ tag, age, expiry, state │ client and address │ name │
+//!  client ─keyed hash─► set of 64: tags (4 lines) │ age, expiry, state │ client and address │ name │
 //! ```
 //!
 //! A hint holds for the client that asked, within the TTL (an hour at most), and as long as the client was told one
@@ -13,10 +13,10 @@
 //! network. In a full set the oldest hint goes first, and is counted. Which clients share a set depends on a secret
 //! of the process. A hint that was pushed out can no longer make its address ambiguous: that is the price of a bound.
 
+use crate::flow_table::{fold, mixed};
 use crate::packet::Addr;
 use glassgate_policy::Name;
-use glassgate_policy::name::Kind;
-use std::hash::{DefaultHasher, Hasher};
+use glassgate_policy::name::{Kind, MAX_LEN};
 
 /// Hints of one client, or of the clients that share its set.
 pub const PER_CLIENT: usize = 64;
@@ -28,38 +28,27 @@ pub const TTL_CAP: u32 = 3600;
 const SWEEP_MS: u32 = 100;
 const SWEEP: usize = 1024;
 
-/// What is looked through to find a hint: four to a cache line, apart from what is read once it is found.
-#[derive(Clone, Copy)]
-struct Slot {
-    /// Of the hash of client and address.
-    tag: u32,
-    /// Count of the last answer that said it.
-    age: u32,
-    expires_ms: u32,
-    state: State,
-}
+/// What is known of a hint besides its tag: the count of the last answer that said it, and when it is over.
+type Slot = [u32; 2];
+/// Client and address, as words.
+type Who = [u64; 4];
+/// A name's length and its bytes; of length 0 where there is more than one name. All of these are numbers, so that a
+/// table that nobody has filled yet is memory that nobody has touched.
+type Kept = [u8; MAX_LEN + 1];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Free,
-    /// One name.
-    Unique,
-    /// More than one.
-    Ambiguous,
-}
-
-const _: () = assert!(size_of::<Slot>() == 16);
-
-const FREE: Slot = Slot { tag: 0, age: 0, expires_ms: 0, state: State::Free };
-const NOBODY: Addr = Addr([0; 16]);
+/// The tag of a free slot; no hint has it.
+const FREE: u32 = 0;
+/// Tags compared at once, which compilers make a few wide comparisons of.
+const LANES: usize = 8;
 
 /// Names by address, for the client that asked.
 pub struct Hints {
+    /// Of the hashes of client and address: what is looked through, sixteen to a cache line.
+    tags: Box<[u32]>,
     slots: Box<[Slot]>,
-    who: Box<[(Addr, Addr)]>,
-    names: Box<[Option<Name>]>,
-    /// A hasher that has taken in the secret.
-    keyed: DefaultHasher,
+    who: Box<[Who]>,
+    names: Box<[Kept]>,
+    secret: [u64; 4],
     mask: usize,
     answers: u32,
     hand: usize,
@@ -72,13 +61,12 @@ impl Hints {
     /// hash: random, per process.
     pub fn new(capacity: usize, secret: [u64; 4]) -> Self {
         let capacity = capacity.max(PER_CLIENT).next_power_of_two();
-        let mut keyed = DefaultHasher::new();
-        secret.iter().for_each(|word| keyed.write_u64(*word));
         Self {
-            slots: vec![FREE; capacity].into_boxed_slice(),
-            who: vec![(NOBODY, NOBODY); capacity].into_boxed_slice(),
-            names: vec![None; capacity].into_boxed_slice(),
-            keyed,
+            tags: vec![FREE; capacity].into_boxed_slice(),
+            slots: vec![[0; 2]; capacity].into_boxed_slice(),
+            who: vec![[0; 4]; capacity].into_boxed_slice(),
+            names: vec![[0; MAX_LEN + 1]; capacity].into_boxed_slice(),
+            secret: mixed(secret),
             mask: capacity / PER_CLIENT - 1,
             answers: 0,
             hand: 0,
@@ -102,13 +90,13 @@ impl Hints {
         for _ in 0..budget.min(SWEEP).min(self.slots.len()) {
             let at = self.hand;
             self.hand = if at + 1 < self.slots.len() { at + 1 } else { 0 };
-            if let Some(slot) = self.slots.get_mut(at)
-                && slot.state != State::Free
+            if let (Some(tag), Some(slot)) = (self.tags.get_mut(at), self.slots.get(at))
+                && *tag != FREE
                 && is_over(slot, now_ms)
             {
-                *slot = FREE;
+                *tag = FREE;
                 if let (Some(who), Some(name)) = (self.who.get_mut(at), self.names.get_mut(at)) {
-                    (*who, *name) = ((NOBODY, NOBODY), None);
+                    (*who, *name) = ([0; 4], [0; MAX_LEN + 1]);
                 }
             }
         }
@@ -124,26 +112,30 @@ impl Hints {
         let expires_ms = now_ms.wrapping_add(ttl.min(TTL_CAP) * 1000);
         self.answers = self.answers.wrapping_add(1);
         let (set, tag) = self.place(client, address);
-        let (at, state, expires_ms) = match self.find(set, tag, client, address, now_ms) {
+        let (at, unique, expires_ms) = match self.find(set, tag, client, address, now_ms) {
             Some(at) => {
-                let (Some(slot), Some(known)) = (self.slots.get(at), self.names.get(at)) else { return };
-                let same = slot.state == State::Unique && known.as_ref() == Some(name);
-                let later = if expires_ms.wrapping_sub(slot.expires_ms) as i32 > 0 {
-                    expires_ms
-                } else {
-                    slot.expires_ms
+                let (Some([_, until]), Some(known)) = (self.slots.get(at), self.names.get(at)) else {
+                    return;
                 };
-                (at, if same { State::Unique } else { State::Ambiguous }, later)
+                let later = if expires_ms.wrapping_sub(*until) as i32 > 0 { expires_ms } else { *until };
+                (at, kept_name(known) == Some(name.as_bytes()), later)
             }
             None if ttl == 0 => return,
-            None => (self.room(set, now_ms), State::Unique, expires_ms),
+            None => (self.room(set, now_ms), true, expires_ms),
         };
-        if let (Some(slot), Some(who), Some(kept)) =
-            (self.slots.get_mut(at), self.who.get_mut(at), self.names.get_mut(at))
+        if let (Some(kept_tag), Some(slot), Some(who), Some(kept)) =
+            (self.tags.get_mut(at), self.slots.get_mut(at), self.who.get_mut(at), self.names.get_mut(at))
         {
-            *slot = Slot { tag, age: self.answers, expires_ms, state };
-            *who = (client, address);
-            *kept = (state == State::Unique).then_some(*name);
+            (*kept_tag, *slot) = (tag, [self.answers, expires_ms]);
+            *who = words(client, address);
+            let name = if unique { name.as_bytes() } else { &[] };
+            let [len, bytes @ ..] = kept;
+            let before = std::mem::replace(len, name.len() as u8);
+            if let Some((into, rest)) = bytes.split_at_mut_checked(name.len()) {
+                into.copy_from_slice(name);
+                // Nothing stays of a longer one.
+                rest.iter_mut().take(usize::from(before).saturating_sub(name.len())).for_each(|b| *b = 0);
+            }
         }
     }
 
@@ -151,43 +143,66 @@ impl Hints {
     pub fn lookup(&self, client: Addr, server: Addr, now_ms: u32) -> Option<Name> {
         let (set, tag) = self.place(client, server);
         // Of an ambiguous address no name is kept.
-        *self.names.get(self.find(set, tag, client, server, now_ms)?)?
+        let kept = kept_name(self.names.get(self.find(set, tag, client, server, now_ms)?)?)?;
+        Name::from_wire(kept).ok()
     }
 
     /// The first slot of the client's set, and the tag of the pair.
     fn place(&self, client: Addr, address: Addr) -> (usize, u32) {
-        let mut hasher = self.keyed.clone();
-        hasher.write(&client.0);
-        let set = hasher.finish() as usize & self.mask;
-        hasher.write(&address.0);
-        (set * PER_CLIENT, (hasher.finish() >> 32) as u32)
-    }
-
-    fn set(&self, set: usize) -> impl Iterator<Item = (usize, &Slot)> {
-        self.slots.iter().enumerate().skip(set).take(PER_CLIENT)
+        let ([s0, s1, s2, s3], [c0, c1, a0, a1]) = (self.secret, words(client, address));
+        let whose = fold(fold(c0 ^ s0, c1 ^ s1), s2);
+        let both = fold(fold(a0 ^ s3, a1 ^ s2) ^ whose, s1);
+        (((whose >> 32) as usize & self.mask) * PER_CLIENT, (both >> 32) as u32 | 1)
     }
 
     fn find(&self, set: usize, tag: u32, client: Addr, address: Addr, now_ms: u32) -> Option<usize> {
-        self.set(set)
-            .filter(|(_, slot)| slot.tag == tag && slot.state != State::Free && !is_over(slot, now_ms))
-            .find(|(at, _)| self.who.get(*at) == Some(&(client, address)))
-            .map(|(at, _)| at)
+        let who = words(client, address);
+        self.tagged(set, tag).find(|at| {
+            self.who.get(*at) == Some(&who) && self.slots.get(*at).is_some_and(|slot| !is_over(slot, now_ms))
+        })
+    }
+
+    /// Slots of the set that have this tag.
+    fn tagged(&self, set: usize, tag: u32) -> impl Iterator<Item = usize> {
+        let tags = self.tags.get(set..set + PER_CLIENT).unwrap_or_default();
+        let chunks = tags.as_chunks::<LANES>().0.iter().enumerate();
+        chunks.filter(move |(_, lanes)| lanes.iter().fold(false, |any, t| any | (*t == tag))).flat_map(
+            move |(chunk, lanes)| {
+                let at = set + chunk * LANES;
+                lanes.iter().enumerate().filter(move |(_, t)| **t == tag).map(move |(lane, _)| at + lane)
+            },
+        )
     }
 
     /// A slot of the set that is free or over, else the one of the oldest answer.
     fn room(&mut self, set: usize, now_ms: u32) -> usize {
-        let usable = |slot: &Slot| slot.state == State::Free || is_over(slot, now_ms);
-        if let Some((at, _)) = self.set(set).find(|(_, slot)| usable(slot)) {
+        if let Some(at) = self.tagged(set, FREE).next() {
             return at;
         }
+        let slots = || self.slots.iter().enumerate().skip(set).take(PER_CLIENT);
+        if let Some((at, _)) = slots().find(|(_, slot)| is_over(slot, now_ms)) {
+            return at;
+        }
+        let oldest = slots().max_by_key(|(_, slot)| self.answers.wrapping_sub(slot[0]));
+        let at = oldest.map_or(set, |(at, _)| at);
         self.pushed_out += 1;
-        self.set(set).max_by_key(|(_, slot)| self.answers.wrapping_sub(slot.age)).map_or(set, |(at, _)| at)
+        at
     }
 }
 
+fn words(client: Addr, address: Addr) -> Who {
+    let [client, address] = [client, address].map(|addr| u128::from_le_bytes(addr.0));
+    [client as u64, (client >> 64) as u64, address as u64, (address >> 64) as u64]
+}
+
+/// The name, if there is one.
+fn kept_name([len, bytes @ ..]: &Kept) -> Option<&[u8]> {
+    bytes.get(..usize::from(*len)).filter(|name| !name.is_empty())
+}
+
 /// Milliseconds wrap after 49 days, and no hint is older than the hour that it may hold plus a round of sweeping.
-fn is_over(slot: &Slot, now_ms: u32) -> bool {
-    slot.expires_ms.wrapping_sub(now_ms) as i32 <= 0
+fn is_over([_, expires_ms]: &Slot, now_ms: u32) -> bool {
+    expires_ms.wrapping_sub(now_ms) as i32 <= 0
 }
 
 #[cfg(test)]

@@ -129,6 +129,11 @@ impl Tcp {
     /// Notes the two options that tell a decoy from a segment of the flow. Stops at the first option that can't be
     /// walked, as endpoints do: the segment stays valid.
     fn read_options(&mut self, mut options: &[u8]) {
+        // What nearly every segment has: two fillers and a timestamp.
+        if let [1, 1, 8, 10, a, b, c, d, _, _, _, _] = options {
+            self.ts_val = Some(u32::from_be_bytes([*a, *b, *c, *d]));
+            return;
+        }
         loop {
             options = match options {
                 [1, rest @ ..] => rest,

@@ -215,8 +215,9 @@ pub(crate) fn plain_ethernet(bytes: &[u8], link: Link, taker: impl Take) -> bool
     true
 }
 
+/// [`parse`] for a frame that is known not to be plain.
 #[inline(never)]
-fn general(bytes: &[u8], wire_len: usize, link: Link, options: &ParseOptions) -> Parsed {
+pub(crate) fn general(bytes: &[u8], wire_len: usize, link: Link, options: &ParseOptions) -> Parsed {
     walk(View::new(bytes, wire_len), Walk::new(options), link::first(link))
 }
 

@@ -67,23 +67,9 @@ pub struct Slot {
     guarding: bool,
 }
 
-/// The slab of one lcore.
-pub struct Slab {
-    slots: Box<[Slot]>,
-    small: Box<[u8]>,
-    large: Box<[u8]>,
-    free: Vec<u32>,
-    free_large: Vec<u32>,
-    guards: VecDeque<(u32, u32)>,
-}
-
-impl Slab {
-    /// A slab of `slots` slots, one in eight of which can have a large buffer at the same time.
-    /// Memory: about 7 KiB a slot.
-    pub fn new(slots: usize) -> Self {
-        let slots = slots.clamp(8, 1 << 20);
-        let larges = slots.div_ceil(8);
-        let slot = || Slot {
+impl Slot {
+    fn free() -> Self {
+        Self {
             ranges: Ranges::default(),
             quic: quic::State::default(),
             need: 0,
@@ -98,12 +84,34 @@ impl Slab {
             generation: 0,
             taken: false,
             guarding: false,
-        };
+        }
+    }
+}
+
+/// The slab of one lcore.
+pub struct Slab {
+    /// Slots that were taken at least once; room for all was taken at start.
+    slots: Vec<Slot>,
+    capacity: usize,
+    small: Box<[u8]>,
+    large: Box<[u8]>,
+    free: Vec<u32>,
+    free_large: Vec<u32>,
+    guards: VecDeque<(u32, u32)>,
+}
+
+impl Slab {
+    /// A slab of `slots` slots, one in eight of which can have a large buffer at the same time.
+    /// Memory: about 7 KiB a slot.
+    pub fn new(slots: usize) -> Self {
+        let slots = slots.clamp(8, 1 << 20);
+        let larges = slots.div_ceil(8);
         Self {
-            slots: std::iter::repeat_with(slot).take(slots).collect(),
+            slots: Vec::with_capacity(slots),
+            capacity: slots,
             small: vec![0; slots * SMALL].into_boxed_slice(),
             large: vec![0; larges * LARGE].into_boxed_slice(),
-            free: (0..slots as u32).rev().collect(),
+            free: Vec::with_capacity(slots),
             free_large: (0..larges as u32).rev().collect(),
             guards: VecDeque::with_capacity(slots * 2),
         }
@@ -116,13 +124,17 @@ impl Slab {
 
     /// Slots there are.
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.capacity
     }
 
     /// Takes a slot. When none is free, the oldest guarding slot is taken back; its flow is returned too, so that
     /// the caller can settle it.
     pub fn take(&mut self, owner: FlowId, now_ms: u32) -> Result<(SlotId, Option<FlowId>), Reason> {
         let mut settled = None;
+        if self.free.is_empty() && self.slots.len() < self.capacity {
+            self.free.push(self.slots.len() as u32);
+            self.slots.push(Slot::free());
+        }
         if self.free.is_empty() {
             while let Some((index, generation)) = self.guards.pop_front() {
                 let Some(slot) = self.slots.get(index as usize) else { continue };

@@ -12,7 +12,9 @@ const SLOTS: usize = 512;
 /// A wheel for the flows of one table.
 pub struct TimerWheel {
     heads: Box<[u32; SLOTS]>,
-    links: Box<[Link]>,
+    /// Of the slots that were armed at least once; room for all was taken at start.
+    links: Vec<Link>,
+    capacity: usize,
     /// The second whose list is being worked off.
     now_s: u64,
 }
@@ -25,20 +27,26 @@ struct Link {
     slot: u32,
 }
 
+impl Link {
+    const UNARMED: Self = Self { prev: NIL, next: NIL, slot: NIL };
+}
+
 impl TimerWheel {
     /// The longest time, in seconds, that a timer is armed for; longer ones fire early and are armed again.
     pub const HORIZON_S: u64 = SLOTS as u64 - 2;
 
     /// A wheel for as many flows as the table has slots, starting at `now_s` seconds of the lcore's clock.
     pub fn new(capacity: usize, now_s: u64) -> Self {
-        let unarmed = Link { prev: NIL, next: NIL, slot: NIL };
-        Self { heads: Box::new([NIL; SLOTS]), links: vec![unarmed; capacity].into_boxed_slice(), now_s }
+        Self { heads: Box::new([NIL; SLOTS]), links: Vec::with_capacity(capacity), capacity, now_s }
     }
 
     /// Arms the timer of `id` for `at_s`, at least one second from now and at most [`Self::HORIZON_S`]. An armed
     /// timer is moved.
     pub fn arm(&mut self, id: FlowId, at_s: u64) {
         self.disarm(id);
+        if self.links.len() <= id.index() && id.index() < self.capacity {
+            self.links.resize(id.index() + 1, Link::UNARMED);
+        }
         let wait = at_s.saturating_sub(self.now_s).clamp(1, Self::HORIZON_S);
         let slot = ((self.now_s + wait) % SLOTS as u64) as u32;
         let Some(head) = self.heads.get_mut(slot as usize) else { return };
@@ -58,7 +66,7 @@ impl TimerWheel {
         if slot == NIL {
             return;
         }
-        *link = Link { prev: NIL, next: NIL, slot: NIL };
+        *link = Link::UNARMED;
         match self.links.get_mut(prev as usize) {
             Some(before) => before.next = next,
             None => {

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The largest matrix: all groups and columns, each with a limit, and its header.
 const MAX_MATRIX: u64 = 144 << 20;
@@ -194,6 +194,13 @@ where
         }
         drop(ready);
         if started.iter().take(threads.len()).count() == threads.len() {
+            // Pages of the tables that no flow has used yet would be faulted in while frames wait. Only what is there
+            // now: a policy that comes later is no larger for being locked, and must not fail by a limit.
+            if let Err(e) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
+                warn!(
+                    "the memory of the tables can't be locked ({e}): new flows wait for their pages at first"
+                );
+            }
             let confinement = confine::data_plane()?;
             channel.send(&FromDataplane::Up { ports: infos, confinement }, &[])?;
             info!(lcores = threads.len(), "forwarding");

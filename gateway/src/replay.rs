@@ -12,8 +12,8 @@ use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::flow::FlowId;
 use glassgate_dataplane::inspect::ja4::{self, Ja4};
 use glassgate_dataplane::inspect::tls::{self, ClientHello, Framing};
-use glassgate_dataplane::port::Frame as _;
 use glassgate_dataplane::port::capture::CaptureReader;
+use glassgate_dataplane::port::{BURST, Burst, Frame};
 pub(crate) use lines::Lines;
 use std::collections::HashMap;
 use std::io;
@@ -24,8 +24,11 @@ const BETWEEN_CAPTURES: u64 = 2 * 24 * 3600 * 1_000_000_000;
 /// The longest time that a capture may span: its times are as hostile as its frames, and must not drive the clock to
 /// its end. What is later counts as this late.
 const LONGEST_CAPTURE: u64 = 366 * 24 * 3600 * 1_000_000_000;
-/// Timers looked at per frame: a capture may leap over hours from one frame to the next.
+/// Timers looked at per burst: a capture may leap over hours from one frame to the next.
 const EXPIRE_BUDGET: usize = 4096;
+/// Nanoseconds that a burst may span: frames further apart never wait for each other at a port, and a flow may have ended
+/// between them. Who is told about flows gets one frame at a time, so that no time is another frame's.
+const LONGEST_BURST: u64 = 1_000_000_000;
 
 /// What to replay, and where the lines go.
 pub(crate) struct Replay<'a> {
@@ -134,20 +137,47 @@ fn one<S: FlowSink>(
 ) -> Result<Option<String>> {
     let mut reader = CaptureReader::open(path).with_context(|| format!("{}", path.display()))?;
     let (start, mut first) = (*clock, None);
+    let mut burst = Burst::default();
+    // Of the burst: the number and the time of its first frame.
+    let mut begun = (0, 0);
     loop {
-        match reader.next() {
-            Some(Ok(frame)) => {
-                let first = *first.get_or_insert(frame.time());
-                let into = frame.time().saturating_sub(first).min(LONGEST_CAPTURE);
-                *clock = (*clock).max(start.saturating_add(into));
-                classifier.frame(frame.bytes(), frame.wire_len(), frame.link(), frame.number(), *clock);
-                classifier.expire(*clock, EXPIRE_BUDGET);
-                *frames += 1;
+        let frame = match reader.next() {
+            Some(Ok(frame)) => frame,
+            ended => {
+                *frames += give(classifier, &mut burst, begun.0, *clock);
+                return Ok(match ended {
+                    Some(Err(e)) => Some(e.to_string()),
+                    _ => reader.damage().map(|d| d.to_string()),
+                });
             }
-            Some(Err(e)) => return Ok(Some(e.to_string())),
-            None => return Ok(reader.damage().map(|d| d.to_string())),
+        };
+        let first = *first.get_or_insert(frame.time());
+        let now = (*clock).max(start.saturating_add(frame.time().saturating_sub(first).min(LONGEST_CAPTURE)));
+        let full = burst.len() >= if S::SUMMARIES { 1 } else { BURST };
+        if full || now - begun.1 > LONGEST_BURST || frame.number() != begun.0 + burst.len() as u64 {
+            *frames += give(classifier, &mut burst, begun.0, *clock);
+            begun = (frame.number(), now);
         }
+        *clock = now;
+        // There is room: nothing comes back.
+        drop(burst.push(frame));
     }
+}
+
+/// Gives a burst to the classifier and empties it; answers how many frames it had.
+fn give<S: FlowSink, F: Frame>(
+    classifier: &mut Classifier<S>,
+    burst: &mut Burst<F>,
+    first: u64,
+    now: u64,
+) -> u64 {
+    let frames = burst.len() as u64;
+    if frames > 0 {
+        classifier.burst(burst, first, now);
+        classifier.expire(now, EXPIRE_BUDGET);
+        burst.drain().for_each(drop);
+    }
+    frames
 }
 
 /// Something that was said where a name is expected.
@@ -182,6 +212,7 @@ impl CaptureSink for Names<'_> {
 }
 
 impl FlowSink for Names<'_> {
+    const SUMMARIES: bool = true;
     const NAMES: bool = true;
 
     fn named(&mut self, flow: FlowId, seen: &NameSeen<'_>) {

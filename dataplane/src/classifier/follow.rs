@@ -62,28 +62,50 @@ enum Step {
 }
 
 impl<S: FlowSink> Classifier<S> {
-    /// The first bytes of a stream are a request, or a DNS message: from now on all of them are read.
-    pub(super) fn follow_from_start(&mut self, id: FlowId, segment: &Segment, next: Next) {
-        let (app, guarded) = match next {
-            Next::Request(_) => (AppProto::Http, true),
-            _ => (AppProto::Dns, false),
-        };
-        if let Some(cold) = self.cold.get_mut(id.index()) {
-            cold.app = Some(app);
-        }
+    /// The first bytes of a stream are a request with this head, or a DNS message: from now on all of them are read.
+    pub(super) fn follow_from_start(&mut self, id: FlowId, segment: &Segment, first: Option<&http::Head>) {
         let Some(slot) = self.slot_of(id, segment.side) else { return };
-        if let Some(state) = self.slab.slot(slot) {
-            state.follow = Follow { next, at: 0, base: 0 };
+        if let Some(cold) = self.cold.get_mut(id.index()) {
+            cold.app = Some(if first.is_some() { AppProto::Http } else { AppProto::Dns });
         }
-        if guarded {
-            self.guard(id, segment.side, 0);
-        } else {
-            self.slab.guard(slot);
-            if let Some(hot) = self.table.get_mut(id) {
-                hot.stage = Stage::Followed;
+        let (next, at) = match first {
+            Some(head) => (Next::Request(http::Tracker::after(head)), head.len),
+            None => (Next::Dns, 0),
+        };
+        if let Some(state) = self.slab.slot(slot) {
+            state.follow = Follow { next, at: at as u64, base: 0 };
+        }
+        match first {
+            Some(head) => {
+                self.guard(id, segment.side, head.len);
+                self.head(id, head, AppProto::Http, segment);
+                if self.is_over(id) {
+                    return;
+                }
+            }
+            None => {
+                self.slab.guard(slot);
+                if let Some(hot) = self.table.get_mut(id) {
+                    hot.stage = Stage::Followed;
+                }
             }
         }
         self.read_messages(id, slot, segment);
+    }
+
+    /// Counts a message. Whether it was the last that is read: the flow was settled meanwhile (it is ambiguous, or its
+    /// slot was taken back), or enough was read.
+    fn is_over(&mut self, id: FlowId) -> bool {
+        let Some(cold) = self.cold.get_mut(id.index()) else { return true };
+        cold.tries = cold.tries.saturating_add(1);
+        if self.table.get(id).is_none_or(|hot| hot.stage == Stage::Settled) {
+            return true;
+        }
+        if cold.tries == u8::MAX {
+            self.settle(id);
+            return true;
+        }
+        false
     }
 
     /// A segment of a stream whose messages are followed; its name may still be guarded.
@@ -198,15 +220,7 @@ impl<S: FlowSink> Classifier<S> {
                 }
                 Step::Dns => self.dns_in_stream(id, slot, waits, segment),
             }
-            let Some(cold) = self.cold.get_mut(id.index()) else { return };
-            cold.tries = cold.tries.saturating_add(1);
-            // Settled meanwhile (ambiguous, or its slot was taken back), or enough was read.
-            let Some(hot) = self.table.get(id) else { return };
-            if hot.stage == Stage::Settled {
-                return;
-            }
-            if cold.tries == u8::MAX {
-                self.settle(id);
+            if self.is_over(id) {
                 return;
             }
         }
@@ -243,11 +257,14 @@ impl<S: FlowSink> Classifier<S> {
         for question in message.questions() {
             self.name(id, &question.name, Evidence::Dns, AppProto::Dns, number);
         }
-        let addresses = message.addresses();
-        let (Some(asked), Some(hot)) = (addresses.asked().copied(), self.table.get(id)) else { return };
+        let mut addresses = message.addresses().peekable();
+        if addresses.peek().is_none() {
+            return;
+        }
+        let (Some(asked), Some(hot)) = (message.questions().next(), self.table.get(id)) else { return };
         let [(client, _), _] = hot.client_server();
         for (address, ttl) in addresses {
-            self.hints.learn(client, address, &asked, ttl, self.now_ms);
+            self.hints.learn(client, address, &asked.name, ttl, self.now_ms);
         }
     }
 

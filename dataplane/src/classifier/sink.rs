@@ -75,10 +75,7 @@ impl FlowSummary {
         let [client, server] = hot.client_server().map(|(addr, port)| Endpoint { ip: addr.ip(), port });
         let [up, down] = if hot.bits & crate::flow::bit::CLIENT_IS_LOW != 0 { [0, 1] } else { [1, 0] };
         let frames = |side: usize| hot.frames.get(side).copied().unwrap_or(0);
-        let bytes = |side: usize| {
-            u64::from(hot.bytes.get(side).copied().unwrap_or(0))
-                + cold.spilled.get(side).copied().unwrap_or(0)
-        };
+        let bytes = |side: usize| cold.bytes(hot).get(side).copied().unwrap_or(0);
         Self {
             tuple: FiveTuple { l4: hot.key.l4(), client, server },
             vlans: cold.vlans,
@@ -106,6 +103,8 @@ impl FlowSummary {
 pub trait FlowSink {
     /// Whether [`Self::named`] and [`Self::hello`] want to be called: nothing is formatted for those who don't.
     const NAMES: bool = false;
+    /// Whether [`Self::ended`] wants to be called: nothing is summed up for those who don't.
+    const SUMMARIES: bool = false;
 
     /// A name was read.
     fn named(&mut self, _flow: FlowId, _seen: &NameSeen<'_>) {}
@@ -124,7 +123,7 @@ pub trait FlowSink {
         true
     }
 
-    /// A flow ended; its id will be used again.
+    /// A flow ended; its id will be used again. Called with [`Self::SUMMARIES`] only.
     fn ended(&mut self, _flow: FlowId, _summary: &FlowSummary) {}
 }
 

@@ -6,7 +6,6 @@
 //!                                            └─ none of the protocols ─► settled, with a reason
 //! ```
 
-use super::follow::Next;
 use super::{Classifier, FlowSink, NameSeen};
 use crate::assembler::Inserted;
 use crate::flow::{FlowId, Half, Hot, Stage, bit, mark};
@@ -169,13 +168,13 @@ impl<S: FlowSink> Classifier<S> {
             Found::Request(head, app, at) => {
                 self.orient(id, segment.side);
                 if at == 0 && app == AppProto::Http && self.slot_of(id, segment.side).is_some() {
-                    self.follow_from_start(id, segment, Next::Request(http::Tracker::new()));
+                    self.follow_from_start(id, segment, Some(&head));
                 } else {
                     self.head(id, &head, app, segment);
                     self.guard(id, segment.side, at + head.len);
                 }
             }
-            Found::Dns => self.follow_from_start(id, segment, Next::Dns),
+            Found::Dns => self.follow_from_start(id, segment, None),
         }
     }
 

@@ -98,7 +98,7 @@ fn nothing_stays_after_its_time() {
         hints.learn(client(n), server(n), &name(n), 60, 0);
     }
     hints.expire(59_000, usize::MAX);
-    let names = |hints: &Hints| hints.names.iter().flatten().count();
+    let names = |hints: &Hints| hints.names.iter().filter(|kept| **kept != [0; MAX_LEN + 1]).count();
     assert_eq!(names(&hints), 256);
     let mut now = 60_000;
     for _ in 0..4 {
@@ -109,7 +109,22 @@ fn nothing_stays_after_its_time() {
         now += SWEEP_MS;
     }
     assert_eq!(names(&hints), 0);
-    assert!(hints.who.iter().all(|who| *who == (NOBODY, NOBODY)));
+    assert!(hints.who.iter().all(|who| *who == [0; 4]));
+}
+
+#[test]
+fn nothing_stays_of_a_name_that_another_replaced() {
+    let mut hints = Hints::new(PER_CLIENT, SECRET);
+    let [long, short] = [&b"a-long-name.example"[..], b"b.example"].map(|n| Name::from_wire(n).unwrap());
+    let kept = |hints: &Hints| hints.names.iter().flatten().filter(|b| **b != 0).count();
+    let each = [&long, &short].map(|name| 1 + name.as_bytes().len());
+    (0..PER_CLIENT as u8).for_each(|n| hints.learn(client(1), server(n), &long, 60, 0));
+    assert_eq!(kept(&hints), PER_CLIENT * each[0]);
+    hints.learn(client(1), server(200), &short, 60, 61_000);
+    assert_eq!(hints.lookup(client(1), server(200), 61_000), Some(short), "in the place of one that is over");
+    assert_eq!(kept(&hints), (PER_CLIENT - 1) * each[0] + each[1]);
+    hints.learn(client(1), server(200), &long, 60, 61_000);
+    assert_eq!(kept(&hints), (PER_CLIENT - 1) * each[0], "two names are none");
 }
 
 #[derive(Clone, Debug)]

@@ -183,12 +183,20 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The addresses that the answer gives for the name of its only question. None for anything but the answer to one
-    /// query that went well. See [`Addresses`].
+    /// The addresses that the answer gives for the name of its only question: the first of [`Self::questions`]. None for
+    /// anything but the answer to one query that went well. See [`Addresses`].
     pub fn addresses(&self) -> Addresses<'a> {
-        let asked = self.questions().next().filter(|q| q.class == 1);
-        let counts = self.is_response && self.opcode == 0 && self.rcode == 0 && self.questions == 1;
-        Addresses::new(self.answers(), asked.filter(|_| counts).map(|q| q.name))
+        let none = Addresses::new(self.bytes, self.bytes.len(), 0);
+        if !self.is_response || self.opcode != 0 || self.rcode != 0 || self.questions != 1 {
+            return none;
+        }
+        match records::check_question(self.bytes, HEADER) {
+            Some((_, 1)) => match records::after_questions(self.bytes, 1) {
+                Some(at) => Addresses::new(self.bytes, at, self.answers.min(ANSWERS)),
+                None => none,
+            },
+            _ => none,
+        }
     }
 }
 

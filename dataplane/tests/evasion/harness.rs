@@ -46,6 +46,7 @@ pub(crate) struct Recorder {
 }
 
 impl FlowSink for Recorder {
+    const SUMMARIES: bool = true;
     const NAMES: bool = true;
 
     fn named(&mut self, flow: FlowId, seen: &NameSeen<'_>) {

@@ -4,7 +4,7 @@
 //! they come from a port (all frames of one have the time of its last), with reassembly, expiry, signature table and verdicts as inline, on one thread. The first pass is not counted: it touches
 //! the memory of the tables.
 
-use super::{BETWEEN_CAPTURES, LONGEST_CAPTURE};
+use super::{BETWEEN_CAPTURES, LONGEST_BURST, LONGEST_CAPTURE};
 use anyhow::{Context, Result};
 use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
 use glassgate_dataplane::port::capture::CaptureReader;
@@ -13,9 +13,6 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Nanoseconds that a burst may span: frames further apart never wait for each other at a port, and a flow may have ended
-/// between them.
-const LONGEST_BURST: u64 = 1_000_000_000;
 /// Timers looked at after each burst: as many as can fall due in one.
 const EXPIRE_BUDGET: usize = 4 * BURST;
 
@@ -119,11 +116,14 @@ impl Frames {
     fn pass(&self, classifier: &mut Classifier<NoSink>, start: u64) -> u64 {
         let (mut at, mut now) = (0, start);
         let (mut rest, mut number) = (self.stored.as_slice(), 1);
+        let mut burst = Burst::default();
         while let Some(first) = rest.first() {
-            let together =
-                rest.iter().take(BURST).take_while(|f| f.time - first.time < LONGEST_BURST).count();
+            let near = |frame: &Stored| frame.time - first.time <= LONGEST_BURST;
+            let together = match rest.get(BURST - 1) {
+                Some(last) if near(last) => BURST,
+                _ => rest.iter().take(BURST).take_while(|frame| near(frame)).count(),
+            };
             let (frames, later) = rest.split_at(together);
-            let mut burst = Burst::default();
             for frame in frames {
                 now = start + frame.time;
                 let bytes = self.bytes.get(at..frame.end).unwrap_or_default();
@@ -133,6 +133,7 @@ impl Frames {
             }
             classifier.burst(&burst, number, now);
             classifier.expire(now, EXPIRE_BUDGET);
+            burst.drain().for_each(drop);
             (rest, number) = (later, number + together as u64);
         }
         now

@@ -118,26 +118,33 @@ impl<'a> Iterator for Answers<'a> {
 /// They belong to the name itself, to the names that it goes by one after the other (CNAME), or are hints of its HTTPS
 /// record. A CNAME must stand before the records of the name it leads to, as all common servers write it. The seconds
 /// are the fewest on the way.
+///
+/// A name is known by where it stands in the message: nearly every owner is a pointer there, so that none is read.
 #[derive(Clone, Debug)]
 pub struct Addresses<'a> {
-    answers: Answers<'a>,
-    asked: Option<Name>,
-    /// The name that comes next on the way, and where in the message it stands.
-    current: Option<Name>,
+    bytes: &'a [u8],
+    /// Where the next record begins, and how many are left.
     at: usize,
+    left: u16,
+    /// Where the name stands that comes next on the way.
+    current: usize,
     ttl: u32,
     pending: Option<(Service<'a>, u32)>,
     given: usize,
 }
 
 impl<'a> Addresses<'a> {
-    pub(super) const fn new(answers: Answers<'a>, asked: Option<Name>) -> Self {
-        Self { answers, asked, current: asked, at: HEADER, ttl: u32::MAX, pending: None, given: 0 }
+    /// Of the answers that begin at `at`, for the name of the first question.
+    pub(super) const fn new(bytes: &'a [u8], at: usize, left: u16) -> Self {
+        Self { bytes, at, left, current: HEADER, ttl: u32::MAX, pending: None, given: 0 }
     }
 
-    /// The name that was asked for: what the addresses stand for. `None` when the message answers no single question.
-    pub const fn asked(&self) -> Option<&Name> {
-        self.asked.as_ref()
+    /// Whether the record at `owner` is about the name that comes next.
+    fn is_current(&self, owner: usize) -> bool {
+        labels::target(self.bytes, owner) == self.current
+            || labels::name(self.bytes, owner).is_some_and(|(name, _)| {
+                labels::name(self.bytes, self.current).is_some_and(|(c, _)| c == name)
+            })
     }
 }
 
@@ -145,7 +152,6 @@ impl Iterator for Addresses<'_> {
     type Item = (Addr, u32);
 
     fn next(&mut self) -> Option<(Addr, u32)> {
-        let current = self.current.as_mut()?;
         loop {
             if let Some((service, ttl)) = self.pending {
                 if let Some(addr) = service.hints().nth(self.given) {
@@ -154,24 +160,32 @@ impl Iterator for Addresses<'_> {
                 }
                 self.pending = None;
             }
-            let answer = self.answers.next()?;
-            // Nearly every owner is a pointer to where the name was said first: then it need not be read.
-            let points = labels::target(answer.bytes, answer.owner) == self.at;
-            if answer.data == Data::Other || !points && answer.owner().as_ref() != Some(current) {
+            self.left = self.left.checked_sub(1)?;
+            let Some(record) = Record::at(self.bytes, self.at) else {
+                self.left = 0;
+                return None;
+            };
+            let owner = std::mem::replace(&mut self.at, record.end);
+            if record.class != INTERNET || !matches!(record.kind, A | AAAA | CNAME | HTTPS | SVCB) {
+                continue;
+            }
+            if !self.is_current(owner) {
                 continue;
             }
             // A TTL with its first bit set is 0 (RFC 2181 section 8).
-            let ttl = if answer.ttl > i32::MAX as u32 { 0 } else { answer.ttl.min(self.ttl) };
-            match answer.data {
-                Data::Address(addr) => return Some((addr, ttl)),
-                Data::Cname(target) => {
-                    (*current, self.ttl) = (target, ttl);
-                    self.at = labels::target(answer.bytes, answer.start);
+            let ttl = if record.ttl > i32::MAX as u32 { 0 } else { record.ttl.min(self.ttl) };
+            if record.kind == CNAME {
+                if labels::check(self.bytes, record.data).is_some() {
+                    (self.current, self.ttl) = (labels::target(self.bytes, record.data), ttl);
                 }
+                continue;
+            }
+            match record.data(self.bytes) {
+                Data::Address(addr) => return Some((addr, ttl)),
                 Data::Service(service) if service.priority > 0 => {
                     (self.pending, self.given) = (Some((service, ttl)), 0)
                 }
-                Data::Service(_) | Data::Other => {}
+                Data::Service(_) | Data::Cname(_) | Data::Other => {}
             }
         }
     }

@@ -229,7 +229,7 @@ fn answers_follow_the_chain() {
         .record(ASKED, 1, 60, &[192, 0, 2, 67]);
     assert_eq!(addresses(&chain.0), [("192.0.2.1".into(), 60), ("192.0.2.2".into(), 300)]);
     let Probe::Done(read) = message(&chain.0, Place::Anywhere) else { panic!() };
-    assert_eq!(read.addresses().asked().unwrap().as_str(), "www.a.example");
+    assert_eq!(read.questions().next().unwrap().name.as_str(), "www.a.example");
     assert_eq!(read.answers().count(), 5);
 }
 
