@@ -34,7 +34,8 @@ type Slot = [u32; 2];
 type Who = [u64; 4];
 /// A name's length and its bytes; of length 0 where there is more than one name. All of these are numbers, so that a
 /// table that nobody has filled yet is memory that nobody has touched.
-type Kept = [u8; MAX_LEN + 1];
+type Kept = [u8; KEPT];
+const KEPT: usize = MAX_LEN + 1;
 
 /// The tag of a free slot; no hint has it.
 const FREE: u32 = 0;
@@ -47,7 +48,8 @@ pub struct Hints {
     tags: Box<[u32]>,
     slots: Box<[Slot]>,
     who: Box<[Who]>,
-    names: Box<[Kept]>,
+    /// [`Kept`] one behind the other: only of plain numbers is it known that zeros need not be written.
+    names: Box<[u8]>,
     secret: [u64; 4],
     mask: usize,
     answers: u32,
@@ -65,7 +67,7 @@ impl Hints {
             tags: vec![FREE; capacity].into_boxed_slice(),
             slots: vec![[0; 2]; capacity].into_boxed_slice(),
             who: vec![[0; 4]; capacity].into_boxed_slice(),
-            names: vec![[0; MAX_LEN + 1]; capacity].into_boxed_slice(),
+            names: vec![0; capacity * KEPT].into_boxed_slice(),
             secret: mixed(secret),
             mask: capacity / PER_CLIENT - 1,
             answers: 0,
@@ -95,8 +97,10 @@ impl Hints {
                 && is_over(slot, now_ms)
             {
                 *tag = FREE;
-                if let (Some(who), Some(name)) = (self.who.get_mut(at), self.names.get_mut(at)) {
-                    (*who, *name) = ([0; 4], [0; MAX_LEN + 1]);
+                if let (Some(who), Some(name)) =
+                    (self.who.get_mut(at), self.names.as_chunks_mut::<KEPT>().0.get_mut(at))
+                {
+                    (*who, *name) = ([0; 4], [0; KEPT]);
                 }
             }
         }
@@ -114,7 +118,9 @@ impl Hints {
         let (set, tag) = self.place(client, address);
         let (at, unique, expires_ms) = match self.find(set, tag, client, address, now_ms) {
             Some(at) => {
-                let (Some([_, until]), Some(known)) = (self.slots.get(at), self.names.get(at)) else {
+                let (Some([_, until]), Some(known)) =
+                    (self.slots.get(at), self.names.as_chunks::<KEPT>().0.get(at))
+                else {
                     return;
                 };
                 let later = if expires_ms.wrapping_sub(*until) as i32 > 0 { expires_ms } else { *until };
@@ -123,13 +129,16 @@ impl Hints {
             None if ttl == 0 => return,
             None => (self.room(set, now_ms), true, expires_ms),
         };
-        if let (Some(kept_tag), Some(slot), Some(who), Some(kept)) =
-            (self.tags.get_mut(at), self.slots.get_mut(at), self.who.get_mut(at), self.names.get_mut(at))
-        {
+        if let (Some(kept_tag), Some(slot), Some(who), Some(kept)) = (
+            self.tags.get_mut(at),
+            self.slots.get_mut(at),
+            self.who.get_mut(at),
+            self.names.as_chunks_mut::<KEPT>().0.get_mut(at),
+        ) {
             (*kept_tag, *slot) = (tag, [self.answers, expires_ms]);
             *who = words(client, address);
             let name = if unique { name.as_bytes() } else { &[] };
-            let [len, bytes @ ..] = kept;
+            let Some((len, bytes)) = kept.split_first_mut() else { return };
             let before = std::mem::replace(len, name.len() as u8);
             if let Some((into, rest)) = bytes.split_at_mut_checked(name.len()) {
                 into.copy_from_slice(name);
@@ -143,7 +152,8 @@ impl Hints {
     pub fn lookup(&self, client: Addr, server: Addr, now_ms: u32) -> Option<Name> {
         let (set, tag) = self.place(client, server);
         // Of an ambiguous address no name is kept.
-        let kept = kept_name(self.names.get(self.find(set, tag, client, server, now_ms)?)?)?;
+        let kept =
+            kept_name(self.names.as_chunks::<KEPT>().0.get(self.find(set, tag, client, server, now_ms)?)?)?;
         Name::from_wire(kept).ok()
     }
 
@@ -196,7 +206,8 @@ fn words(client: Addr, address: Addr) -> Who {
 }
 
 /// The name, if there is one.
-fn kept_name([len, bytes @ ..]: &Kept) -> Option<&[u8]> {
+fn kept_name(kept: &Kept) -> Option<&[u8]> {
+    let (len, bytes) = kept.split_first()?;
     bytes.get(..usize::from(*len)).filter(|name| !name.is_empty())
 }
 

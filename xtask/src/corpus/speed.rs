@@ -1,12 +1,14 @@
 //! The same frames through the gateway and through nDPI, on one core: processor time per frame, side by side.
 //!
-//! Two rows, because they say different things. *Library*: frames lie in memory; the gateway's classifier against nDPI's
-//! library (`benches/reference/ndpi.c`). *Process*: `glassgate replay` against `ndpiReader`, with reading the file and all
-//! that a program does besides.
+//! Three rows, because they say different things. *Library*: frames lie in memory; the gateway's classifier against nDPI's
+//! library (`benches/reference/ndpi.c`). *Process*: `glassgate replay` against `ndpiReader` on one long file, with reading
+//! it and all that a program does besides. *Each*: the captures as they are, one process for each with both programs, as
+//! whoever has a folder of captures would go about it; most captures are short, so this is for a good part how fast a
+//! program starts.
 //!
-//! `ndpiReader` ends at the first capture of a list whose link type differs from the one before, and one process a capture
-//! would measure how fast it starts. So the Ethernet captures are written into one file; for the processes again and again, an
-//! hour later each time, which keeps every repetition's flows apart for both programs.
+//! `ndpiReader` ends at the first capture of a list whose link type differs from the one before. So for the first two rows
+//! the Ethernet captures are written into one file; for the processes again and again, an hour later each time, which keeps
+//! every repetition's flows apart for both programs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -39,13 +41,15 @@ pub(super) struct Row {
     ratio: f64,
 }
 
-/// Both rows.
+/// All rows.
 #[derive(Debug, Serialize)]
 pub(super) struct Speed {
     /// Captures that are in the file.
     captures: usize,
     library: Row,
     process: Row,
+    /// All captures, of any link type; a round is every fifth of them.
+    each: Row,
 }
 
 /// Measures, in alternation.
@@ -67,14 +71,28 @@ pub(super) fn compare(bin: &Path, captures: &[PathBuf], work: &Path) -> Result<S
     let mut process = Row { frames, ..Row::default() };
     for _ in 0..ROUNDS {
         let per_frame = 1e9 / frames as f64;
-        process.ours.push(processor_seconds(bin, &["replay"], &often)? * per_frame);
-        process.theirs.push(processor_seconds(Path::new("ndpiReader"), &["-q", "-i"], &often)? * per_frame);
+        process.ours.push(processor_seconds(bin, &["replay"], &[&often])? * per_frame);
+        process
+            .theirs
+            .push(processor_seconds(Path::new("ndpiReader"), &["-q", "-i"], &[&often])? * per_frame);
     }
     std::fs::remove_file(&often)?;
-    for row in [&mut library, &mut process] {
+    let mut each = Row::default();
+    for round in 0..ROUNDS {
+        let share: Vec<&PathBuf> = captures.iter().skip(round).step_by(ROUNDS).collect();
+        let frames = count(bin, &share)?;
+        if frames == 0 {
+            continue;
+        }
+        each.frames += frames;
+        let per_frame = 1e9 / frames as f64;
+        each.ours.push(processor_seconds(bin, &["replay"], &share)? * per_frame);
+        each.theirs.push(processor_seconds(Path::new("ndpiReader"), &["-q", "-i"], &share)? * per_frame);
+    }
+    for row in [&mut library, &mut process, &mut each] {
         row.ratio = median(&row.theirs) / median(&row.ours);
     }
-    Ok(Speed { captures: captures_in, library, process })
+    Ok(Speed { captures: captures_in, library, process, each })
 }
 
 impl Speed {
@@ -87,6 +105,7 @@ impl Speed {
         for (what, row, peer) in [
             ("frames in memory, classifier alone", &self.library, "libndpi"),
             ("whole process, file and all", &self.process, "ndpiReader"),
+            ("a process for each of all captures", &self.each, "ndpiReader"),
         ] {
             ui::line(format_args!("  {what} ({} frames)", row.frames));
             for (name, times) in [("glassgate", &row.ours), (peer, &row.theirs)] {
@@ -140,21 +159,31 @@ fn median(times: &[f64]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// User and system time of a process on one core, as the shell counts it (to a millisecond).
-fn processor_seconds(program: &Path, args: &[&str], capture: &Path) -> Result<f64> {
-    let script = "TIMEFORMAT='%3U %3S'; time taskset -c 1 \"$@\" >/dev/null 2>/dev/null";
-    let mut command = Command::new("bash");
-    command.args(["-c", script, "bash"]).arg(program).args(args).arg(capture).env("LC_ALL", "C");
+/// User and system time on one core of a process for each capture, one after the other, as the shell counts it (to a
+/// millisecond). That a program refuses a capture is part of its time.
+fn processor_seconds(program: &Path, args: &[&str], captures: &[&PathBuf]) -> Result<f64> {
+    // `$0` is the program with its arguments.
+    let script = "TIMEFORMAT='%3U %3S'; time for capture; do $0 \"$capture\" >/dev/null 2>/dev/null; done";
+    let program = std::iter::once(program.to_str().context("the path of a program is not UTF-8")?);
+    let line = program.chain(args.iter().copied()).collect::<Vec<_>>().join(" ");
+    let mut command = Command::new("taskset");
+    command.args(["-c", "1", "bash", "-c", script, &line]).args(captures).env("LC_ALL", "C");
     let output = command.output().context("running bash")?;
     let said = String::from_utf8_lossy(&output.stderr);
     let seconds = said.lines().next_back().and_then(|line| {
         let (user, system) = line.split_once(' ')?;
         Some(user.parse::<f64>().ok()? + system.parse::<f64>().ok()?)
     });
-    match seconds {
-        Some(seconds) if output.status.success() => Ok(seconds),
-        _ => bail!("{} on {}: {} {}", program.display(), capture.display(), output.status, said.trim()),
-    }
+    let whole = captures.len() > 1 || output.status.success();
+    seconds.filter(|_| whole).with_context(|| format!("{line}: {} {}", output.status, said.trim()))
+}
+
+/// Frames of captures, as far as they can be read.
+fn count(bin: &Path, captures: &[&PathBuf]) -> Result<u64> {
+    let mut command = Command::new(bin);
+    command.args(["replay", "--json"]).args(captures);
+    let said: serde_json::Value = serde_json::from_str(&process::capture(&mut command)?)?;
+    said["frames"].as_u64().context("replay --json says no `frames`")
 }
 
 /// Writes the frames of all captures that are Ethernet into one, again until there are `least`; answers how many captures
