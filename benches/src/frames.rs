@@ -114,6 +114,8 @@ impl Frames {
 pub struct RingSink(Producer);
 
 impl FlowSink for RingSink {
+    const SUMMARIES: bool = false;
+
     fn event(&mut self, event: &FlowEvent) -> bool {
         self.0.push(*event)
     }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 struct Ended(Vec<FlowSummary>);
 
 impl FlowSink for Ended {
-    const SUMMARIES: bool = true;
     fn ended(&mut self, _flow: FlowId, summary: &FlowSummary) {
         self.0.push(*summary);
     }

@@ -4,6 +4,7 @@ use crate::cli::Ask;
 use crate::control::snapshot::Snapshot;
 use crate::control::socket::{Answer, Question};
 use crate::exit::{Ended, Exit};
+use crate::page::numbers::short_time;
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -128,17 +129,25 @@ fn describe(now: &Snapshot) -> String {
     for lcore in &now.lcores {
         _ = writeln!(
             out,
-            "  CPU {:<3} flows {}/{}  load {:.0} %  ring {}/{}  verdicts {}{}",
+            "  CPU {:<3} flows {}/{}  load {:.0} %  ring {}/{}  99 % of frames out in {}  verdicts {}{}",
             lcore.cpu,
             lcore.flows_active,
             lcore.flows_capacity,
             lcore.load * 100.0,
             lcore.ring_fill,
             lcore.ring_capacity,
+            short_time(lcore.p99_ns),
             lcore.epoch,
             if lcore.acknowledged { "" } else { " (not the current ones)" },
         );
     }
+    let latency = &now.latency;
+    let [half, most, nearly, all] =
+        [latency.p50_ns, latency.p99_ns, latency.p999_ns, latency.max_ns].map(short_time);
+    _ = writeln!(
+        out,
+        "\nin the box {half} (half of all frames), {most} (99 %), {nearly} (99.9 %), {all} (all), at most"
+    );
     let list = |all: &[crate::control::snapshot::Count]| {
         let words: Vec<String> = all.iter().map(|c| format!("{} {}", c.name, c.count)).collect();
         if words.is_empty() { "none".to_owned() } else { words.join(", ") }

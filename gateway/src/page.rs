@@ -9,7 +9,7 @@
 
 mod chart;
 mod metrics;
-mod numbers;
+pub(crate) mod numbers;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;

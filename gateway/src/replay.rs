@@ -212,7 +212,6 @@ impl CaptureSink for Names<'_> {
 }
 
 impl FlowSink for Names<'_> {
-    const SUMMARIES: bool = true;
     const NAMES: bool = true;
 
     fn named(&mut self, flow: FlowId, seen: &NameSeen<'_>) {

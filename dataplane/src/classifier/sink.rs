@@ -103,8 +103,8 @@ impl FlowSummary {
 pub trait FlowSink {
     /// Whether [`Self::named`] and [`Self::hello`] want to be called: nothing is formatted for those who don't.
     const NAMES: bool = false;
-    /// Whether [`Self::ended`] wants to be called: nothing is summed up for those who don't.
-    const SUMMARIES: bool = false;
+    /// Whether [`Self::ended`] wants to be called: nothing is summed up for those who say no.
+    const SUMMARIES: bool = true;
 
     /// A name was read.
     fn named(&mut self, _flow: FlowId, _seen: &NameSeen<'_>) {}
@@ -131,4 +131,6 @@ pub trait FlowSink {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSink;
 
-impl FlowSink for NoSink {}
+impl FlowSink for NoSink {
+    const SUMMARIES: bool = false;
+}

@@ -46,7 +46,6 @@ pub(crate) struct Recorder {
 }
 
 impl FlowSink for Recorder {
-    const SUMMARIES: bool = true;
     const NAMES: bool = true;
 
     fn named(&mut self, flow: FlowId, seen: &NameSeen<'_>) {

@@ -6,8 +6,8 @@ use super::identity::Identity;
 use super::log::Log;
 use super::policy::HandedOut;
 use super::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LcoreNow, Outages, PolicyNow, PortNow,
-    Recording, RuleNow, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LatencyNow, LcoreNow, Outages,
+    PolicyNow, PortNow, Recording, RuleNow, Snapshot,
 };
 use crate::clock;
 use crate::config::Config;
@@ -15,6 +15,7 @@ use crate::messages::{PortInfo, World};
 use crate::verdicts::Compiled;
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::latency;
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
 use glassgate_policy::audit::{Counts, Hex};
 use glassgate_policy::charter::Standing;
@@ -70,6 +71,7 @@ impl Sources<'_> {
                 control: self.confinement.to_owned(),
             },
             ports: (0..2).map(|port| self.port_now(port, &sum, history)).collect(),
+            latency: latency_now(&sum),
             flows: FlowsNow {
                 active: state(|r| r.state.flows_active),
                 capacity: state(|r| r.state.flows_capacity),
@@ -173,6 +175,7 @@ impl Sources<'_> {
                     cpu: *cpu,
                     seen_ms_ago: self.now_ns.saturating_sub(state.mono_ns) / 1_000_000,
                     load: 1.0 - state.idle_turns as f64 / state.turns.max(1) as f64,
+                    p99_ns: latency::quantile(&reading.counters.turn_ns, 0.99),
                     turns: state.turns,
                     flows_active: state.flows_active,
                     flows_capacity: state.flows_capacity,
@@ -230,6 +233,26 @@ impl Sources<'_> {
             log_bytes: self.log.bytes(),
             log_trouble: self.log.trouble().map(str::to_owned),
         }
+    }
+}
+
+fn latency_now(sum: &LcoreCounters) -> LatencyNow {
+    let quantile = |q| latency::quantile(&sum.turn_ns, q);
+    let mut frames = 0;
+    let ends = sum.turn_ns.iter().enumerate().map(|(bucket, count)| {
+        frames += count;
+        (latency::bucket_end(bucket), frames)
+    });
+    // Octaves are enough for whoever stores them; the open end is the number of all.
+    let below = ends.filter(|(end, _)| end.is_power_of_two()).collect();
+    LatencyNow {
+        frames: sum.turn_ns.iter().sum(),
+        p50_ns: quantile(0.5),
+        p90_ns: quantile(0.9),
+        p99_ns: quantile(0.99),
+        p999_ns: quantile(0.999),
+        max_ns: quantile(1.0),
+        below,
     }
 }
 

@@ -24,6 +24,9 @@ pub(crate) struct Snapshot {
     pub(crate) confinement: Confinement,
     pub(crate) ports: Vec<PortNow>,
     pub(crate) lcores: Vec<LcoreNow>,
+    /// How long frames stay in the box.
+    #[serde(default)]
+    pub(crate) latency: LatencyNow,
     pub(crate) flows: FlowsNow,
     /// Flows that got a name, by how it is known.
     pub(crate) named: Vec<Count>,
@@ -122,6 +125,9 @@ pub(crate) struct LcoreNow {
     pub(crate) seen_ms_ago: u64,
     /// Share of turns in which frames arrived, 0 to 1.
     pub(crate) load: f64,
+    /// Nanoseconds within which 99 % of its frames had left the box; see [`LatencyNow`].
+    #[serde(default)]
+    pub(crate) p99_ns: Option<u64>,
     pub(crate) turns: u64,
     pub(crate) flows_active: u64,
     pub(crate) flows_capacity: u64,
@@ -137,6 +143,21 @@ pub(crate) struct LcoreNow {
     pub(crate) ring_capacity: u64,
     /// Events waiting.
     pub(crate) ring_fill: u64,
+}
+
+/// How long frames stayed in the box since the data plane started, from when they were received until the lcore had
+/// handled and sent all that it received with them: an upper bound for each. What they waited in a NIC before is not in it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LatencyNow {
+    pub(crate) frames: u64,
+    /// Nanoseconds within which the share had left; `None` without frames.
+    pub(crate) p50_ns: Option<u64>,
+    pub(crate) p90_ns: Option<u64>,
+    pub(crate) p99_ns: Option<u64>,
+    pub(crate) p999_ns: Option<u64>,
+    pub(crate) max_ns: Option<u64>,
+    /// Frames that stayed for less than so many nanoseconds, by octaves, ascending.
+    pub(crate) below: Vec<(u64, u64)>,
 }
 
 /// Flows of all lcores.

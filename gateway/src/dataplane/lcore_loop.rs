@@ -33,6 +33,8 @@ pub(super) struct Verdicts {
 struct RingSink(Producer);
 
 impl FlowSink for RingSink {
+    const SUMMARIES: bool = false;
+
     fn event(&mut self, event: &FlowEvent) -> bool {
         self.0.push(*event)
     }

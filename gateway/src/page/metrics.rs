@@ -94,6 +94,12 @@ fn machine(out: &mut Text, now: &Snapshot) {
     out.rows("lcore_events_waiting", "gauge", "Events in the ring.", "cpu", refs(&rows));
     let rows: Vec<_> = lcores().map(|(cpu, l)| (cpu, l.panics as f64)).collect();
     out.counter("lcore_panics", "Panics of inspectors that were contained.", "cpu", refs(&rows));
+    out.histogram(
+        "frame_seconds",
+        "Time of a frame in the box, until its whole turn was sent: an upper bound.",
+        now.latency.below.iter().map(|(end, frames)| (*end as f64 / 1e9, *frames)),
+        now.latency.frames,
+    );
     out.gauge("policy_epoch", "Epoch of the verdicts handed out last.", now.policy.epoch as f64);
     out.gauge("policy_acknowledged_lcores", "Lcores that use them.", now.policy.acknowledged as f64);
     out.gauge("policy_valid_seconds", "Seconds until they run out, unless renewed.", now.policy.valid_for_s);
@@ -146,6 +152,16 @@ impl Text {
         );
     }
 
+    /// Without a sum: what is counted are bounds, of which a sum would say nothing.
+    fn histogram(&mut self, name: &str, help: &str, below: impl Iterator<Item = (f64, u64)>, all: u64) {
+        let name = format!("glassgate_{name}");
+        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (end, count) in below {
+            _ = writeln!(self.0, "{name}_bucket{{le=\"{end}\"}} {count}");
+        }
+        _ = writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {all}\n{name}_count {all}");
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         _ = writeln!(
             self.0,
@@ -189,12 +205,15 @@ mod tests {
             } else if !line.starts_with("# HELP ") {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let name = series.split('{').next().unwrap();
+                let name = ["_bucket", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
                 assert!(declared.contains(name), "{line}");
                 assert!(seen.insert(series), "{series} twice");
                 assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
             }
         }
         assert!(text.contains("glassgate_flows_unnamed_total{reason=\"ech_outer\"} 208551\n"), "{text}");
+        assert!(text.contains("glassgate_frame_seconds_bucket{le=\"0.000016384\"} 990000\n"), "{text}");
+        assert!(text.contains("glassgate_frame_seconds_count 1000000\n"), "{text}");
         assert!(text.contains("glassgate_process_up{process=\"dataplane\"} 1\n"));
     }
 
@@ -207,7 +226,7 @@ mod tests {
             .collect();
         assert_eq!(
             labels,
-            HashSet::from(["port", "evidence", "reason", "category", "kind", "process", "cpu", "list"])
+            HashSet::from(["port", "evidence", "reason", "category", "kind", "process", "cpu", "list", "le"])
         );
         assert!(!text.contains("zhipin") && !text.contains("protected"), "no service, nothing protected");
     }

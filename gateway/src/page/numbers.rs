@@ -44,6 +44,18 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { format!("{:.1}\u{a0}%", 100.0 * part as f64 / whole as f64) }
 }
 
+/// Nanoseconds, in the unit that keeps the number short.
+pub(crate) fn short_time(ns: Option<u64>) -> String {
+    match ns {
+        None => "–".to_owned(),
+        Some(u64::MAX) => "over 4 s".to_owned(),
+        Some(ns @ 0..1_000) => format!("{ns} ns"),
+        Some(ns @ 1_000..1_000_000) => format!("{:.1} µs", ns as f64 / 1e3),
+        Some(ns @ 1_000_000..1_000_000_000) => format!("{:.1} ms", ns as f64 / 1e6),
+        Some(ns) => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
 /// A time span.
 pub(super) fn span(ms: u64) -> String {
     let s = ms / 1000;
@@ -72,5 +84,8 @@ mod tests {
         assert_eq!(percent(0, 0), "–");
         assert_eq!([rate(0.0), rate(1.96), rate(1234.5)], ["0", "2.0", "1\u{202f}234"]);
         assert_eq!(span(3_725_000), "1 h 2 min");
+        let times =
+            [Some(256), Some(1_280), Some(2_097_152), Some(1 << 31), Some(u64::MAX), None].map(short_time);
+        assert_eq!(times, ["256 ns", "1.3 µs", "2.1 ms", "2.1 s", "over 4 s", "–"]);
     }
 }

@@ -2,8 +2,8 @@
 //! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
 
 use crate::control::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LcoreNow, Outages, Point, PolicyNow,
-    PortNow, Recording, RuleNow, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LatencyNow, LcoreNow, Outages, Point,
+    PolicyNow, PortNow, Recording, RuleNow, Snapshot,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -72,6 +72,7 @@ fn lcore(cpu: u32, load: f64) -> LcoreNow {
         cpu,
         seen_ms_ago: 1,
         load,
+        p99_ns: Some(14_336),
         turns: 8_300_000_000,
         flows_active: 18_422,
         flows_capacity: 1_048_576,
@@ -130,6 +131,15 @@ pub(crate) fn snapshot() -> Snapshot {
             port("uplink", "af_xdp:eth2", 461.9e6, 84.1e6),
         ],
         lcores: vec![lcore(2, 0.37), lcore(3, 0.34)],
+        latency: LatencyNow {
+            frames: 1_000_000,
+            p50_ns: Some(2_048),
+            p90_ns: Some(6_144),
+            p99_ns: Some(14_336),
+            p999_ns: Some(57_344),
+            max_ns: Some(1_310_720),
+            below: vec![(4_096, 800_000), (16_384, 990_000), (65_536, 999_500)],
+        },
         flows: FlowsNow { active: 36_844, capacity: 2_097_152, opened: 9_120_552, opened_per_s: 1284.0 },
         named: counts(&[
             ("sni", 6_120_331),

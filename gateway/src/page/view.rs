@@ -1,10 +1,10 @@
 //! The page: what passes, what is recorded, what could not be seen, what decides, and the machine itself.
 
 use super::chart::{self, bar, parts};
-use super::numbers::{bits, bytes, count, percent, rate, span};
+use super::numbers::{bits, bytes, count, percent, rate, short_time, span};
 use super::words;
 use crate::clock;
-use crate::control::snapshot::{Aggregate, Count, LcoreNow, PortNow, Snapshot};
+use crate::control::snapshot::{Aggregate, Count, LatencyNow, LcoreNow, PortNow, Snapshot};
 use maud::{DOCTYPE, Markup, html};
 
 /// Rows of a list that are shown; the API has all.
@@ -275,11 +275,30 @@ fn lcores(now: &Snapshot) -> Markup {
             h2 { "Lcores" }
             p .note { "Each has its own queue of both ports, its own flows, its own counters." }
             @for lcore in &now.lcores { (lcore_block(lcore)) }
+            (time_in_box(&now.latency))
             p .note {
                 (count(now.events.received)) " events taken from the rings, " (count(total(&now.events.lost)))
                 " lost because one was full. " (count(now.events.records)) " audit records written, "
                 (bytes(now.events.log_bytes)) " in all."
             }
+        }
+    }
+}
+
+/// How long frames stay: upper bounds, since the data plane started.
+fn time_in_box(latency: &LatencyNow) -> Markup {
+    let rows = [
+        ("half", latency.p50_ns),
+        ("90 %", latency.p90_ns),
+        ("99 %", latency.p99_ns),
+        ("99.9 %", latency.p999_ns),
+        ("all", latency.max_ns),
+    ];
+    html! {
+        h3 { "Time in the box" }
+        p .note { "From when a frame is received until its whole turn has left: at most this, since the data plane started." }
+        dl .facts .times {
+            @for (share, time) in rows { div { dt { (share) " of all frames" } dd { (short_time(time)) } } }
         }
     }
 }
