@@ -216,7 +216,13 @@ fn build_tree<'a>(
         let _ = tree.insert(name.as_str(), Scope::Suffix, EXCLUDED);
     }
     for (source, classes) in sources.iter().zip(&classes.by_source) {
-        for entry in source.entries() {
+        for (i, entry) in source.entries().iter().enumerate() {
+            if i % tree::AHEAD == 0 {
+                let mut names = [""; tree::AHEAD];
+                let next = source.entries().get(i..).unwrap_or_default();
+                names.iter_mut().zip(next).for_each(|(name, entry)| *name = source.name(entry));
+                tree.ahead(names.get(..next.len()).unwrap_or(&names));
+            }
             let class = match classes.fates.get(entry.meta as usize) {
                 Some(Fate::Listed(class)) => *class,
                 Some(Fate::OtherTier) | None => {

@@ -43,8 +43,10 @@ use crate::vocab::{L4, ServiceId};
 pub use aligned::Aligned;
 pub use format::BadTable;
 use format::{DIGEST, ENTRY, Header, RawEntry, RawService, SERVICE, Span};
+use hash::Hash;
 use label::Label;
 use line::{Found, LINE};
+use prefetch_index::prefetch_index;
 
 /// Names walked abreast by [`SignatureTable::lookup_batch`].
 pub const BATCH: usize = 16;
@@ -202,6 +204,7 @@ impl SignatureTable {
         let mut walk = Walk::of(name);
         while walk.live {
             view.aim(&mut walk);
+            view.place(&mut walk);
             view.step(&mut walk);
         }
         view.matched(&walk)
@@ -361,6 +364,7 @@ struct Walk<'n> {
     name: &'n [u8; MAX_LEN],
     /// The label in hand.
     label: Label<'n>,
+    hash: Hash,
     line: u32,
     branch: u32,
     /// Class of the best match so far.
@@ -368,7 +372,6 @@ struct Walk<'n> {
     /// Where the name of the best match begins.
     class_start: u8,
     scope: Scope,
-    tag: u8,
     /// Where the label in hand begins, and where it ends.
     start: u8,
     end: u8,
@@ -380,12 +383,12 @@ impl<'n> Walk<'n> {
     const NOBODY: Self = Self {
         name: &[0; MAX_LEN],
         label: Label::NONE,
+        hash: Hash::NONE,
         line: 0,
         branch: 0,
         class: 0,
         class_start: 0,
         scope: Scope::Suffix,
-        tag: 0,
         start: 0,
         end: 0,
         len: 0,
@@ -415,10 +418,12 @@ impl View<'_> {
             if live == 0 {
                 break;
             }
-            // One load per walk with nothing that depends on it: the misses overlap, where the search below would
-            // stop at the first. As good as a prefetch, which safe code has no word for.
-            let touch = |w: &Walk<'_>| self.lines.get(w.line as usize).map_or(0, |l| l[0]);
-            std::hint::black_box(walks.iter().filter(|w| w.live).fold(0, |sum, walk| sum ^ touch(walk)));
+            // The pilots are asked for in one pass, the lines in another, so that the misses of all walks overlap: a load in
+            // place of each prefetch would hold up what is behind it.
+            for walk in walks.iter_mut().filter(|w| w.live) {
+                self.place(walk);
+                prefetch_index(self.lines, walk.line as usize);
+            }
             for walk in walks.iter_mut().filter(|w| w.live) {
                 self.step(walk);
             }
@@ -428,23 +433,28 @@ impl View<'_> {
         }
     }
 
-    /// Takes the next label from the right and finds the line where it would be.
+    /// Takes the next label from the right and asks for the pilot of its group.
     #[inline(always)]
     fn aim(&self, walk: &mut Walk<'_>) {
         let (label, start) = Label::before(walk.name, usize::from(walk.end));
         (walk.label, walk.start) = (label, start as u8);
-        let hash = self.header.key.hash(walk.branch, &walk.label);
-        let group = hash.group(self.header.groups);
+        walk.hash = self.header.key.hash(walk.branch, &walk.label);
+        prefetch_index(self.pilots, walk.hash.group(self.header.groups) as usize);
+    }
+
+    /// Finds the line where the label would be.
+    #[inline(always)]
+    fn place(&self, walk: &mut Walk<'_>) {
+        let group = walk.hash.group(self.header.groups);
         let pilot = self.pilots.get(group as usize).copied().unwrap_or_default();
-        walk.tag = hash.tag();
-        walk.line = hash.line(pilot, self.header.line_count());
+        walk.line = walk.hash.line(pilot, self.header.line_count());
     }
 
     /// Looks at the line and goes on to the label before, or ends the walk.
     #[inline(always)]
     fn step(&self, walk: &mut Walk<'_>) {
         let line = self.lines.get(walk.line as usize);
-        let found = line.and_then(|l| line::find(l, walk.tag, walk.branch, &walk.label, self.spill));
+        let found = line.and_then(|l| line::find(l, walk.hash.tag(), walk.branch, &walk.label, self.spill));
         let Some(Found { suffix, exact, branch }) = found else {
             walk.live = false;
             return;

@@ -14,7 +14,9 @@
 )]
 
 use super::tree::Node;
+use crate::table::hash::Hash;
 use crate::table::line::{LINE, MAX_INLINE, MAX_RECORDS, Record};
+use prefetch_index::prefetch_index;
 
 /// Labels a group holds on average.
 const GROUP: usize = 4;
@@ -22,6 +24,8 @@ const GROUP: usize = 4;
 const FILL: usize = 55;
 /// How often more lines are tried, a twentieth more each time.
 const ATTEMPTS: usize = 24;
+/// How many steps ahead memory is asked for.
+const AHEAD: usize = 16;
 
 /// Sections of the table.
 pub(super) struct Placed {
@@ -39,11 +43,11 @@ pub(super) fn place(nodes: &[Node<'_>]) -> Option<Placed> {
     let total: usize = sizes.iter().map(|s| usize::from(*s)).sum();
 
     let groups = (nodes.len() / GROUP).max(1) as u32;
-    let members = Members::of(nodes, groups);
+    let members = Members::of(nodes, &sizes, groups);
     let mut lines = (total.div_ceil(FILL)).max(1);
     for _ in 0..ATTEMPTS {
-        if let Some(pilots) = search(nodes, &sizes, &members, lines as u32) {
-            let lines = fill(nodes, &records, &pilots, lines as u32)?;
+        if let Some((pilots, taken)) = search(&members, lines as u32) {
+            let lines = fill(nodes, &records, &pilots, &taken)?;
             return Some(Placed { lines, pilots, spill, groups });
         }
         lines += lines / 20 + 1;
@@ -60,17 +64,24 @@ fn record<'a>(node: &Node<'a>, spill: &mut Vec<u8>) -> Record<'a> {
     Record { branch: node.branch, found: node.found, label: node.label, spill_at }
 }
 
-/// Which nodes belong to a group.
+/// What belongs to a group.
 struct Members {
-    /// Where each group begins in `nodes`; one more than there are groups.
+    /// Where each group begins in `all`; one more than there are groups.
     starts: Vec<u32>,
-    nodes: Vec<u32>,
+    /// All that the search needs of each node, group by group: read where it lies, and not in four places a group.
+    all: Vec<Member>,
     /// Groups by falling number of members.
     order: Vec<u32>,
 }
 
+#[derive(Clone, Copy)]
+struct Member {
+    hash: Hash,
+    size: u8,
+}
+
 impl Members {
-    fn of(nodes: &[Node<'_>], groups: u32) -> Self {
+    fn of(nodes: &[Node<'_>], sizes: &[u8], groups: u32) -> Self {
         let mut starts = vec![0u32; groups as usize + 1];
         for node in nodes {
             starts[node.hash.group(groups) as usize + 1] += 1;
@@ -93,18 +104,18 @@ impl Members {
             starts[i] += starts[i - 1];
         }
         let mut next = starts.clone();
-        let mut members = vec![0u32; nodes.len()];
-        for (n, node) in nodes.iter().enumerate() {
+        let mut all = vec![Member { hash: Hash::NONE, size: 0 }; nodes.len()];
+        for (node, size) in nodes.iter().zip(sizes) {
             let slot = &mut next[node.hash.group(groups) as usize];
-            members[*slot as usize] = n as u32;
+            all[*slot as usize] = Member { hash: node.hash, size: *size };
             *slot += 1;
         }
-        Self { starts, nodes: members, order }
+        Self { starts, all, order }
     }
 
-    fn group(&self, group: u32) -> &[u32] {
+    fn group(&self, group: u32) -> &[Member] {
         let group = group as usize;
-        &self.nodes[self.starts[group] as usize..self.starts[group + 1] as usize]
+        &self.all[self.starts[group] as usize..self.starts[group + 1] as usize]
     }
 }
 
@@ -115,59 +126,69 @@ struct Taken {
     records: u8,
 }
 
-/// Finds a pilot for every group, or gives up.
-fn search(nodes: &[Node<'_>], sizes: &[u8], members: &Members, lines: u32) -> Option<Vec<u8>> {
+/// Finds a pilot for every group, or gives up; and says what is taken of each line then.
+fn search(members: &Members, lines: u32) -> Option<(Vec<u8>, Vec<Taken>)> {
     let mut taken = vec![Taken { bytes: 1, records: 0 }; lines as usize];
     let mut pilots = vec![0u8; members.order.len()];
-    for group in &members.order {
-        let group_nodes = members.group(*group);
-        if group_nodes.is_empty() {
+    for (i, group) in members.order.iter().enumerate() {
+        if let Some(ahead) = members.order.get(i + AHEAD) {
+            prefetch_index(&members.all, members.starts[*ahead as usize] as usize);
+        }
+        let group_members = members.group(*group);
+        if group_members.is_empty() {
             break;
         }
-        let pilot = (0..=u8::MAX).find(|pilot| fits(nodes, sizes, group_nodes, *pilot, &mut taken))?;
+        let pilot = (0..=u8::MAX).find(|pilot| fits(group_members, *pilot, &mut taken))?;
         pilots[*group as usize] = pilot;
     }
-    Some(pilots)
+    Some((pilots, taken))
 }
 
 /// Takes room for a group with this pilot, or takes nothing.
-fn fits(nodes: &[Node<'_>], sizes: &[u8], group: &[u32], pilot: u8, taken: &mut [Taken]) -> bool {
+fn fits(group: &[Member], pilot: u8, taken: &mut [Taken]) -> bool {
     let lines = taken.len() as u32;
-    let line_of = |n: u32| nodes[n as usize].hash.line(pilot, lines) as usize;
-    for (done, n) in group.iter().enumerate() {
-        let line = &mut taken[line_of(*n)];
-        let size = sizes[*n as usize];
-        if usize::from(line.bytes + size) > LINE || usize::from(line.records) == MAX_RECORDS {
-            for n in &group[..done] {
-                let line = &mut taken[line_of(*n)];
-                line.bytes -= sizes[*n as usize];
+    let line_of = |member: &Member| member.hash.line(pilot, lines) as usize;
+    for (done, member) in group.iter().enumerate() {
+        let line = &mut taken[line_of(member)];
+        if usize::from(line.bytes + member.size) > LINE || usize::from(line.records) == MAX_RECORDS {
+            for member in &group[..done] {
+                let line = &mut taken[line_of(member)];
+                line.bytes -= member.size;
                 line.records -= 1;
             }
             return false;
         }
-        line.bytes += size;
+        line.bytes += member.size;
         line.records += 1;
     }
     true
 }
 
 /// Writes the lines.
-fn fill(nodes: &[Node<'_>], records: &[Record<'_>], pilots: &[u8], lines: u32) -> Option<Vec<u8>> {
+fn fill(nodes: &[Node<'_>], records: &[Record<'_>], pilots: &[u8], taken: &[Taken]) -> Option<Vec<u8>> {
     let line_of = |node: &Node<'_>| {
         let pilot = pilots[node.hash.group(pilots.len() as u32) as usize];
-        node.hash.line(pilot, lines) as usize
+        node.hash.line(pilot, taken.len() as u32) as usize
     };
-    let mut out = vec![0u8; lines as usize * LINE];
-    for node in nodes {
-        out[line_of(node) * LINE] += 1;
-    }
+    let mut out = vec![0u8; taken.len() * LINE];
     // The rank of the next record, and where it goes.
-    let mut next: Vec<(u8, u8)> = out.chunks_exact(LINE).map(|line| (0, 1 + 2 * line[0])).collect();
-    for (node, record) in nodes.iter().zip(records) {
-        let line = line_of(node);
+    let mut next: Vec<(u8, u8)> = taken.iter().map(|line| (0, 1 + 2 * line.records)).collect();
+    // Where the next records go: found ahead, so that their lines are there when they are written.
+    let mut ahead = [0; AHEAD];
+    for (place, node) in ahead.iter_mut().zip(nodes) {
+        *place = line_of(node);
+    }
+    for (i, (node, record)) in nodes.iter().zip(records).enumerate() {
+        let place = &mut ahead[i % AHEAD];
+        let line = *place;
+        if let Some(node) = nodes.get(i + AHEAD) {
+            *place = line_of(node);
+            prefetch_index(&out, *place * LINE);
+        }
         let (rank, at) = &mut next[line];
         let bytes = &mut out[line * LINE..(line + 1) * LINE];
-        let count = bytes[0];
+        let count = taken[line].records;
+        bytes[0] = count;
         bytes[usize::from(1 + *rank)] = node.hash.tag();
         bytes[usize::from(1 + count + *rank)] = *at;
         let written = record.write(&mut bytes[usize::from(*at)..])?;

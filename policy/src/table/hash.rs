@@ -60,6 +60,9 @@ impl Key {
 }
 
 impl Hash {
+    /// Of no label.
+    pub const NONE: Self = Self(0);
+
     /// Which of `groups` it belongs to.
     #[inline]
     pub fn group(self, groups: u32) -> u32 {
