@@ -1,6 +1,6 @@
 //! `glassgate status` and `glassgate reload`: questions to the running gateway over its control socket.
 
-use crate::cli::Ask;
+use crate::cli::{Ask, Bypass, Switch};
 use crate::control::snapshot::Snapshot;
 use crate::control::socket::{Answer, Question};
 use crate::exit::{Ended, Exit};
@@ -45,6 +45,27 @@ pub(crate) fn reload(args: &Ask) -> Result<Exit> {
             format!("not reloaded, what was loaded before stays in force\n{why}"),
         )
         .into()),
+        _ => anyhow::bail!("the gateway gave another answer than was asked for"),
+    }
+}
+
+/// Turns all enforcement and observation off, or on again.
+pub(crate) fn bypass(args: &Bypass) -> Result<Exit> {
+    let on = args.state == Switch::On;
+    let answer = ask(&socket(&args.ask)?, &Question::Bypass { on, keep: on && args.keep })?;
+    if args.ask.json {
+        crate::print(&(serde_json::to_string(&answer)? + "\n"))?;
+    }
+    match answer {
+        Answer::Bypass(what) => {
+            if !args.ask.json {
+                crate::print(&format!("{what}\n"))?;
+            }
+            Ok(Exit::Done)
+        }
+        Answer::NotBypass(why) => {
+            Err(Ended::new(Exit::Failed, format!("the bypass is as it was: {why}")).into())
+        }
         _ => anyhow::bail!("the gateway gave another answer than was asked for"),
     }
 }

@@ -76,6 +76,15 @@ pub(crate) enum Command {
     /// If they are wrong the gateway keeps those it has, and this says what is wrong with the new ones.
     #[command(after_help = "Example:\n  glassgate check && glassgate reload")]
     Reload(Ask),
+    /// Turn all enforcement and observation of the running gateway off, or on again
+    ///
+    /// While it is on everything is forwarded, no rule acts, nothing is observed; `status`, the page and the metrics say so.
+    /// There is an audit record of it before it takes effect. It ends with `off`, or when the gateway is started again.
+    #[command(after_help = "Examples:\n  \
+        glassgate bypass on\n  \
+        glassgate bypass on --keep\n  \
+        glassgate bypass off")]
+    Bypass(Bypass),
     /// Print a complete glassgate.toml: every setting, its default and its meaning
     #[command(after_help = "Example:\n  glassgate config > glassgate.toml")]
     Config,
@@ -173,6 +182,25 @@ pub(crate) struct Ask {
     /// Print the answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bypass {
+    /// Whether everything is forwarded and nothing observed
+    #[arg(value_name = "on|off")]
+    pub(crate) state: Switch,
+    /// Leave it on when the gateway is started again
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@
 //!
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
+mod bypass;
 mod charter;
 mod history;
 mod identity;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Reload(Option<oneshot::Sender<Result<String, String>>>),
     /// Put a charter in the place of the one installed, and answer what came of it.
     Install { charter: String, signatures: String, answer: oneshot::Sender<Result<String, String>> },
+    /// Turn all enforcement and observation off, or on again, and answer what came of it.
+    Bypass { on: bool, keep: bool, uid: Option<u32>, answer: oneshot::Sender<Result<String, String>> },
     /// Empty the rings, close the log, end.
     Stop,
 }

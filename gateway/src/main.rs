@@ -85,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Status(args) => ask::status(&args),
         Command::Reload(args) => ask::reload(&args),
+        Command::Bypass(args) => ask::bypass(&args),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),
         Command::Pack(verb) => pack::run(&verb),

@@ -97,6 +97,10 @@ pub(crate) struct PolicyId {
     /// The first epoch with this content. Numbers of services mean the same from there on: a control process that takes
     /// over knows which events in the rings it can read.
     pub(crate) since: u64,
+    /// Whether it lets everything pass and observes nothing, because somebody said so: so that a control process that
+    /// takes over goes on with that.
+    #[serde(default)]
+    pub(crate) bypass: bool,
 }
 
 /// Why a process can't work.

@@ -116,6 +116,16 @@ pub enum Record<'a> {
         /// Rules in force.
         rules: usize,
     },
+    /// Somebody turns all enforcement and observation off, or on again, with the next verdicts.
+    Bypass {
+        /// Whether everything is off from here on.
+        on: bool,
+        /// Whether it stays so when the gateway is started again.
+        kept: bool,
+        /// User id of who asked for it on the machine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
     /// What may be observed changes with the records that follow. Names a charter, never a person.
     Charter {
         /// What changes it.

@@ -135,6 +135,8 @@ coded! {
         Undecided = 4 => "undecided",
         /// The verdicts ran out and were not renewed.
         Decayed = 5 => "decayed",
+        /// Somebody has turned everything off.
+        Bypass = 6 => "bypass",
     }
 }
 

@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device |
 //! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
+//! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
 
 pub mod block;
+pub mod bypass;
 pub mod limit;
 
 use anyhow::Result;
@@ -40,6 +42,8 @@ pub enum Part {
     Limit,
     /// The action `block`.
     Block,
+    /// The bypass, which turns all of it off.
+    Bypass,
 }
 
 /// What a part works with.
@@ -63,8 +67,11 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     let stage = Stage { lab: &lab, gateway: &gateway, stop };
     let mut checks = Checks::default();
     type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
-    let parts: [(Part, &str, Try); 2] =
-        [(Part::Block, "Block", block::run), (Part::Limit, "Limit", limit::run)];
+    let parts: [(Part, &str, Try); 3] = [
+        (Part::Block, "Block", block::run),
+        (Part::Bypass, "Bypass", bypass::run),
+        (Part::Limit, "Limit", limit::run),
+    ];
     for (part, title, run) in parts {
         if options.only.is_some_and(|only| only != part) {
             continue;

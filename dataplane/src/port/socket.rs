@@ -39,7 +39,8 @@ pub struct SocketFrame {
 
 impl Frame for SocketFrame {
     fn sibling(&self, bytes: &[u8]) -> Option<Self> {
-        let mut buffer = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        let pooled = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = pooled.unwrap_or_else(|| vec![0; MAX_FRAME + 1].into_boxed_slice());
         buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(Self { buffer, len: bytes.len(), pool: self.pool.clone() })
     }

@@ -41,6 +41,7 @@ pub(super) struct Sources<'a> {
     pub(super) handed_out: Option<&'a HandedOut>,
     pub(super) observed: Option<&'a Observed>,
     pub(super) identity: &'a Identity,
+    pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
     pub(super) charter_trouble: Option<String>,
     pub(super) loaded: &'a str,
     pub(super) rejected: Option<&'a str>,
@@ -62,6 +63,7 @@ impl Sources<'_> {
             time: clock::wall_text(),
             uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
             troubles: Vec::new(),
+            bypass: self.bypass.cloned(),
             recording: recording(&policy, self.observed),
             identity: self.identity_now(),
             processes: self.world.processes.clone(),
@@ -316,6 +318,12 @@ fn troubles(now: &Snapshot) -> Vec<String> {
             Some(end) => format!("the {} process is {}: {end}", process.name, process.state),
             None => format!("the {} process is {}", process.name, process.state),
         });
+    }
+    if let Some(bypass) = &now.bypass {
+        troubles.push(format!(
+            "the bypass is on since {}: everything is forwarded, nothing observed; `glassgate bypass off` ends it",
+            bypass.since
+        ));
     }
     for lcore in now.lcores.iter().filter(|l| l.seen_ms_ago > SILENT_MS) {
         troubles.push(format!("the lcore on CPU {} has shown no sign for a while", lcore.cpu));

@@ -1,6 +1,7 @@
 //! The slow path: one thread that empties the rings, counts and records, keeps verdicts fresh and says how things are.
 
 use super::Command;
+use super::bypass::Bypass;
 use super::charter::{Charters, Observed};
 use super::history::History;
 use super::identity::Identity;
@@ -15,7 +16,8 @@ use crate::messages::{PolicyId, World};
 use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
-use glassgate_policy::audit::{BootId, Now};
+use glassgate_policy::Unobserved;
+use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record};
 use glassgate_policy::charter::{Levels, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
 use glassgate_policy::rules::{Declared, Moment};
@@ -61,6 +63,7 @@ pub(super) struct SlowPath {
     history: History,
     charters: Charters,
     identity: Identity,
+    bypass: Bypass,
     /// What is observed, once it is on record.
     observed: Option<Observed>,
     in_force: Option<InForce>,
@@ -97,6 +100,11 @@ impl SlowPath {
             history: History::default(),
             charters: Charters::load(&begun.config.charter),
             identity: Identity::default(),
+            bypass: Bypass::load(
+                &begun.config.charter.dir,
+                begun.last.as_ref().is_some_and(|last| last.bypass),
+                &clock::wall_text(),
+            ),
             observed: None,
             in_force: None,
             handed_out: None,
@@ -148,6 +156,14 @@ impl SlowPath {
                     match &outcome {
                         Ok(what) => info!("charter installed: {what}"),
                         Err(why) => warn!("charter not installed, what was in force stays\n{why}"),
+                    }
+                    _ = answer.send(outcome);
+                }
+                Ok(Command::Bypass { on, keep, uid, answer }) => {
+                    let outcome = self.set_bypass(on, keep, uid);
+                    match &outcome {
+                        Ok(what) => warn!("{what}"),
+                        Err(why) => warn!("the bypass is as it was: {why}"),
                     }
                     _ = answer.send(outcome);
                 }
@@ -244,6 +260,33 @@ impl SlowPath {
         Ok(format!("{what}. {basis}"))
     }
 
+    /// Turns all enforcement and observation off, or on again: on record first. Off is let through without a durable
+    /// record, since it can only take away; on again is not.
+    fn set_bypass(&mut self, on: bool, keep: bool, uid: Option<u32>) -> Result<String, String> {
+        let now = clock::now();
+        self.log.append(&now, &Record::Bypass { on, kept: on && keep, uid });
+        let committed = self.log.commit(&now).err().map(|e| e.to_string());
+        let unrecorded = committed.or_else(|| self.log.trouble().map(str::to_owned));
+        if let (false, Some(why)) = (on, &unrecorded) {
+            return Err(format!("the audit log does not take the record of it: {why}"));
+        }
+        let kept = self.bypass.set(on, keep, &clock::wall_text());
+        self.renew(Instant::now());
+        let mut what = match (on, keep) {
+            (true, true) => "bypass on, also after the next start: everything is forwarded, nothing observed",
+            (true, false) => "bypass on until `glassgate bypass off` or the next start: everything is forwarded, nothing observed",
+            (false, _) => "bypass off: rules and charter are in force",
+        }
+        .to_owned();
+        if let Some(why) = unrecorded {
+            what += &format!("; the audit log has not taken the record of it yet: {why}");
+        }
+        if let Err(why) = kept {
+            what += &format!("; the next start will not find it so: {why}");
+        }
+        Ok(what)
+    }
+
     /// Reads the files. If they are wrong, what was read before stays in force.
     fn load(&mut self) -> Result<String, String> {
         let (config, now) = (&self.begun.config, clock::now());
@@ -284,14 +327,17 @@ impl SlowPath {
         let valid_for = self.begun.config.valid_for;
         self.renew_at = now + valid_for / 3;
         let at = clock::now();
-        let levels = self.observe(&at);
+        let mut levels = self.observe(&at);
+        if self.bypass.is_on() {
+            levels = Arc::new(Levels::nothing(levels.groups(), Unobserved::Bypass));
+        }
         let until_ns = self.observed.as_ref().map_or(u64::MAX, |observed| observed.until_ns(&at));
         let (calendars, calendars_until) = self.charters.calendars(&at);
         let soonest_ns = until_ns.min(Observed::mono_ns(calendars_until, &at));
         let left = Duration::from_nanos(soonest_ns.saturating_sub(at.mono_ns));
         self.renew_at = self.renew_at.min(now + left.max(SOONEST));
         let Some(in_force) = &self.in_force else { return };
-        let id = in_force.next_id(self.last.as_ref());
+        let id = in_force.next_id(self.last.as_ref(), self.bypass.is_on());
         // The record of a change is there before the first flow is decided by it. What is in the rings already was
         // decided since the first epoch with this content, perhaps under a predecessor of this process.
         let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
@@ -323,6 +369,7 @@ impl SlowPath {
             handed_out: self.handed_out.as_ref(),
             observed: self.observed.as_ref(),
             identity: &self.identity,
+            bypass: self.bypass.now(),
             charter_trouble: self.charters.trouble(),
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),

@@ -17,6 +17,8 @@ pub(crate) struct Snapshot {
     pub(crate) uptime_ms: u64,
     /// Everything that does not work, in words; empty when all is well.
     pub(crate) troubles: Vec<String>,
+    /// There while all enforcement and observation is off.
+    pub(crate) bypass: Option<BypassNow>,
     pub(crate) recording: Recording,
     pub(crate) identity: IdentityNow,
     pub(crate) processes: Vec<ProcessInfo>,
@@ -48,6 +50,15 @@ pub(crate) struct Snapshot {
     pub(crate) events: EventsNow,
     /// The last two minutes, oldest first, a point each second.
     pub(crate) history: Vec<Point>,
+}
+
+/// That all enforcement and observation is off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BypassNow {
+    /// Since when, RFC 3339; of this process, if it was on before.
+    pub(crate) since: String,
+    /// Whether it stays so when the gateway is started again.
+    pub(crate) kept: bool,
 }
 
 /// What is known of devices, in numbers.

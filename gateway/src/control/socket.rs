@@ -33,6 +33,8 @@ pub(crate) enum Question {
     Status,
     /// Read rules and signatures again.
     Reload,
+    /// Turn all enforcement and observation off, or on again; `keep`: also after the next start.
+    Bypass { on: bool, keep: bool },
     /// Put a charter, with its signatures, in the place of the one installed.
     InstallCharter { charter: String, signatures: String },
 }
@@ -50,6 +52,10 @@ pub(crate) enum Answer {
     Installed(String),
     /// Why it was not: what was installed before stays.
     NotInstalled(String),
+    /// What the bypass is now.
+    Bypass(String),
+    /// Why it is as it was.
+    NotBypass(String),
     /// The question was none.
     NotUnderstood(String),
 }
@@ -100,6 +106,7 @@ pub(crate) async fn serve(listener: UnixListener, shared: Shared) {
 }
 
 async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(MAX_QUESTION));
@@ -110,6 +117,12 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
             Ok(what) => Answer::Reloaded(what),
             Err(why) => Answer::NotReloaded(why),
         },
+        Ok(Question::Bypass { on, keep }) => {
+            match ask(&shared, |answer| Command::Bypass { on, keep, uid, answer }).await {
+                Ok(what) => Answer::Bypass(what),
+                Err(why) => Answer::NotBypass(why),
+            }
+        }
         Ok(Question::InstallCharter { charter, signatures }) => {
             match ask(&shared, |answer| Command::Install { charter, signatures, answer }).await {
                 Ok(what) => Answer::Installed(what),

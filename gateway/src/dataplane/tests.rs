@@ -33,7 +33,8 @@ fn unsealed(bytes: &[u8]) -> OwnedFd {
 fn offer(shared: &Shared, fds: Vec<OwnedFd>) -> (u64, Option<String>) {
     let (ours, theirs) = Channel::pair().unwrap();
     let guard = Channel::from_socket(theirs);
-    take_policy(&ours, shared, &PolicyId { epoch: 7, content: String::new(), since: 7 }, fds).unwrap();
+    take_policy(&ours, shared, &PolicyId { epoch: 7, content: String::new(), since: 7, bypass: false }, fds)
+        .unwrap();
     drop(ours);
     let told: Option<Received<FromDataplane>> = guard.receive().unwrap();
     let told = told.map(|told| match told.message {

@@ -85,6 +85,8 @@ fn machine(out: &mut Text, now: &Snapshot) {
     out.rows("process_up", "gauge", "1 while the process works.", "process", up);
     let restarts = now.processes.iter().map(|p| (p.name.as_str(), p.restarts as f64));
     out.counter("process_restarts", "How often the process was started again.", "process", restarts);
+    let bypass = f64::from(u8::from(now.bypass.is_some()));
+    out.gauge("bypass", "1 while all enforcement and observation is off.", bypass);
     out.total("outages", "Interruptions of forwarding.", now.outages.count);
     out.gauge("outages_seconds", "Time without forwarding, in all.", now.outages.total_ms as f64 / 1000.0);
     let lcores = || now.lcores.iter().map(|l| (l.cpu.to_string(), l));

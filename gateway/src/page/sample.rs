@@ -98,6 +98,7 @@ pub(crate) fn snapshot() -> Snapshot {
         drops: 0.0,
     });
     Snapshot {
+        bypass: None,
         version: "0.1.0".to_owned(),
         time: "2026-11-21T14:03:22Z".to_owned(),
         uptime_ms: 302_400_000,

@@ -67,6 +67,7 @@ fn masthead(now: &Snapshot) -> Markup {
     let dataplane = now.processes.iter().find(|p| p.name == "dataplane");
     let forwards = dataplane.is_some_and(|p| p.state == "up");
     let (class, word) = match (forwards, now.troubles.is_empty()) {
+        (true, _) if now.bypass.is_some() => ("pill warn", "bypass: forwarding everything"),
         (true, true) => ("pill good", "forwarding"),
         (true, false) => ("pill warn", "forwarding, needs attention"),
         (false, _) => ("pill bad", "not forwarding"),

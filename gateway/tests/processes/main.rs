@@ -1,6 +1,7 @@
 //! The three processes as they are shipped, on socket ports: what each of them may do to the others by dying, hanging
 //! or speaking nonsense. Needs neither root nor DPDK.
 
+mod bypass;
 mod charter;
 mod frames;
 mod gateway;

@@ -11,18 +11,21 @@ use crate::process::{self, Finished};
 
 /// Soon enough for somebody who waits.
 const AT_ONCE: Duration = Duration::from_secs(1);
-const BLOCKED: &str = "www.douyin.com";
+/// A name of the category that is blocked.
+pub(super) const BLOCKED: &str = "www.douyin.com";
 const OTHER: &str = "www.jd.com";
-const RULES: &str = "[[rule]]\nname = \"no-short-video\"\nmatch = { category = [\"short_video\"] }\naction = \"block\"\nstate = \"enforce\"\n\
+/// Blocks short video.
+pub(super) const RULES: &str = "[[rule]]\nname = \"no-short-video\"\nmatch = { category = [\"short_video\"] }\naction = \"block\"\nstate = \"enforce\"\n\
                      owner = \"network@example.com\"\npurpose = \"bandwidth\"\nnote = \"as agreed in June\"\n";
 /// What curl ends with when the flow is reset while it speaks TLS, and while it receives.
 const TLS_FAILED: i32 = 35;
 const RECEIVE_FAILED: i32 = 56;
 
-struct Client<'a> {
-    stage: &'a Stage<'a>,
-    device: &'static Device,
-    v6: bool,
+/// A device and the IP version that it uses.
+pub(super) struct Client<'a> {
+    pub(super) stage: &'a Stage<'a>,
+    pub(super) device: &'static Device,
+    pub(super) v6: bool,
 }
 
 impl Client<'_> {
@@ -31,7 +34,7 @@ impl Client<'_> {
     }
 
     /// Curl, which is told the address: DNS would not tell it.
-    fn curl(&self, url: &str, name: &str, more: &[&str]) -> Result<Finished> {
+    pub(super) fn curl(&self, url: &str, name: &str, more: &[&str]) -> Result<Finished> {
         let address = dns::address(name, self.v6)?;
         let address = if self.v6 { format!("[{address}]") } else { address.to_string() };
         let mut command = self.stage.lab.on(self.device, "curl");

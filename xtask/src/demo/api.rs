@@ -12,6 +12,8 @@ use serde::Deserialize;
 pub struct Now {
     /// What does not work, in words.
     pub troubles: Vec<String>,
+    /// There while everything is forwarded and nothing observed.
+    pub bypass: Option<serde_json::Value>,
     /// The three processes.
     pub processes: Vec<Process>,
     /// The ports, LAN first.

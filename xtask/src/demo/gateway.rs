@@ -122,10 +122,17 @@ impl Gateway {
     pub fn enforce(&self, rules: &str, stop: &Stop) -> Result<()> {
         std::fs::write(self.config.with_file_name(RULES), format!("version = 1\n{rules}"))?;
         self.command(&["reload"])?;
+        self.await_acknowledged(stop)
+    }
+
+    /// Waits until the fast path uses the latest verdicts.
+    pub fn await_acknowledged(&self, stop: &Stop) -> Result<()> {
+        // What it says of itself is up to a quarter of a second old.
+        stop.pause(Duration::from_millis(300))?;
         let end = Instant::now() + Duration::from_secs(10);
         while !self.now()?.is_ready() {
             if Instant::now() > end {
-                bail!("the fast path does not take the rules\n{}", self.last_words());
+                bail!("the fast path does not take the verdicts\n{}", self.last_words());
             }
             stop.pause(Duration::from_millis(20))?;
         }
