@@ -17,6 +17,11 @@ pub enum Order {
     Uniform,
     /// By a Zipf distribution with exponent 1.1, from a table drawn beforehand.
     Drawn(std::sync::Arc<[u32]>),
+    /// Uniform, but for one frame in so many, which is the first of a flow that was never seen.
+    Fresh {
+        /// One frame in so many.
+        one_in: u32,
+    },
 }
 
 /// A port with traffic of known flows.
@@ -27,12 +32,13 @@ pub struct Generator {
     flows: u32,
     order: Order,
     state: u64,
+    fresh: u32,
 }
 
 impl Generator {
     /// Frames of `flows` flows, from their clients (`up`) or their servers.
     pub fn new(port: DpdkPort, up: bool, flows: u32, order: Order) -> Self {
-        Self { port, up, v6: false, flows, order, state: if up { 1 } else { 2 } }
+        Self { port, up, v6: false, flows, order, state: if up { 1 } else { 2 }, fresh: 0 }
     }
 
     /// The same over IPv6; the pool's template must be one of IPv6.
@@ -61,6 +67,15 @@ impl Generator {
             self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match &self.order {
             Order::Uniform => (((self.state >> 32) * u64::from(self.flows)) >> 32) as u32,
+            Order::Fresh { one_in } => {
+                let drawn = ((self.state >> 32) * u64::from(self.flows)) >> 32;
+                if (self.state as u32 >> 8).is_multiple_of(*one_in) {
+                    // Beyond the known ones, and round again after 16 M, when the first of them are long over.
+                    self.fresh = (self.fresh + 1) % ((1 << 24) - self.flows);
+                    return self.flows + self.fresh;
+                }
+                drawn as u32
+            }
             Order::Drawn(drawn) => {
                 let at = (((self.state >> 32) * drawn.len() as u64) >> 32) as usize;
                 drawn.get(at).copied().unwrap_or(0)

@@ -165,6 +165,15 @@ fn mark(holds: Option<bool>) -> String {
     }
 }
 
+/// A count by powers of 1024, as rows are named: 64 k, 1 M.
+pub fn short_count(count: u32) -> String {
+    match count {
+        0..1024 => count.to_string(),
+        1024..1_048_576 => format!("{} k", count >> 10),
+        _ => format!("{} M", count >> 20),
+    }
+}
+
 /// Three digits that count.
 fn short(value: f64) -> String {
     match value.abs() {

@@ -2,6 +2,8 @@
 
 pub mod inspect;
 mod known;
+mod load;
+mod mixes;
 mod table;
 
 use anyhow::Result;
@@ -26,8 +28,16 @@ pub const ROWS: &[Row] = &[
         about: "frames of 64 bytes of known flows, whole path, null to null",
         run: known::uniform,
     },
+    Row { name: "imix", about: "known flows, frames of 64, 594 and 1518 bytes", run: mixes::imix },
+    Row { name: "zipf", about: "known flows, a few of which get most of the frames", run: mixes::popular },
+    Row { name: "v6", about: "known flows over IPv6", run: mixes::v6 },
     Row { name: "table", about: "the flow table by itself", run: table::run },
     Row { name: "tls", about: "new TLS flows, from SYN to verdict", run: inspect::tls },
     Row { name: "quic", about: "QUIC Initials, from datagram to name", run: inspect::quic },
     Row { name: "captures", about: "whole captures, preloaded", run: inspect::captures },
+    Row { name: "churn", about: "flows that begin and run out among known ones", run: load::churn },
+    Row { name: "reload", about: "pack and matrix swapped under load", run: load::reload },
+    Row { name: "latency", about: "how long frames stay", run: load::latency },
+    Row { name: "heap", about: "allocations after start", run: inspect::allocations },
+    Row { name: "lcores", about: "two lcores against one", run: load::lcores },
 ];

@@ -9,6 +9,7 @@ use glassgate_dpdk::{
     Device, DeviceOptions, DpdkPort, Eal, EalOptions, Lcore, Memory, Mempool, MempoolOptions,
 };
 
+use crate::generator::Generator;
 use crate::measure::Effort;
 use crate::testpmd::Testpmd;
 
@@ -27,6 +28,8 @@ pub struct Stage {
     pub no_huge: bool,
     eal: Eal,
     devices: usize,
+    /// Pools of the null ports: of IPv4, of IPv6. They live as long as the process, so that all rows share them.
+    null_pools: [Option<Mempool>; 2],
     _lcore: Lcore,
 }
 
@@ -43,7 +46,16 @@ impl Stage {
             ..EalOptions::for_ports(memory, [])
         })?;
         let lcore = Lcore::enter(&eal, Some(cpu))?;
-        Ok(Self { effort, cpu, captures: Vec::new(), no_huge, eal, devices: 0, _lcore: lcore })
+        Ok(Self {
+            effort,
+            cpu,
+            captures: Vec::new(),
+            no_huge,
+            eal,
+            devices: 0,
+            null_pools: [None; 2],
+            _lcore: lcore,
+        })
     }
 
     /// The environment.
@@ -62,12 +74,29 @@ impl Stage {
         Ok(pool)
     }
 
+    /// The pool of null ports whose generators write flows of IPv4, or of IPv6.
+    pub fn null_pool(&mut self, v6: bool) -> Result<Mempool> {
+        if let Some(pool) = self.null_pools[usize::from(v6)] {
+            return Ok(pool);
+        }
+        let name = if v6 { "null-v6" } else { "null-v4" };
+        let pool = self.pool(name, Self::NULL_FRAMES, &Generator::template(v6))?;
+        self.null_pools[usize::from(v6)] = Some(pool);
+        Ok(pool)
+    }
+
     /// A port on a device of its own, as a configuration would name it. The device stays open as long as the port.
     pub fn open(&mut self, spec: &str, pool: Mempool) -> Result<DpdkPort> {
         self.devices += 1;
         let spec = spec.parse().with_context(|| format!("the port `{spec}`"))?;
         let (_, ports) = Device::open(&self.eal, &spec, self.devices, pool, &DeviceOptions::default())?;
         ports.into_iter().next().context("a device without queues")
+    }
+
+    /// A null port whose frames have `size` bytes.
+    pub fn open_null(&mut self, size: usize, pool: Mempool) -> Result<DpdkPort> {
+        // A name of its own: those of plain null ports count from one.
+        self.open(&format!("vdev:net_null_sized{},size={size}", self.devices), pool)
     }
 
     /// Frames for the null ports of a row: all descriptors of eight of them, and what lcores keep aside. Only the few

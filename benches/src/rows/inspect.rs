@@ -7,12 +7,15 @@ use glassgate_dataplane::packet::flag;
 use glassgate_policy::SignatureTable;
 
 use crate::frames::{self, Frames};
+use crate::generator::{Generator, Order};
 use crate::measure::{Contestant, alternate, thread_ns};
 use crate::report::{Goal, Report};
 use crate::stage::Stage;
 use crate::support::hello::Hello;
 use crate::support::quic::{Initial, crypto};
 use crate::wire::{self, Tuple};
+
+use super::known::{bridge, turns};
 
 /// A day: after it, every flow of the pass before has ended.
 const DAY_NS: u64 = 86_400_000_000_000;
@@ -60,23 +63,7 @@ pub(super) fn quic(stage: &mut Stage, report: &mut Report) -> Result<()> {
 /// Whole captures, made here: hellos, QUIC, and a mix as of web pages.
 pub(super) fn captures(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let table = frames::signatures(domains(stage))?;
-    let count = flows(stage) / 8;
-    let (mut web, mut hellos, mut quic) = (Frames::default(), Frames::default(), Frames::default());
-    for group in (0..count).collect::<Vec<_>>().chunks(ABREAST) {
-        abreast(&mut web, group.iter().map(|n| page(*n)).collect());
-        abreast(&mut hellos, group.iter().map(|n| begin(Tuple::v4, *n)).collect());
-        group.iter().for_each(|n| quic.push(&initial(*n)));
-    }
-    let mut sets = vec![
-        ("web mix".to_owned(), web),
-        ("TLS hellos".to_owned(), hellos),
-        ("QUIC Initials".to_owned(), quic),
-    ];
-    for path in &stage.captures {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        sets.push((name, Frames::read(path)?));
-    }
-    for (name, frames) in sets.iter().filter(|(_, frames)| !frames.is_empty()) {
+    for (name, frames) in sets(stage)? {
         let (mut classifier, mut events) = frames::classifier(1 << 18, table.clone(), true)?;
         let mut day = 1;
         let run = Contestant::new("ours", |time| {
@@ -96,6 +83,60 @@ pub(super) fn captures(stage: &mut Stage, report: &mut Report) -> Result<()> {
         report.figure(format!("{name}, {} frames", frames.len()), figure, "ns/frame", None);
     }
     Ok(())
+}
+
+/// What is taken from the heap once everything has started: known flows, and the captures a second time.
+pub(super) fn allocations(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let pool = stage.null_pool(false)?;
+    let mut side = |up| -> Result<Generator> {
+        Ok(Generator::new(stage.open("null", pool)?, up, 1 << 12, Order::Uniform))
+    };
+    let mut lcore = bridge(side(true)?, side(false)?, 1 << 12, false)?;
+    turns(&mut lcore);
+    let mut moved = 0;
+    let taken = allocation_counter::measure(|| moved = (0..16).map(|_| turns(&mut lcore)).sum::<u64>());
+    report.number(
+        format!("{moved} frames of known flows"),
+        taken.count_total as f64,
+        "",
+        Some(Goal::AtMost(0.0)),
+    );
+    let table = frames::signatures(1000)?;
+    for (name, frames) in sets(stage)? {
+        let (mut classifier, mut events) = frames::classifier(1 << 18, table.clone(), true)?;
+        let mut pass = |day: u64| {
+            frames.through(&mut classifier, day * DAY_NS, 10_000);
+            classifier.expire((day + 1) * DAY_NS, usize::MAX >> 1);
+            events.drain(usize::MAX, drop);
+        };
+        pass(1);
+        let taken = allocation_counter::measure(|| pass(2));
+        let what = format!("{name}, {} frames", frames.len());
+        report.number(what, taken.count_total as f64, "", Some(Goal::AtMost(0.0)));
+    }
+    Ok(())
+}
+
+/// Captures made here, and those that were named.
+fn sets(stage: &Stage) -> Result<Vec<(String, Frames)>> {
+    let count = flows(stage) / 8;
+    let (mut web, mut hellos, mut quic) = (Frames::default(), Frames::default(), Frames::default());
+    for group in (0..count).collect::<Vec<_>>().chunks(ABREAST) {
+        abreast(&mut web, group.iter().map(|n| page(*n)).collect());
+        abreast(&mut hellos, group.iter().map(|n| begin(Tuple::v4, *n)).collect());
+        group.iter().for_each(|n| quic.push(&initial(*n)));
+    }
+    let mut sets = vec![
+        ("web mix".to_owned(), web),
+        ("TLS hellos".to_owned(), hellos),
+        ("QUIC Initials".to_owned(), quic),
+    ];
+    for path in &stage.captures {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        sets.push((name, Frames::read(path)?));
+    }
+    sets.retain(|(_, frames)| !frames.is_empty());
+    Ok(sets)
 }
 
 /// Nanoseconds of a pass for each flow; all of them must get the name that they say.

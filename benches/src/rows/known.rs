@@ -23,7 +23,7 @@ use crate::support::hello::Hello;
 use crate::wire::{self, Tuple};
 
 /// Turns between two looks at the clock that ends a round.
-const TURNS: usize = 256;
+pub(super) const TURNS: usize = 256;
 
 /// 64 k, 1 M and 8 M flows, each as likely as any other.
 pub(super) fn uniform(stage: &mut Stage, report: &mut Report) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn uniform(stage: &mut Stage, report: &mut Report) -> Result<()> {
         &[(1 << 16, "64 k", 20.0, 0.80), (1 << 20, "1 M", 34.0, 0.45), (1 << 23, "8 M", 50.0, 0.30)]
     };
     let mut io = stage.testpmd_null(64)?;
-    let pool = stage.pool("known", Stage::NULL_FRAMES, &Generator::template(false))?;
+    let pool = stage.null_pool(false)?;
     for (flows, label, most, share) in sizes {
         let mut side = |up| -> Result<Generator> {
             Ok(Generator::new(stage.open("null", pool)?, up, *flows, Order::Uniform))
@@ -52,7 +52,7 @@ pub(super) fn uniform(stage: &mut Stage, report: &mut Report) -> Result<()> {
                         + floor(&mut b, &mut a, &mut records, &mut counts)
                 }),
                 Contestant::timed("generator", || {
-                    pass(&mut bare.0, &mut bare.1) + pass(&mut bare.1, &mut bare.0)
+                    pass(&mut bare.0, &mut bare.1, TURNS) + pass(&mut bare.1, &mut bare.0, TURNS)
                 }),
                 Contestant::new("testpmd", |time| io.ns_per_frame(time)),
             ],
@@ -165,9 +165,9 @@ pub(super) fn floor<P: Port>(from: &mut P, to: &mut P, records: &mut [Record], c
 }
 
 /// Bursts in one direction, only received and sent.
-pub(super) fn pass<P: Port>(from: &mut P, to: &mut P) -> u64 {
+pub(super) fn pass<P: Port>(from: &mut P, to: &mut P, bursts: usize) -> u64 {
     let (mut frames, mut burst) = (0, Burst::default());
-    for _ in 0..TURNS {
+    for _ in 0..bursts {
         from.rx_burst(&mut burst);
         frames += to.tx_burst(&mut burst) as u64;
     }
