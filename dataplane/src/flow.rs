@@ -159,6 +159,8 @@ pub struct Hot {
 }
 
 const _: () = assert!(size_of::<Hot>() == 64);
+// [`Hot::is_known`] takes a cell without an action for one that passes.
+const _: () = assert!(Action::Allow as u8 == 0);
 
 /// Bits of [`Hot::bits`].
 pub mod bit {
@@ -203,13 +205,13 @@ impl Hot {
         }
     }
 
-    /// Whether the verdict is known, stands under this policy, and is that frames pass: the flow is settled, not
-    /// blocked and not limited. The four bytes in question stand side by side, so this is one load, one mask and one comparison.
+    /// Whether the verdict is known, stands under this policy, and is that frames pass: the flow is settled, not blocked
+    /// and not limited. Without branches between the three, and each byte compared where it lies: put together to one
+    /// word first, which the compiler does byte by byte, it took five instructions more.
     #[inline(always)]
     pub(crate) fn is_known(&self, policy_tag: u8) -> bool {
-        const MASK: u32 = u32::from_le_bytes([0xff, 0x0f, 0, 0xff]);
-        let state = u32::from_le_bytes([self.stage as u8, self.cell, self.bits, self.policy_tag]);
-        state & MASK == u32::from_le_bytes([Stage::Settled as u8, Action::Allow as u8, 0, policy_tag])
+        let differs = self.stage as u8 ^ Stage::Settled as u8 | self.policy_tag ^ policy_tag | self.cell & 15;
+        differs == Action::Allow as u8
     }
 
     /// The verdict.
