@@ -231,7 +231,6 @@ impl<'a> Parser<'a> {
         let scope_word = parts.next().unwrap_or_default();
         let tail = parts.next().unwrap_or_default();
         let name_span = start..start + name.len();
-        let scope_span = field_span(line, start, 1);
         let tail_at = start + line.len() - tail.len();
 
         let kind = Kind::from_word(scope_word);
@@ -254,6 +253,8 @@ impl<'a> Parser<'a> {
             let help = did_you_mean(scope_word, known).unwrap_or_else(|| {
                 "names are `exact` or `suffix`, others `address`, `alpn` or `ja4`".to_owned()
             });
+            // Sought only here: a quarter of the time of a source without faults went into it.
+            let scope_span = field_span(line, start, 1);
             self.fault(scope_span, "unknown-scope", format!("there is no scope `{scope_word}`"), help);
         }
         let meta = match self.interned.get(tail) {

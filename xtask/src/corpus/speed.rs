@@ -16,9 +16,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use pcap_file::pcapng::{Block, PcapNgReader};
+use pcap_file::{DataLink, Endianness};
 use serde::Serialize;
 
 use crate::{process, ui, workspace};
@@ -37,7 +37,7 @@ pub(super) struct Row {
     frames: u64,
     ours: Vec<f64>,
     theirs: Vec<f64>,
-    /// Their median over ours.
+    /// How many times our time theirs is: the middle of the rounds.
     ratio: f64,
 }
 
@@ -90,7 +90,9 @@ pub(super) fn compare(bin: &Path, captures: &[PathBuf], work: &Path) -> Result<S
         each.theirs.push(processor_seconds(Path::new("ndpiReader"), &["-q", "-i"], &share)? * per_frame);
     }
     for row in [&mut library, &mut process, &mut each] {
-        row.ratio = median(&row.theirs) / median(&row.ours);
+        // Round by round: what disturbs one disturbs the other, and the rounds of the last row have captures of their own.
+        let rounds: Vec<f64> = row.theirs.iter().zip(&row.ours).map(|(theirs, ours)| theirs / ours).collect();
+        row.ratio = median(&rounds);
     }
     Ok(Speed { captures: captures_in, library, process, each })
 }
@@ -191,7 +193,12 @@ fn count(bin: &Path, captures: &[&PathBuf]) -> Result<u64> {
 fn merge(captures: &[PathBuf], path: &Path, least: u64) -> Result<(usize, u64)> {
     let all: Vec<Vec<Packet>> = captures.iter().filter_map(|capture| ethernet(capture)).collect();
     let frames = all.iter().map(|packets| packets.len() as u64).sum::<u64>();
-    let header = PcapHeader { datalink: DataLink::ETHERNET, ..PcapHeader::default() };
+    // In this machine's byte order: the program around nDPI's library reads no other.
+    let header = PcapHeader {
+        datalink: DataLink::ETHERNET,
+        endianness: Endianness::native(),
+        ..PcapHeader::default()
+    };
     let file = std::io::BufWriter::new(
         File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
     );
@@ -259,6 +266,12 @@ mod tests {
         let (captures, frames) = merge(std::slice::from_ref(&one), &path, 1_000).unwrap();
         assert_eq!(captures, 1);
         assert!(frames >= 1_000);
+        let magic = std::fs::read(&path).unwrap()[..4].try_into().unwrap();
+        assert_eq!(
+            u32::from_ne_bytes(magic),
+            0xa1b2_c3d4,
+            "what the reference reads: microseconds, native order"
+        );
         let merged = ethernet(&path).unwrap();
         assert_eq!(merged.len() as u64, frames);
         let single = ethernet(&one).unwrap();

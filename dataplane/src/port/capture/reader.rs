@@ -113,7 +113,7 @@ impl CaptureReader {
     pub fn new(source: impl Read + Send + 'static) -> Result<Self, OpenError> {
         let mut reader = Self {
             source: Box::new(source),
-            chunk: Arc::from(vec![0; CHUNK]),
+            chunk: zeroes(CHUNK),
             spare: Vec::with_capacity(MAX_SPARE),
             at: 0,
             filled: 0,
@@ -376,7 +376,7 @@ impl CaptureReader {
             let free = self.spare.iter_mut().position(|c| c.len() >= size && Arc::get_mut(c).is_some());
             let mut fresh = match free {
                 Some(index) => self.spare.swap_remove(index),
-                None => Arc::from(vec![0; size]),
+                None => zeroes(size),
             };
             if let (Some(into), Some(from)) =
                 (Arc::get_mut(&mut fresh).and_then(|c| c.get_mut(..left)), self.chunk.get(rest))
@@ -391,6 +391,11 @@ impl CaptureReader {
         self.at = 0;
         self.filled = left;
     }
+}
+
+/// Written in place: from a vector they would be copied.
+fn zeroes(len: usize) -> Arc<[u8]> {
+    std::iter::repeat_n(0, len).collect()
 }
 
 impl Iterator for CaptureReader {
