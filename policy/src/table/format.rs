@@ -15,7 +15,7 @@
 //! | classes  | 4 bytes a class: service (24 bits), category (8 bits); class *n* stands at *n* − 1 |
 //! | entries  | 48 bytes a class: what its signatures say besides their names |
 //! | services | 32 bytes a service, sorted by key; service *n* stands at *n* − 1 |
-//! | addresses, alpns, ja4s | signatures that are no names, see [`super::clues`] |
+//! | addresses, alpns, ja4s | signatures that are no names, see `table/clues.rs` |
 //! | strings  | UTF-8 that entries and services refer to |
 
 use jiff::civil::Date;
