@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use glassgate_dataplane::packet::flag;
+use glassgate_dataplane::parse::checksum_of;
 
 /// The shortest frame on the wire, without its check sequence of four bytes.
 pub const MIN_FRAME: usize = 60;
@@ -104,7 +105,7 @@ fn frame(tuple: &Tuple, up: bool, proto: u8, sum_at: usize, mut l4: Vec<u8>) -> 
         (s, d) => [s, d].into_iter().flat_map(|a| v6(a).octets()).collect(),
     };
     let pseudo = [&addresses[..], &[0, proto], &(l4.len() as u16).to_be_bytes()].concat();
-    let sum = checksum(&[&pseudo[..], &l4].concat());
+    let sum = checksum_of([&pseudo, &l4], 0);
     l4[sum_at..sum_at + 2].copy_from_slice(&sum.to_be_bytes());
     if src.is_ipv4() {
         out.extend([8, 0]);
@@ -112,7 +113,7 @@ fn frame(tuple: &Tuple, up: bool, proto: u8, sum_at: usize, mut l4: Vec<u8>) -> 
         ip.extend(((20 + l4.len()) as u16).to_be_bytes());
         ip.extend([0, 0, 0x40, 0, 64, proto, 0, 0]);
         ip.extend(&addresses);
-        let sum = checksum(&ip);
+        let sum = checksum_of([&ip], 0);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
         out.extend(ip);
     } else {
@@ -131,16 +132,6 @@ fn v6(addr: IpAddr) -> Ipv6Addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     }
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
-    let mut sum: u32 = bytes.chunks(2).map(word).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 #[cfg(test)]

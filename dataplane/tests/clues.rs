@@ -14,6 +14,7 @@ use glassgate_dataplane::classifier::{Classifier, FlowSink, FlowSummary, Options
 use glassgate_dataplane::flow::FlowId;
 use glassgate_dataplane::inspect::ja4::{Ja4, Transport};
 use glassgate_dataplane::packet::Addr;
+use glassgate_dataplane::parse::checksum_of;
 use glassgate_dataplane::port::Link;
 use glassgate_policy::audit::{BootId, MemoryLog, Now, WallQuality};
 use glassgate_policy::charter::Levels;
@@ -60,7 +61,7 @@ fn packet(server: &str, up: bool, l4: L4, mut segment: Vec<u8>) -> Vec<u8> {
     let len = segment.len() as u16;
     let pseudo = [&src[..], &dst, &[0, l4 as u8], &len.to_be_bytes(), &segment].concat();
     let at = if l4 == L4::Tcp { 16 } else { 6 };
-    let sum = checksum(&pseudo);
+    let sum = checksum_of([&pseudo], 0);
     segment[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     let mut head = match server {
         IpAddr::V4(_) => {
@@ -70,19 +71,10 @@ fn packet(server: &str, up: bool, l4: L4, mut segment: Vec<u8>) -> Vec<u8> {
         IpAddr::V6(_) => [&[0x60, 0, 0, 0][..], &len.to_be_bytes(), &[l4 as u8, 64], &src, &dst].concat(),
     };
     if server.is_ipv4() {
-        let sum = checksum(&head);
+        let sum = checksum_of([&head], 0);
         head[10..12].copy_from_slice(&sum.to_be_bytes());
     }
     [head, segment].concat()
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w.get(1).copied().unwrap_or(0)));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 fn tcp(server: &str, port: u16, up: bool, flags: u8, seq: u32, ack: u32, payload: &[u8]) -> Vec<u8> {

@@ -7,6 +7,7 @@ mod random;
 
 use glassgate_dataplane::classifier::{Classifier, FlowSink, FlowSummary, Options, Policy};
 use glassgate_dataplane::flow::FlowId;
+use glassgate_dataplane::parse::checksum_of;
 use glassgate_dataplane::port::Link;
 use glassgate_policy::{Category, Evidence, Verdict, VerdictMatrix, builtin};
 use hello::{ALPN, Hello, SERVER_NAME, alpn, server_name};
@@ -36,25 +37,16 @@ fn segment(up: bool, port: u16, flags: u8, seq: u32, ack: u32, payload: &[u8]) -
     tcp.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
     tcp.extend(payload);
     let pseudo = [&src[..], &dst, &[0, 6], &(tcp.len() as u16).to_be_bytes(), &tcp].concat();
-    let sum = checksum(&pseudo);
+    let sum = checksum_of([&pseudo], 0);
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
     let mut ip = vec![0x45, 0];
     ip.extend((20 + tcp.len() as u16).to_be_bytes());
     ip.extend([0, 1, 0x40, 0, 64, 6, 0, 0]);
     ip.extend(src);
     ip.extend(dst);
-    let sum = checksum(&ip);
+    let sum = checksum_of([&ip], 0);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
     [ip, tcp].concat()
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w.get(1).copied().unwrap_or(0)));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 /// What a flow to this port ends as, whose client sends this hello.

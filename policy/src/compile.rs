@@ -223,17 +223,7 @@ fn build_tree<'a>(
                 names.iter_mut().zip(next).for_each(|(name, entry)| *name = source.name(entry));
                 tree.ahead(names.get(..next.len()).unwrap_or(&names));
             }
-            let class = match classes.fates.get(entry.meta as usize) {
-                Some(Fate::Listed(class)) => *class,
-                Some(Fate::OtherTier) | None => {
-                    report.other_tier += 1;
-                    continue;
-                }
-                Some(Fate::Expired) => {
-                    report.expired += 1;
-                    continue;
-                }
-            };
+            let Some(class) = classes.class_of(entry.meta, report) else { continue };
             match tree.insert(source.name(entry), entry.scope, class) {
                 Ok(None) => report.listed += 1,
                 Ok(Some(earlier)) if classes.numbers.contains(&earlier) => {
@@ -272,17 +262,7 @@ fn collect_clues(
                 faults.push(source.error_at(entry.line, 1, "needs-name", message).help(help));
                 continue;
             }
-            let class = match classes.fates.get(entry.meta as usize) {
-                Some(Fate::Listed(class)) => *class,
-                Some(Fate::OtherTier) | None => {
-                    report.other_tier += 1;
-                    continue;
-                }
-                Some(Fate::Expired) => {
-                    report.expired += 1;
-                    continue;
-                }
-            };
+            let Some(class) = classes.class_of(entry.meta, report) else { continue };
             match seen.insert(&entry.clue, class) {
                 Some(earlier) if classes.numbers.contains(&earlier) => {
                     let message = "this is listed further up already".to_owned();
@@ -373,6 +353,18 @@ struct SourceClasses {
     /// By meta of the source.
     fates: Vec<Fate>,
     numbers: Range<u32>,
+}
+
+impl SourceClasses {
+    /// The class of a signature with this meta, if it is listed; the report counts it if it is not.
+    fn class_of(&self, meta: u32, report: &mut Report) -> Option<u32> {
+        match self.fates.get(meta as usize) {
+            Some(Fate::Listed(class)) => return Some(*class),
+            Some(Fate::OtherTier) | None => report.other_tier += 1,
+            Some(Fate::Expired) => report.expired += 1,
+        }
+        None
+    }
 }
 
 /// A class is a meta that is listed.

@@ -19,7 +19,7 @@ impl<S: FlowSink> Classifier<S> {
         wire_len: u32,
         number: u64,
     ) -> Action {
-        if packet.transport == Transport::Udp && self.is_dns(id) && self.policy.matrix.blocks() {
+        if self.policy.matrix.blocks() && packet.transport == Transport::Udp && self.is_dns(id) {
             return self.dns_frame(id, packet, bytes, number);
         }
         match self.table.get(id).map(|hot| hot.action()) {

@@ -50,6 +50,17 @@ fn frames_cross_unchanged_and_flows_are_counted() {
 }
 
 #[test]
+fn no_flow_waits_for_a_page_of_its_tables() {
+    let gateway = Gateway::start("");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid("dataplane"))).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let kib: u64 = locked.trim().trim_end_matches(" kB").parse().unwrap();
+    // The buffers of inspections alone are 32 MiB. Without the right to lock them it says so, and forwards.
+    let refused = gateway.log().contains("memory of the tables can't be locked");
+    assert!(kib > 32 << 10 || refused, "{locked}: {}", gateway.log());
+}
+
+#[test]
 fn explain_asks_what_is_in_force() {
     let gateway = Gateway::start("");
     let now = gateway.wait_for("verdicts are in force", |now| now["policy"]["acknowledged"] == 1);

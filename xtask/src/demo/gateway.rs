@@ -127,10 +127,10 @@ impl Gateway {
 
     /// Waits until the fast path uses the latest verdicts.
     pub fn await_acknowledged(&self, stop: &Stop) -> Result<()> {
-        // What it says of itself is up to a quarter of a second old.
-        stop.pause(Duration::from_millis(300))?;
+        // What it says of itself may be of before the change; the next report is not.
+        let before = self.now()?.uptime_ms;
         let end = Instant::now() + Duration::from_secs(10);
-        while !self.now()?.is_ready() {
+        while !self.now().map(|now| now.uptime_ms > before && now.is_ready())? {
             if Instant::now() > end {
                 bail!("the fast path does not take the verdicts\n{}", self.last_words());
             }

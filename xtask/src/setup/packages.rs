@@ -31,7 +31,7 @@ pub struct Package {
 
 /// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
 /// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
-pub const PACKAGES: [Package; 21] = [
+pub const PACKAGES: [Package; 22] = [
     Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
     Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
     Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
@@ -55,6 +55,7 @@ pub const PACKAGES: [Package; 21] = [
     Package { name: "ca-certificates", need: Need::Lab, why: "curl looks for them even when given others" },
     Package { name: "chromium", need: Need::Picture, why: "draws the page" },
     Package { name: "fonts-dejavu-core", need: Need::Picture, why: "a font to draw it with" },
+    Package { name: "fonts-wqy-zenhei", need: Need::Picture, why: "and one for names in Chinese" },
     Package { name: "libndpi-dev", need: Need::Peer, why: "nDPI's library, the peer in speed" },
     Package { name: "libndpi-bin", need: Need::Peer, why: "ndpiReader, the peer in recall" },
 ];
