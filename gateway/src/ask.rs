@@ -203,6 +203,16 @@ fn describe(now: &Snapshot) -> String {
         "groups     {}, {} enrolled; {} of {} known addresses have a group",
         id.groups, id.enrolled, id.members, id.addresses
     );
+    if let Some(radius) = &id.radius {
+        _ = writeln!(
+            out,
+            "logins     {} sessions; RADIUS: {} taken ({}), refused: {}",
+            id.sessions,
+            radius.taken,
+            list(&radius.effects),
+            list(&radius.refused)
+        );
+    }
     out
 }
 

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::config::{Config, DEFAULT_PATH, PolicyFiles};
 use crate::exit::Exit;
 use crate::feeds::FeedNow;
+use crate::secret;
 use crate::verdicts;
 use anyhow::Result;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -35,7 +36,10 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
     if let Some(path) = path {
         checked.push(path.display().to_string());
         match Config::load(path) {
-            Ok(config) => files = files.or(config.files),
+            Ok(config) => {
+                secrets(&config, &mut found);
+                files = files.or(config.files);
+            }
             Err(faults) => found.append(faults),
         }
     }
@@ -65,6 +69,18 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
         crate::print(&format!("{what}: {}\n", report.checked.join(", ")))?;
     }
     Ok(if report.ok { Exit::Done } else { Exit::Invalid })
+}
+
+/// Secrets that `run` could not read.
+fn secrets(config: &Config, found: &mut Diagnostics) {
+    let of_clients =
+        config.radius.iter().flat_map(|radius| radius.clients.iter().map(|client| &client.secret));
+    for path in of_clients {
+        if let Err(e) = secret::read(path) {
+            let message = format!("the secret can't be used: {e}");
+            found.push(Diagnostic::file(path.display().to_string(), "secret", message));
+        }
+    }
 }
 
 /// Subscribed lists that wait for somebody: no fault of the configuration, but worth knowing.

@@ -5,11 +5,13 @@
 
 mod device;
 mod docs;
+mod identity;
 mod lists;
 mod schema;
 
 pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
+pub(crate) use identity::{Radius, RadiusClient};
 
 use crate::feeds::Subscription;
 use glassgate_policy::charter::PublicKey;
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) charter: Charter,
     /// The directory of groups and devices, if there is one.
     pub(crate) directory: Option<PathBuf>,
+    /// Who says who is logged in, if anybody does.
+    pub(crate) radius: Option<Radius>,
     /// The folder of the audit log.
     pub(crate) audit_dir: PathBuf,
     /// Where the page is served.
@@ -222,6 +226,7 @@ impl Check<'_> {
         let valid_for = self.number(&raw.rules.valid_for_s, 5..=3600, "seconds");
         let charter = self.charter(&raw.charter);
         let directory = self.path_or_none(&raw.identity.directory);
+        let radius = self.radius(raw);
         let audit_dir = self.path(&raw.audit.dir);
         let listen = self.listen(&raw.page.listen);
         let socket = self.socket(&raw.control.socket);
@@ -242,6 +247,7 @@ impl Check<'_> {
             valid_for: seconds(valid_for?),
             charter: charter?,
             directory: directory?,
+            radius: radius?,
             audit_dir: audit_dir?,
             listen: listen?,
             socket: socket?,

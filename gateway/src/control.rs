@@ -8,6 +8,8 @@
 //!  guard       World, Reload, Stop ──► commands ──► slow path: drain rings, renew verdicts, keep the log
 //! ```
 //!
+//! Who is logged in comes by RADIUS accounting, from a socket that the slow path looks at between other things.
+//!
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
 mod bypass;
@@ -16,6 +18,7 @@ mod history;
 mod identity;
 mod log;
 mod policy;
+mod radius;
 mod report;
 mod slow_path;
 pub(crate) mod snapshot;
@@ -93,6 +96,7 @@ fn serve(channel: &Channel) -> Result<()> {
     let config = orders.config;
     // What is read from elsewhere is read before this process can't.
     let boot = boot_id()?;
+    let radius = config.radius.as_ref().map(radius::Radius::open).transpose()?;
     let confinement = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -113,6 +117,7 @@ fn serve(channel: &Channel) -> Result<()> {
         guard: channel.try_clone()?,
         publish,
         boot,
+        radius,
         confinement,
     });
 

@@ -34,6 +34,7 @@ mod packs;
 mod page;
 mod replay;
 mod rules;
+mod secret;
 mod sources;
 mod terms;
 mod verdicts;

@@ -1,7 +1,8 @@
 //! Identity: whose device is behind an address, as far as somebody has enrolled it.
 //!
 //! ```text
-//!  ARP, ND, DHCP      ─► Bindings    address ─► device (or account, from who knows it), until it runs out
+//!  ARP, ND, DHCP      ─► Bindings    address ─► device, until it runs out
+//!  RADIUS, HTTP       ─► Logins      account ─► device, address, until it is over
 //!  directory (a file) ─► Directory   device or account ─► group, enrolled by whom and when
 //!                            └─► Members   address ─► group: all that the fast path is told
 //! ```
@@ -15,9 +16,14 @@
 mod bindings;
 mod directory;
 mod event;
+mod logins;
 mod mac;
+pub mod radius;
+mod who;
 
-pub use bindings::{Bindings, Counters, MAX_BINDINGS, SILENCE_NS, Who};
+pub use bindings::{Bindings, Counters, MAX_BINDINGS, SILENCE_NS};
 pub use directory::{Directory, Enrolment, MAX_BYTES, MAX_ENTRIES};
 pub use event::{IdentityEvent, Source};
+pub use logins::{Effect, FRESH_S, Heard, Logins, MAX_SESSIONS};
 pub use mac::Mac;
+pub use who::Who;

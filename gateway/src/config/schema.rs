@@ -197,10 +197,20 @@ sections! {
         without: String = "counts".to_owned();
     }
 
-    /// Whose device is behind an address. Addresses are learnt from the ARP, neighbour discovery and DHCP frames that pass.
+    /// Whose device is behind an address. Addresses are learnt from the ARP, neighbour discovery and DHCP frames that pass;
+    /// [who is known](identity.md) explains all of it.
     [identity] {
-        /// The directory: a CSV file with the columns `subject,group,device,enrolled_by,enrolled`. Relative to this file. Empty: nobody is enrolled, so every device is private and under a charter nothing is observed.
+        /// The directory: a CSV file with the columns `subject,group,device,enrolled_by,enrolled`, or the same as JSON where its name ends with `.json`. Relative to this file. Empty: nobody is enrolled, so every device is private and under a charter nothing is observed.
         directory: String = String::new();
+    }
+
+    /// RADIUS accounting (RFC 2866): access servers, or the RADIUS server behind them, say here who is logged in. What it
+    /// protects packets with is weak: listen on a management network of its own.
+    [radius] {
+        /// UDP address and port, such as `10.9.0.2:1813`; the address that clients send to. Empty: nobody is listened to.
+        listen: String = String::new();
+        /// Seconds that a session counts without a sign of life, 60 to 86400: three times what access servers send interim updates at. Without interim updates, sessions end with it.
+        session_s: u32 = 1800;
     }
 
     /// The audit log.
@@ -232,6 +242,14 @@ sections! {
     }
 
     lists
+
+    /// Who may send RADIUS accounting. Of several that hold an address, the first is the one.
+    [[radius_client]] {
+        /// An address or a network, such as `10.9.0.5` or `10.9.1.0/24`. Required.
+        network: String = String::new();
+        /// A file with the secret that is shared with it: one line, 16 characters or more, for nobody else to read. Relative to this file. It is read when the gateway starts. Required.
+        secret: String = String::new();
+    }
 
     /// A list of somebody else that adds names to the signatures. Something else fetches the file (a timer with `curl`, for
     /// example); the gateway reads it when it starts and at `glassgate reload`. A version that changes too much, or looks

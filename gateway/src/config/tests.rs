@@ -116,6 +116,14 @@ fn every_fault_has_its_place() {
         ("[rules]\nvalid_for_s = 4", (2, 15), "5 to 3600"),
         ("[audit]\ndir = ''", (2, 7), "needs a path"),
         ("[control]\nsocket = ''", (2, 10), "needs a path"),
+        ("[radius]\nlisten = '127.0.0.1'", (2, 10), "address with a port"),
+        ("[radius]\nlisten = '127.0.0.1:1813'", (2, 10), "nobody may send"),
+        ("[radius]\nsession_s = 59", (2, 13), "60 to 86400"),
+        ("[[radius_client]]\nnetwork = '10.0.0.5'\nsecret = 's'", (1, 1), "nobody listens"),
+        ("[[radius_client]]\nsecret = 's'", (1, 1), "needs `network`"),
+        ("[[radius_client]]\nnetwork = '10.0.0.5'", (1, 1), "needs `secret`"),
+        ("[[radius_client]]\nnetwork = '10.0.0'\nsecret = 's'", (2, 11), "no address"),
+        ("[[radius_client]]\nnetwork = '10.0.0.5/24'\nsecret = 's'", (2, 11), "10.0.0.0/24"),
         ("[guard]\nhang_ms = 1", (2, 11), "20 to 60000"),
         ("[guard]\nrestart_ms = 2000", (2, 14), "0 to 1000"),
         ("[guard]\nstop_s = 0", (2, 10), "1 to 60"),
@@ -175,4 +183,21 @@ fn every_setting_is_documented() {
 #[test]
 fn docs_config_is_what_the_code_says() {
     super::super::docs_test::holds("config.md", &docs::reference());
+}
+
+#[test]
+fn clients_of_the_radius_listener_in_order() {
+    let client = |network: &str| format!("[[radius_client]]\nnetwork = '{network}'\nsecret = 's'\n");
+    let read = |networks: &[&str]| {
+        let clients: String = networks.iter().map(|network| client(network)).collect();
+        parse(&format!("[radius]\nlisten = '[::1]:1813'\n{clients}"))
+    };
+    let radius = read(&["10.0.0.5", "10.0.0.0/24", "2001:db8::/64"]).unwrap().radius.unwrap();
+    assert_eq!((radius.clients.len(), radius.silence), (3, Duration::from_secs(1800)));
+    assert_eq!(radius.clients[0].secret, Path::new("/etc/glassgate/s"));
+    let faults = read(&["10.0.0.0/24", "10.0.0.5"]).unwrap_err();
+    assert_eq!((faults.as_slice()[0].code, faults.as_slice()[0].line), ("never-used", 7), "{faults}");
+    let networks: Vec<String> = (0..257).map(|i| format!("10.0.{}.{}", i / 256, i % 256)).collect();
+    let faults = read(&networks.iter().map(String::as_str).collect::<Vec<_>>()).unwrap_err();
+    assert_eq!(faults.as_slice()[0].code, "too-many");
 }

@@ -4,9 +4,13 @@ use crate::config::read_bounded;
 use glassgate_policy::GroupId;
 use glassgate_policy::charter::Group;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
-use glassgate_policy::identity::{Bindings, Counters, Directory, IdentityEvent, MAX_BYTES};
+use glassgate_policy::identity::radius::{Refused, Request};
+use glassgate_policy::identity::{
+    Bindings, Counters, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES,
+};
 use glassgate_policy::matrix::Members;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// What is known of devices and people.
@@ -37,6 +41,22 @@ impl Identity {
     /// Takes what the fast path heard.
     pub(super) fn hear(&mut self, event: &IdentityEvent) {
         self.bindings.hear(event);
+    }
+
+    /// Takes what a RADIUS client says.
+    pub(super) fn account(
+        &mut self,
+        client: usize,
+        source: IpAddr,
+        request: &Request<'_>,
+        heard: Heard,
+    ) -> Result<Effect, Refused> {
+        self.bindings.logins_mut().account(client, source, request, heard)
+    }
+
+    /// Who is logged in.
+    pub(super) fn logins(&self) -> &Logins {
+        self.bindings.logins()
     }
 
     /// Lets time pass. Whether somebody is in another group than before.

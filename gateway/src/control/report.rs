@@ -5,6 +5,7 @@ use super::history::{History, Totals};
 use super::identity::Identity;
 use super::log::Log;
 use super::policy::HandedOut;
+use super::radius::Radius;
 use super::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LatencyNow, LcoreNow, Outages,
     PolicyNow, PortNow, Recording, RuleNow, Snapshot,
@@ -41,6 +42,7 @@ pub(super) struct Sources<'a> {
     pub(super) handed_out: Option<&'a HandedOut>,
     pub(super) observed: Option<&'a Observed>,
     pub(super) identity: &'a Identity,
+    pub(super) radius: Option<&'a Radius>,
     pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
     pub(super) charter_trouble: Option<String>,
     pub(super) loaded: &'a str,
@@ -107,6 +109,8 @@ impl Sources<'_> {
             members: self.identity.members().len(),
             disputes: counters.disputes,
             no_room: counters.no_room,
+            sessions: self.identity.logins().len(),
+            radius: self.radius.map(|radius| radius.now(self.identity.logins())),
         }
     }
 
@@ -355,7 +359,7 @@ fn troubles(now: &Snapshot) -> Vec<String> {
 }
 
 /// Words with a count that is not zero, greatest first.
-fn counts<'a>(all: impl Iterator<Item = (&'a str, u64)>) -> Vec<Count> {
+pub(super) fn counts<'a>(all: impl Iterator<Item = (&'a str, u64)>) -> Vec<Count> {
     let mut counts: Vec<Count> =
         all.filter(|(_, n)| *n > 0).map(|(name, count)| Count { name: name.to_owned(), count }).collect();
     counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));

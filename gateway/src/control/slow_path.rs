@@ -7,6 +7,7 @@ use super::history::History;
 use super::identity::Identity;
 use super::log::Log;
 use super::policy::{HandedOut, InForce, Terms};
+use super::radius::Radius;
 use super::report::Sources;
 use super::snapshot::Snapshot;
 use crate::clock;
@@ -49,6 +50,8 @@ pub(super) struct Beginning {
     pub(super) guard: Channel,
     pub(super) publish: watch::Sender<Arc<Snapshot>>,
     pub(super) boot: BootId,
+    /// Who is logged in is heard from here.
+    pub(super) radius: Option<Radius>,
     /// What confines this process.
     pub(super) confinement: String,
 }
@@ -124,7 +127,7 @@ impl SlowPath {
         }
         let (mut publish_at, mut tick_at) = (Instant::now(), Instant::now());
         loop {
-            let taken = self.drain();
+            let taken = self.drain() + self.listen();
             let now = Instant::now();
             if now >= self.renew_at {
                 self.renew(now);
@@ -194,6 +197,12 @@ impl SlowPath {
             });
         }
         taken
+    }
+
+    /// Takes what waits at the RADIUS socket.
+    fn listen(&mut self) -> usize {
+        let Some(radius) = &mut self.begun.radius else { return 0 };
+        radius.take(&mut self.identity)
     }
 
     fn tick(&mut self) {
@@ -369,6 +378,7 @@ impl SlowPath {
             handed_out: self.handed_out.as_ref(),
             observed: self.observed.as_ref(),
             identity: &self.identity,
+            radius: self.begun.radius.as_ref(),
             bypass: self.bypass.now(),
             charter_trouble: self.charters.trouble(),
             loaded: &self.loaded,

@@ -76,6 +76,27 @@ pub(crate) struct IdentityNow {
     pub(crate) disputes: u64,
     /// Addresses that there was no room for.
     pub(crate) no_room: u64,
+    /// Sessions of people who are logged in, as servers say.
+    #[serde(default)]
+    pub(crate) sessions: usize,
+    /// What came in by RADIUS, where somebody listens to it.
+    #[serde(default)]
+    pub(crate) radius: Option<RadiusNow>,
+}
+
+/// RADIUS accounting since the control process started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RadiusNow {
+    /// Requests that were taken and answered.
+    pub(crate) taken: u64,
+    /// What they did.
+    pub(crate) effects: Vec<Count>,
+    /// Requests that came again, and were answered again.
+    pub(crate) repeated: u64,
+    /// Answers that the kernel did not take.
+    pub(crate) unsent: u64,
+    /// Packets that were dropped, by reason.
+    pub(crate) refused: Vec<Count>,
 }
 
 /// What is written about people at present, and on which basis.

@@ -14,6 +14,7 @@ pub(super) fn render(now: &Snapshot) -> String {
     events(&mut out, now);
     machine(&mut out, now);
     lists(&mut out, now);
+    identity(&mut out, now);
     out.0
 }
 
@@ -117,6 +118,21 @@ fn lists(out: &mut Text, now: &Snapshot) {
     out.rows("list_names", "gauge", "Names in use of a subscribed list.", "list", refs(&rows));
     let rows: Vec<_> = now.policy.lists.iter().map(|l| (l.name.clone(), flag(l.state != "good"))).collect();
     out.rows("list_held", "gauge", "1 while a new version is held or can't be read.", "list", refs(&rows));
+}
+
+fn identity(out: &mut Text, now: &Snapshot) {
+    let identity = &now.identity;
+    out.gauge(
+        "identity_addresses",
+        "Addresses of which it is known whose they are.",
+        identity.addresses as f64,
+    );
+    out.gauge("identity_members", "Addresses that belong to a group.", identity.members as f64);
+    out.gauge("identity_sessions", "Sessions of people who are logged in.", identity.sessions as f64);
+    if let Some(radius) = &identity.radius {
+        out.total("radius_taken", "RADIUS accounting requests that were taken.", radius.taken);
+        out.counter("radius_refused", "RADIUS packets that were dropped.", "reason", words(&radius.refused));
+    }
 }
 
 /// Text in the making.

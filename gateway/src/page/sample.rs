@@ -3,7 +3,7 @@
 
 use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LatencyNow, LcoreNow, Outages, Point,
-    PolicyNow, PortNow, Recording, RuleNow, Snapshot,
+    PolicyNow, PortNow, RadiusNow, Recording, RuleNow, Snapshot,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -110,6 +110,14 @@ pub(crate) fn snapshot() -> Snapshot {
             members: 44,
             disputes: 0,
             no_room: 0,
+            sessions: 31,
+            radius: Some(RadiusNow {
+                taken: 1_904,
+                effects: counts(&[("renewed", 1_802), ("began", 61), ("ended", 41)]),
+                repeated: 3,
+                unsent: 0,
+                refused: counts(&[("wrong_secret", 2)]),
+            }),
         },
         recording: Recording {
             level: "aggregate".to_owned(),

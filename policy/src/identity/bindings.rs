@@ -1,19 +1,20 @@
-//! Which device or account an address belongs to, for as long as that was said.
+//! Whose an address is: what the frames that pass say of devices, with what servers say of accounts.
 //!
 //! | source | holds for |
 //! |---|---|
 //! | DHCP | the lease; a release ends it at once |
 //! | ARP, ND | [`SILENCE_NS`] after the last word; only while no lease says otherwise |
-//! | [`Bindings::log_in`] | as long as whoever knows who logged in says |
+//! | [`Logins`] | as long as whoever knows who logged in says |
 //!
 //! Two devices that claim one address within its time are a dispute: then nobody has it, until one of them has been
 //! silent. So whoever pretends to be somebody else makes that address unobserved; they never get anything written under a
-//! colleague's group. Where DHCP leases addresses, a claim by ARP against a lease is a dispute, too.
+//! colleague's group. Where DHCP leases addresses, a claim by ARP against a lease is a dispute, too. An account that is
+//! logged in stands above the device that it is on, but not above a random hardware address: such devices stay private.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{Directory, IdentityEvent, Mac, Source};
+use super::{Directory, IdentityEvent, Logins, Mac, Source};
 use crate::charter::Group;
 use crate::matrix::Members;
 use crate::vocab::GroupId;
@@ -26,28 +27,30 @@ pub const SILENCE_NS: u64 = 600 * 1_000_000_000;
 /// No lease is believed for longer than a day.
 const MAX_LEASE_S: u32 = 86_400;
 
-/// Who has an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
-    /// A device.
-    Device(Mac),
-    /// Somebody who logged in, on a device.
-    Account(String, Option<Mac>),
-}
-
 #[derive(Clone, Debug)]
 struct Binding {
-    who: Who,
+    mac: Mac,
     until_ns: u64,
     leased: bool,
     /// Somebody else claims it, until then.
     disputed_until_ns: u64,
 }
 
+impl Binding {
+    fn holds(&self, now_ns: u64) -> bool {
+        self.until_ns > now_ns
+    }
+
+    fn is_disputed(&self, now_ns: u64) -> bool {
+        self.disputed_until_ns > now_ns
+    }
+}
+
 /// What is known of addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     by_ip: HashMap<IpAddr, Binding>,
+    logins: Logins,
     counters: Counters,
     changed: bool,
 }
@@ -76,7 +79,7 @@ impl Bindings {
         self.counters
     }
 
-    /// How many addresses are known.
+    /// How many addresses are known to be of a device.
     pub fn len(&self) -> usize {
         self.by_ip.len()
     }
@@ -86,76 +89,66 @@ impl Bindings {
         self.by_ip.is_empty()
     }
 
+    /// Who is logged in.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// The same, to be told.
+    pub fn logins_mut(&mut self) -> &mut Logins {
+        &mut self.logins
+    }
+
     /// Takes what the fast path saw.
     pub fn hear(&mut self, event: &IdentityEvent) {
         if !event.mac.is_unicast() || !is_of_one_host(event.ip) {
             return;
         }
-        let who = Who::Device(event.mac);
+        let now_ns = event.mono_ns;
         match event.source {
             Source::Arp | Source::Nd => {
-                self.bind(event.ip, who, event.mono_ns, event.mono_ns.saturating_add(SILENCE_NS), false);
+                self.bind(event.ip, event.mac, now_ns, now_ns.saturating_add(SILENCE_NS), false);
             }
             Source::Dhcp => {
                 let lease = u64::from(event.seconds.min(MAX_LEASE_S)) * 1_000_000_000;
-                self.bind(event.ip, who, event.mono_ns, event.mono_ns.saturating_add(lease), true);
+                self.bind(event.ip, event.mac, now_ns, now_ns.saturating_add(lease), true);
             }
-            Source::DhcpRelease => self.release(event.ip, &who),
+            Source::DhcpRelease => {
+                if self.by_ip.get(&event.ip).is_some_and(|binding| binding.mac == event.mac) {
+                    self.by_ip.remove(&event.ip);
+                    self.counters.forgotten += 1;
+                    self.changed = true;
+                }
+            }
         }
     }
 
-    /// Somebody has an address until then, as a server says that knows.
-    pub fn log_in(&mut self, ip: IpAddr, who: Who, now_ns: u64, until_ns: u64) {
-        if is_of_one_host(ip) {
-            self.bind(ip, who, now_ns, until_ns, true);
-        }
-    }
-
-    /// They don't have it any more.
-    pub fn release(&mut self, ip: IpAddr, who: &Who) {
-        if self.by_ip.get(&ip).is_some_and(|binding| binding.who == *who) {
-            self.by_ip.remove(&ip);
-            self.counters.forgotten += 1;
-            self.changed = true;
-        }
-    }
-
-    fn bind(&mut self, ip: IpAddr, who: Who, now_ns: u64, until_ns: u64, leased: bool) {
+    fn bind(&mut self, ip: IpAddr, mac: Mac, now_ns: u64, until_ns: u64, leased: bool) {
         self.counters.heard += 1;
         let full = self.by_ip.len() >= MAX_BINDINGS;
-        let Some(known) = self.by_ip.get_mut(&ip).filter(|known| known.until_ns > now_ns) else {
+        let Some(known) = self.by_ip.get_mut(&ip).filter(|known| known.holds(now_ns)) else {
             if full && !self.by_ip.contains_key(&ip) {
                 self.counters.no_room += 1;
                 return;
             }
-            let fresh = Binding { who, until_ns, leased, disputed_until_ns: 0 };
-            self.by_ip.insert(ip, fresh);
+            self.by_ip.insert(ip, Binding { mac, until_ns, leased, disputed_until_ns: 0 });
             self.changed = true;
             return;
         };
-        // An account says more than its device does, and the device goes on speaking ARP.
-        let same_device = match (&known.who, &who) {
-            (Who::Account(_, Some(mac)), Who::Device(other)) => mac == other,
-            (known, who) => known == who,
-        };
-        if same_device {
+        if known.mac == mac {
             // A word of ARP does not make a lease longer, nor does a lease that is renewed become shorter.
             if leased || !known.leased {
                 known.until_ns = until_ns;
                 known.leased |= leased;
             }
-        } else if leased && matches!(who, Who::Account(..)) && matches!(known.who, Who::Device(_)) {
-            *known = Binding { who, until_ns, leased, disputed_until_ns: known.disputed_until_ns };
-            self.changed = true;
-        } else if leased && !known.leased {
+            return;
+        }
+        self.counters.disputes += 1;
+        self.changed |= !known.is_disputed(now_ns);
+        known.disputed_until_ns = now_ns.saturating_add(SILENCE_NS);
+        if leased && !known.leased {
             // The server knows better than what was overheard.
-            *known = Binding { who, until_ns, leased, disputed_until_ns: now_ns.saturating_add(SILENCE_NS) };
-            self.counters.disputes += 1;
-            self.changed = true;
-        } else {
-            self.counters.disputes += 1;
-            self.changed |= known.disputed_until_ns <= now_ns;
-            known.disputed_until_ns = now_ns.saturating_add(SILENCE_NS);
+            (known.mac, known.until_ns, known.leased) = (mac, until_ns, true);
         }
     }
 
@@ -164,15 +157,19 @@ impl Bindings {
         let before = self.by_ip.len();
         let mut settled = false;
         self.by_ip.retain(|_, binding| {
-            if binding.disputed_until_ns != 0 && binding.disputed_until_ns <= now_ns {
+            if binding.disputed_until_ns != 0 && !binding.is_disputed(now_ns) {
                 binding.disputed_until_ns = 0;
                 settled = true;
             }
-            binding.until_ns > now_ns
+            binding.holds(now_ns)
         });
         let gone = before - self.by_ip.len();
         self.counters.forgotten += gone as u64;
         self.changed |= gone > 0 || settled;
+        self.logins.tick(now_ns);
+        self.changed |= self.logins.take_changed();
+        let by_ip = &self.by_ip;
+        self.logins.see(|ip| by_ip.get(&ip).filter(|b| !b.is_disputed(now_ns)).map(|b| b.mac));
     }
 
     /// Whether something changed since this was last asked.
@@ -182,14 +179,23 @@ impl Bindings {
 
     /// The groups of all addresses that are known: of devices and accounts that are enrolled, and of nobody else.
     pub fn members(&self, directory: &Directory, now_ns: u64) -> Members {
-        let known = self.by_ip.iter().filter(|(_, b)| b.until_ns > now_ns && b.disputed_until_ns <= now_ns);
-        let bound = known.filter_map(|(ip, binding)| Some((*ip, directory.group_of(&binding.who)?)));
+        let said = self.logins.view(now_ns);
+        let known = |ip: &IpAddr| self.by_ip.get(ip).filter(|binding| binding.holds(now_ns));
+        let seen = self.by_ip.keys().filter(|ip| known(ip).is_some());
+        let only_said = said.addresses().filter(|ip| known(ip).is_none());
+        let bound = seen.copied().chain(only_said).filter_map(|ip| {
+            let device = match known(&ip) {
+                Some(binding) if binding.is_disputed(now_ns) => return None,
+                binding => binding.map(|binding| binding.mac),
+            };
+            Some((ip, directory.group_of(&said.who(ip, device)?)?))
+        });
         Members::new(directory.addresses().chain(bound))
     }
 }
 
 /// Whether an address can belong to one host: not unspecified, loopback, multicast or broadcast.
-fn is_of_one_host(ip: IpAddr) -> bool {
+pub(super) fn is_of_one_host(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || broadcast)
 }
@@ -280,21 +286,6 @@ mod tests {
         assert_eq!(group(&b, ip(2), 30), 2);
         b.hear(&said(31, 2, OTHER, Source::Nd, 0));
         assert_eq!(group(&b, ip(2), 32), 0);
-    }
-
-    #[test]
-    fn accounts_stand_above_their_device_but_not_above_a_random_one() {
-        let mut b = Bindings::new();
-        b.hear(&said(0, 1, NOT_ENROLLED, Source::Arp, 0));
-        let zhang = |mac| Who::Account("zhang.wei".to_owned(), mac);
-        b.log_in(ip(1), zhang(Some(NOT_ENROLLED)), S, 100 * S);
-        assert_eq!(group(&b, ip(1), 2), 2);
-        b.hear(&said(3, 1, NOT_ENROLLED, Source::Arp, 0));
-        assert_eq!(group(&b, ip(1), 4), 2, "its device goes on speaking ARP");
-        b.log_in(ip(2), zhang(Some(RANDOM)), S, 100 * S);
-        assert_eq!(group(&b, ip(2), 2), 0);
-        b.release(ip(1), &zhang(Some(NOT_ENROLLED)));
-        assert_eq!(group(&b, ip(1), 5), 0);
     }
 
     #[test]

@@ -7,12 +7,24 @@
 //! e1002,lab,10.1.2.3,it@acme.example,2027-01-04
 //! ```
 //!
+//! The same as JSON, where the file's name ends with `.json`:
+//!
+//! ```json
+//! [
+//!   {"subject": "e1001", "group": "sales", "device": "account:zhang.wei", "enrolled_by": "it@acme.example", "enrolled": "2027-01-04"}
+//! ]
+//! ```
+//!
 //! A subject is a person under any key that tells people apart; it is what `k` counts, so that three devices of one
 //! person are one. A device is a hardware address, `account:` and a name that RADIUS knows, or a network address that never
-//! changes. Columns are separated by commas; no value has one.
+//! changes. In CSV, columns are separated by commas, and no value has one.
+
+mod csv;
+mod json;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::Range;
 
 use jiff::civil::Date;
 
@@ -26,9 +38,8 @@ use crate::vocab::GroupId;
 
 /// The largest directory.
 pub const MAX_BYTES: usize = 16 << 20;
-/// The most lines.
+/// The most entries.
 pub const MAX_ENTRIES: usize = MAX_MEMBERS;
-const COLUMNS: &str = "subject,group,device,enrolled_by,enrolled";
 const MAX_TEXT: usize = 128;
 
 /// Who enrolled a device, and when.
@@ -67,64 +78,63 @@ struct Entry {
     on: Date,
 }
 
+/// The values of an entry as they stand, with their bytes in the file: subject, group, device, who enrolled it, and when.
+struct Written<'a>([(std::borrow::Cow<'a, str>, Range<usize>); 5]);
+
+/// Entries in the making.
+struct Reader<'a> {
+    text: Text<'a>,
+    entries: Vec<Entry>,
+    of_subject: HashMap<String, String>,
+    faults: Diagnostics,
+}
+
+impl Reader<'_> {
+    /// Takes an entry; `false`: no more of them.
+    fn take(&mut self, written: &Written<'_>) -> bool {
+        let [(_, subject_at), .., (_, last_at)] = &written.0;
+        if self.entries.len() >= MAX_ENTRIES {
+            let at = subject_at.start..last_at.end;
+            self.faults.push(self.text.error(at, "too-many", format!("more than {MAX_ENTRIES} entries")));
+            return false;
+        }
+        match read_entry(written) {
+            Ok(entry) => {
+                let known =
+                    self.of_subject.entry(entry.subject.clone()).or_insert_with(|| entry.group.clone());
+                if *known != entry.group {
+                    let message = format!("`{}` belongs to group `{known}` already", entry.subject);
+                    let fault = self.text.error(subject_at.clone(), "two-groups", message);
+                    let help = "somebody belongs to one group: counts of two would tell them apart";
+                    self.faults.push(fault.help(help));
+                }
+                self.entries.push(entry);
+            }
+            Err((at, message, help)) => {
+                self.faults.push(self.text.error(at, "bad-entry", message).help(help));
+            }
+        }
+        !self.faults.is_full()
+    }
+}
+
 impl Directory {
-    /// Reads a directory; `path` is what diagnostics call it. One with faults is refused whole.
+    /// Reads a directory; `path` is what diagnostics call it, and where it ends with `.json`, it is JSON. One with faults
+    /// is refused whole.
     pub fn parse(path: &str, bytes: &[u8]) -> Result<Self, Diagnostics> {
         if bytes.len() > MAX_BYTES {
             let message = format!("the file has {} bytes, more than {MAX_BYTES}", bytes.len());
             return Err(Diagnostic::file(path, "too-large", message).into());
         }
         let text = Text::from_bytes(path, bytes)?;
-        let mut faults = Diagnostics::new();
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut of_subject: HashMap<String, String> = HashMap::new();
-        let mut begin = 0;
-        let offset = text.text.as_ptr() as usize;
-        for (i, whole) in text.text.split_inclusive('\n').enumerate() {
-            let line = whole.trim_end_matches(['\n', '\r']);
-            let at = begin;
-            begin += whole.len();
-            if i == 0 {
-                if line != COLUMNS {
-                    let fault = text.error(
-                        at..at + line.len(),
-                        "bad-columns",
-                        "these are not the columns of a directory",
-                    );
-                    return Err(fault.help(format!("the first line is `{COLUMNS}`")).into());
-                }
-                continue;
-            }
-            if line.trim().is_empty() || line.starts_with('#') {
-                continue;
-            }
-            if entries.len() >= MAX_ENTRIES {
-                faults.push(text.error(at..at + 1, "too-many", format!("more than {MAX_ENTRIES} lines")));
-                break;
-            }
-            match read_line(line) {
-                Ok(entry) => {
-                    let known =
-                        of_subject.entry(entry.subject.clone()).or_insert_with(|| entry.group.clone());
-                    if *known != entry.group {
-                        let message = format!("`{}` belongs to group `{known}` already", entry.subject);
-                        let fault = text.error(at..at + entry.subject.len(), "two-groups", message);
-                        faults.push(
-                            fault.help("somebody belongs to one group: counts of two would tell them apart"),
-                        );
-                    }
-                    entries.push(entry);
-                }
-                Err((value, message, help)) => {
-                    let start = (value.as_ptr() as usize).saturating_sub(offset);
-                    let fault = text.error(start..start + value.len(), "bad-entry", message);
-                    faults.push(fault.help(help));
-                }
-            }
-            if faults.is_full() {
-                break;
-            }
+        let mut reader =
+            Reader { text, entries: Vec::new(), of_subject: HashMap::new(), faults: Diagnostics::new() };
+        if path.ends_with(".json") {
+            json::read(&mut reader)?;
+        } else {
+            csv::read(&mut reader)?;
         }
+        let Reader { entries, mut faults, .. } = reader;
         let mut directory = Self::default();
         let members = members(&entries);
         if members.len() >= MAX_GROUPS {
@@ -177,17 +187,18 @@ impl Directory {
     }
 
     /// Who enrolled somebody, and when. `None`: nobody has, and they are private. A device with a random address can't be
-    /// enrolled, and an account on one is private.
-    pub fn enrolment(&self, who: &Who) -> Option<&Enrolment> {
-        match who {
-            Who::Device(mac) if mac.is_random() => None,
-            Who::Device(mac) => self.devices.get(mac),
-            Who::Account(_, Some(mac)) if mac.is_random() => None,
-            Who::Account(name, _) => self.accounts.get(name),
+    /// enrolled, and an account on one is private. An account that nobody enrolled is private on an enrolled device, too:
+    /// somebody else sits at it.
+    pub fn enrolment(&self, who: &Who<'_>) -> Option<&Enrolment> {
+        match (who.account, who.mac) {
+            (_, Some(mac)) if mac.is_random() => None,
+            (Some(account), _) => self.accounts.get(account),
+            (None, Some(mac)) => self.devices.get(&mac),
+            (None, None) => None,
         }
     }
 
-    pub(super) fn group_of(&self, who: &Who) -> Option<GroupId> {
+    pub(super) fn group_of(&self, who: &Who<'_>) -> Option<GroupId> {
         self.enrolment(who).map(|enrolment| row(enrolment.group))
     }
 
@@ -205,63 +216,46 @@ fn members(entries: &[Entry]) -> BTreeMap<&str, BTreeSet<&str>> {
     members
 }
 
-/// A line, or the value that is wrong with what is wrong and what to do.
-fn read_line(line: &str) -> Result<Entry, (&str, String, &'static str)> {
-    let mut values = line.split(',').map(str::trim);
-    let (subject, group, device, by, on) =
-        match (values.next(), values.next(), values.next(), values.next(), values.next(), values.next()) {
-            (Some(subject), Some(group), Some(device), Some(by), Some(on), None) => {
-                (subject, group, device, by, on)
-            }
-            _ => {
-                return Err((
-                    line,
-                    "a line has five values".to_owned(),
-                    "separate them by commas; no value has one",
-                ));
-            }
-        };
+/// An entry, or the place of the value that is wrong with what is wrong and what to do.
+fn read_entry(written: &Written<'_>) -> Result<Entry, (Range<usize>, String, &'static str)> {
+    let [subject, group, device, by, on] = &written.0;
     let is_text = |text: &str| {
         !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(|c| c.is_control() || c == '"')
     };
-    for text in [subject, by] {
+    for (text, at) in [subject, by] {
         if !is_text(text) {
-            return Err((
-                text,
-                "this is empty, too long or quoted".to_owned(),
-                "write a short key, without quotes",
-            ));
+            let message = "this is empty, too long or quoted".to_owned();
+            return Err((at.clone(), message, "write a short key, without quotes"));
         }
     }
-    if !is_service_key(group) {
+    if !is_service_key(&group.0) {
         let help = "use lower-case letters, digits and hyphens, at most 48";
-        return Err((group, format!("`{group}` is no name of a group"), help));
+        return Err((group.1.clone(), format!("`{}` is no name of a group", group.0), help));
     }
-    let parsed = match device.strip_prefix("account:") {
+    let (written, at) = (&*device.0, device.1.clone());
+    let parsed = match written.strip_prefix("account:") {
         Some(account) if is_text(account) => Device::Account(account.to_owned()),
-        Some(_) => return Err((device, "an account without a name".to_owned(), "write `account:NAME`")),
-        None => match (Mac::parse(device), device.parse()) {
+        Some(_) => return Err((at, "an account without a name".to_owned(), "write `account:NAME`")),
+        None => match (Mac::parse(written), written.parse()) {
             (Some(mac), _) if mac.is_random() || !mac.is_unicast() => {
+                let message = format!("{mac} is a random or group address: such devices are private");
                 let help =
                     "turn address randomization off for this network, on a device that the company manages";
-                return Err((
-                    device,
-                    format!("{mac} is a random or group address: such devices are private"),
-                    help,
-                ));
+                return Err((at, message, help));
             }
             (Some(mac), _) => Device::Mac(mac),
             (None, Ok(ip)) => Device::Address(ip),
             (None, Err(_)) => {
                 let help = "write a hardware address, `account:NAME`, or a network address";
-                return Err((device, format!("`{device}` is no device"), help));
+                return Err((at, format!("`{written}` is no device"), help));
             }
         },
     };
-    let Some(on) = (on.len() == 10).then(|| on.parse().ok()).flatten() else {
-        return Err((on, format!("`{on}` is not a day"), "write YYYY-MM-DD"));
+    let Some(day) = (on.0.len() == 10).then(|| on.0.parse().ok()).flatten() else {
+        return Err((on.1.clone(), format!("`{}` is not a day", on.0), "write YYYY-MM-DD"));
     };
-    Ok(Entry { subject: subject.to_owned(), group: group.to_owned(), device: parsed, by: by.to_owned(), on })
+    let (subject, group, by) = (subject.0.to_string(), group.0.to_string(), by.0.to_string());
+    Ok(Entry { subject, group, device: parsed, by, on: day })
 }
 
 #[cfg(test)]
@@ -269,7 +263,19 @@ mod tests {
     use super::*;
 
     fn parse(lines: &str) -> Result<Directory, Diagnostics> {
-        Directory::parse("d.csv", format!("{COLUMNS}\n{lines}").as_bytes())
+        Directory::parse("d.csv", format!("{}\n{lines}", csv::COLUMNS).as_bytes())
+    }
+
+    /// The lines of CSV as JSON, an entry a line.
+    fn as_json(lines: &str) -> String {
+        let entry = |line: &str| {
+            let [subject, group, device, by, on] = line.split(',').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            serde_json::json!({ "subject": subject, "group": group, "device": device, "enrolled_by": by, "enrolled": on })
+                .to_string()
+        };
+        format!("[\n{}\n]\n", lines.lines().map(entry).collect::<Vec<_>>().join(",\n"))
     }
 
     #[test]
@@ -282,9 +288,9 @@ mod tests {
         let groups: Vec<_> = directory.groups().iter().map(|g| (g.name.as_str(), g.members)).collect();
         assert_eq!(groups, [("lab", 1), ("sales", 2)]);
         assert_eq!(directory.len(), 4);
-        let enrolled = directory.enrolment(&Who::Device(Mac([0x3c, 0x22, 0xfb, 0, 0, 2]))).unwrap();
+        let enrolled = directory.enrolment(&Who::device(Mac([0x3c, 0x22, 0xfb, 0, 0, 2]))).unwrap();
         assert_eq!((enrolled.by.as_str(), enrolled.on.to_string()), ("it", "2027-01-05".to_owned()));
-        assert!(directory.enrolment(&Who::Account("wang".to_owned(), None)).is_none());
+        assert!(directory.enrolment(&Who { account: Some("wang"), mac: None }).is_none());
     }
 
     #[test]
@@ -310,5 +316,56 @@ mod tests {
         }
         let faults = Directory::parse("d.csv", b"name,group\n").unwrap_err();
         assert_eq!(faults.as_slice()[0].code, "bad-columns");
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let lines = "e1,sales,3c:22:fb:00:00:01,it,2027-01-04\ne2,sales,account:li,it,2027-01-04\ne3,lab,fd00::1,it,2027-01-04";
+        let json = Directory::parse("d.json", as_json(lines).as_bytes()).unwrap();
+        assert_eq!(json, parse(lines).unwrap());
+        assert!(Directory::parse("d.json", b"[]").unwrap().is_empty());
+        let escaped = as_json(lines).replace("account:li", "account:\\u674e");
+        let directory = Directory::parse("d.json", escaped.as_bytes()).unwrap();
+        assert!(directory.enrolment(&Who { account: Some("\u{674e}"), mac: None }).is_some());
+    }
+
+    #[test]
+    fn faults_of_json_have_their_place() {
+        let good = as_json("e1,sales,3c:22:fb:00:00:01,it,2027-01-04");
+        // What stands in the good one, what in its place, the code, and where the fault is.
+        let rows: &[(&str, &str, &str, u32, &str)] = &[
+            ("\"e1\"", "\"\"", "bad-entry", 2, "\"\""),
+            ("sales", "Sales", "bad-entry", 2, "\"Sales\""),
+            ("3c:22", "da:22", "bad-entry", 2, "\"da:22"),
+            ("2027-01-04", "4.1.2027", "bad-entry", 2, "\"4.1.2027"),
+            ("\"it\"", "17", "json", 2, "17"),
+            ("subject", "subjekt", "json", 2, "\"subjekt\""),
+            ("\"group\":\"sales\",", "", "json", 2, "}"),
+            ("\"e1\"", "\"e1\",\"subject\":\"e2\"", "json", 2, "\"subject\":\"e2\""),
+            ("]", "", "json", 4, ""),
+            ("]", "] x", "json", 3, "x"),
+        ];
+        for (from, to, code, line, at) in rows {
+            assert!(good.contains(from), "{from}");
+            let text = good.replacen(from, to, 1);
+            let faults = Directory::parse("d.json", text.as_bytes()).expect_err(&text);
+            let first = &faults.as_slice()[0];
+            assert_eq!((first.code, first.line), (*code, *line), "{faults}");
+            let shown = text.lines().nth(*line as usize - 1).unwrap_or_default();
+            let column = shown.rfind(at).unwrap_or_default() as u32 + 1;
+            // The reader of JSON points at the end of what it stumbles over.
+            let reach = if *code == "json" { at.len() as u32 } else { 0 };
+            assert!((column..=column + reach).contains(&first.column), "{column} {faults}");
+        }
+        let text = as_json("e1,a,10.0.0.1,it,2027-01-04\ne1,b,10.0.0.2,it,2027-01-04");
+        let faults = Directory::parse("d.json", text.as_bytes()).unwrap_err();
+        assert_eq!((faults.as_slice()[0].code, faults.as_slice()[0].line), ("two-groups", 3));
+        for text in ["", "{}", "[1]", "[[]]", "null"] {
+            assert_eq!(
+                Directory::parse("d.json", text.as_bytes()).unwrap_err().as_slice()[0].code,
+                "json",
+                "{text}"
+            );
+        }
     }
 }
