@@ -644,7 +644,8 @@ impl<S: FlowSink> Classifier<S> {
             if quiet >= limit {
                 self.end(id);
             } else {
-                self.wheel.arm(id, now_s + u64::from(limit - quiet).div_ceil(1000));
+                let next = self.progress(id).min(limit - quiet);
+                self.wheel.arm(id, now_s + u64::from(next).div_ceil(1000));
             }
         }
         self.expire_fragments();

@@ -15,7 +15,7 @@ use crate::packet::{Addr, Packet, Tcp, Vlans};
 use glassgate_policy::limit::LimitId;
 use glassgate_policy::{
     Action, AppProto, Category, Direction, Evidence, GroupId, L4, ObservationLevel, Reason, ServiceId,
-    Verdict,
+    SubjectId, Verdict,
 };
 
 /// The slot of a flow in the table; the same for its hot and cold record.
@@ -284,6 +284,8 @@ pub struct Cold {
     pub category: Category,
     /// The group of the client, as of the last decision.
     pub group: GroupId,
+    /// The number of the client's subject, likewise.
+    pub subject: SubjectId,
     /// How the name is known.
     pub evidence: Evidence,
     /// The protocol the name was, or would have been, found in.
@@ -308,6 +310,8 @@ pub struct Cold {
     pub told_bytes: [u64; 2],
     /// Frames that events told of already, by sender.
     pub told_frames: [u32; 2],
+    /// Until when events told of the flow, milliseconds of the lcore's clock, wrapping.
+    pub told_ms: u32,
 }
 
 /// A page that was given to the client of a blocked flow.
@@ -343,6 +347,8 @@ pub mod mark {
     pub const TWO_ANSWERS: u16 = 2048;
     /// The client asked twice, under different numbers: which SYN arrived, the answer tells.
     pub const TWO_SYNS: u16 = 4096;
+    /// The signature of the name says that this host takes uploads.
+    pub const UPLOAD_HOST: u16 = 8192;
 }
 
 /// One direction of a flow.
@@ -409,6 +415,7 @@ impl Cold {
             service: ServiceId::NONE,
             category: Category::Unknown,
             group: GroupId(0),
+            subject: SubjectId::NOBODY,
             evidence: Evidence::None,
             app: None,
             reason: None,
@@ -421,6 +428,7 @@ impl Cold {
             page: None,
             told_bytes: [0; 2],
             told_frames: [0; 2],
+            told_ms: (first_ns / 1_000_000) as u32,
         }
     }
 

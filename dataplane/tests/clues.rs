@@ -133,7 +133,11 @@ fn all_seen(table: &SignatureTable, frames: &[Vec<u8>]) -> Vec<FlowSummary> {
     let mut engine = Engine::start(EngineOptions::default(), &now, &mut log);
     let (levels, rules, moment) = (Arc::new(Levels::counts(1)), Arc::default(), Moment::default());
     let table = table.clone();
-    engine.set_policy(engine::Policy { epoch: 1, table, rules, moment, levels }, &now, &mut log);
+    engine.set_policy(
+        engine::Policy { epoch: 1, table, rules, moment, levels, groups: Arc::default() },
+        &now,
+        &mut log,
+    );
     for event in &classifier.sink.1 {
         engine.event(0, event);
     }

@@ -176,6 +176,16 @@ fn describe(now: &Snapshot) -> String {
     _ = writeln!(out, "\nflows      {} active, {} opened", now.flows.active, now.flows.opened);
     _ = writeln!(out, "named      {}", list(&now.named));
     _ = writeln!(out, "unnamed    {}", list(&now.unnamed));
+    let reasons: u64 = now.unnamed.iter().map(|c| c.count).sum();
+    let named: u64 = now.named.iter().map(|c| c.count).sum();
+    let all = (named + reasons + now.not_looked_at).max(1) as f64;
+    let share = |n: u64| format!("{:.0} %", 100.0 * n as f64 / all);
+    _ = writeln!(
+        out,
+        "blindness  {} of these flows without a name, {} not looked at",
+        share(reasons),
+        share(now.not_looked_at)
+    );
     _ = writeln!(out, "events     {} received, lost: {}", now.events.received, list(&now.events.lost));
     _ = writeln!(
         out,
@@ -197,6 +207,7 @@ fn describe(now: &Snapshot) -> String {
         );
     }
     _ = writeln!(out, "recording  {}\n           {}", now.recording.what, now.recording.basis);
+    groups(&mut out, now);
     let id = &now.identity;
     _ = writeln!(
         out,
@@ -214,6 +225,41 @@ fn describe(now: &Snapshot) -> String {
         );
     }
     out
+}
+
+/// What groups did, and what is not told of them.
+fn groups(out: &mut String, now: &Snapshot) {
+    let report = &now.report;
+    for row in report.rows.iter().take(20) {
+        let uploads = row.uploads.map_or_else(|| format!("fewer than {} people", row.k), |n| n.to_string());
+        _ = writeln!(
+            out,
+            "told       {} {}: {} people, {} visits, {} flows, uploads: {uploads}",
+            row.group.as_deref().unwrap_or("all groups"),
+            row.service.as_deref().unwrap_or(&row.title),
+            row.subjects,
+            row.visits,
+            row.flows,
+        );
+    }
+    if report.rows.len() > 20 {
+        _ = writeln!(out, "           and {} more (`--json`)", report.rows.len() - 20);
+    }
+    if !report.rows.is_empty() {
+        let blind: u64 = report.unnamed_percent.iter().map(|c| c.count).sum();
+        _ = writeln!(out, "           {blind} % of their flows have no name");
+    }
+    if !report.suppressed.is_empty() {
+        let hidden: Vec<_> =
+            report.suppressed.iter().take(8).map(|s| format!("{} {}", s.group, s.category)).collect();
+        let more = report.suppressed.len().saturating_sub(8);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        _ = writeln!(
+            out,
+            "suppressed {}{more}: fewer people than must stand behind a count",
+            hidden.join(", ")
+        );
+    }
 }
 
 /// Milliseconds as people say them.

@@ -12,7 +12,9 @@
 //! | `started`, `stopped` | the policy engine began, ended in order |
 //! | `policy` | which table and rules are in force from here on |
 //! | `charter` | what may be observed changes: a charter is installed, comes into force, opens, closes, ends |
-//! | `rollup` | counts of one hour, group, category and service |
+//! | `rollup` | counts of one hour, category and service of the whole network, while there is no charter |
+//! | `group_rollup` | under a charter: counts of one hour or day, group, category and service, about `k` people or more |
+//! | `uploads` | likewise: probable uploads, and large ones |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
 //! | `removed` | an old segment was deleted to keep within the quota |
@@ -171,6 +173,51 @@ pub enum Record<'a> {
         /// Flows by protocol.
         app_proto: Counts,
     },
+    /// Counts that at least `k` people of the groups of a charter stand behind, in one hour; or the rest of a day: what its hours
+    /// could not tell. No two of these records count the same flow, so that nothing can be computed by subtracting them.
+    GroupRollup {
+        /// The level that allows it.
+        level: Word<ObservationLevel>,
+        /// When.
+        #[serde(flatten)]
+        window: Window,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// Flows whose verdict fell in the window.
+        flows: u64,
+        /// Volume within the window, of these and older flows.
+        flow: Volume,
+        /// How often somebody came to the service after a while without it.
+        visits: u64,
+        /// Seconds in which somebody was active there, of all people together.
+        active_s: u64,
+        /// Share of the flows that were blocked, per cent.
+        blocked_percent: u64,
+        /// Flows by how their name is known, per cent.
+        evidence_percent: Counts,
+        /// Flows without a name by reason, per cent.
+        reasons_percent: Counts,
+        /// Flows by protocol, per cent.
+        app_proto_percent: Counts,
+    },
+    /// Probable uploads that at least `k` people stand behind, in one hour or the rest of a day.
+    Uploads {
+        /// The level that allows it.
+        level: Word<ObservationLevel>,
+        /// When.
+        #[serde(flatten)]
+        window: Window,
+        /// Which uploads.
+        measure: Word<Measure>,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Of<'a>,
+        /// How many.
+        uploads: u64,
+        /// Bytes that were probably uploaded.
+        bytes: u64,
+    },
     /// What could not be seen in one window: to be read beside its counts.
     Blindness {
         /// When.
@@ -186,6 +233,9 @@ pub enum Record<'a> {
         reasons: Counts,
         /// Flows whose name was too weak a hint to count for a category about people.
         too_weak: u64,
+        /// Under a charter: what could be seen of the flows that the window's records tell of.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        told: Option<Sight>,
     },
     /// Something was lost.
     Gap {
@@ -223,6 +273,95 @@ coded! {
     }
 }
 
+coded! {
+    /// What counts are of.
+    pub enum Measure {
+        /// Flows, and what they carried.
+        Use = 1 => "use",
+        /// Probable uploads.
+        Uploads = 2 => "uploads",
+        /// Probable uploads of [`crate::upload::LARGE`] bytes and more.
+        LargeUploads = 3 => "large_uploads",
+    }
+}
+
+coded! {
+    /// Which span a record is about.
+    pub enum Span {
+        /// An hour.
+        Hour = 1 => "hour",
+        /// What the hours of a day could not tell.
+        Day = 2 => "rest_of_day",
+    }
+}
+
+/// What counts of groups are about.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Of<'a> {
+    /// An hour, or the rest of a day.
+    pub span: Word<Span>,
+    /// The group; all of them together where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<&'a str>,
+    /// The category; all that are not told by themselves where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<OnRecord>,
+    /// Key of the service, if one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<&'a str>,
+    /// Whether it is the rest of group or category: what is not told by itself.
+    #[serde(skip_serializing_if = "is_false")]
+    pub rest: bool,
+    /// How many people stand behind it, as a range.
+    pub subjects: Bucket,
+    /// How many must.
+    pub k: u32,
+}
+
+/// A number of people, as a range with fixed ends: exact numbers of overlapping counts could be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bucket {
+    from: u32,
+    to: Option<u32>,
+}
+
+impl Bucket {
+    const ENDS: [u32; 7] = [10, 20, 50, 100, 200, 500, 1000];
+
+    /// The range that a number of people is in, where at least `k` must be.
+    pub fn of(people: usize, k: usize) -> Self {
+        let people = u32::try_from(people).unwrap_or(u32::MAX);
+        let at = Self::ENDS.partition_point(|end| *end <= people);
+        let from = at.checked_sub(1).and_then(|i| Self::ENDS.get(i)).copied().unwrap_or_default();
+        let from = from.max(u32::try_from(k).unwrap_or(u32::MAX)).min(people);
+        Self { from, to: Self::ENDS.get(at).map(|end| end - 1) }
+    }
+}
+
+impl std::fmt::Display for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.to {
+            Some(to) => write!(f, "{}-{to}", self.from),
+            None => write!(f, "{} or more", self.from),
+        }
+    }
+}
+
+impl Serialize for Bucket {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What could be seen of flows, in shares: exact numbers beside those of records would tell what the records don't.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sight {
+    /// Flows with a name, by how it is known, per cent.
+    pub evidence_percent: Counts,
+    /// Flows without a name, by reason, per cent.
+    pub reasons_percent: Counts,
+}
+
 /// A purpose and whether it allows anything.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct PurposeNow {
@@ -249,6 +388,10 @@ coded! {
         WriteFailed = 6 => "write_failed",
         /// Writing failed for so long that records had to be given up.
         LogFull = 7 => "log_full",
+        /// More people, services and groups at once than are kept: what they did is not counted.
+        TooManyPeople = 8 => "too_many_people",
+        /// More people at more services at once than are followed: they are counted without visits, time and uploads.
+        TooManyTraces = 9 => "too_many_traces",
     }
 }
 
@@ -409,6 +552,10 @@ impl Numbering {
 /// Number of the group that everybody belongs to while there are no groups.
 pub const EVERYBODY: GroupId = GroupId(0);
 
+fn is_false(is: &bool) -> bool {
+    !*is
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -422,6 +569,13 @@ mod tests {
         for category in Category::ALL {
             assert_eq!(OnRecord::new(*category).is_none(), category.is_protected());
         }
+    }
+
+    #[test]
+    fn people_are_told_in_ranges_that_do_not_undercut_k() {
+        let said = [(5, 5), (9, 5), (10, 10), (12, 12), (19, 12), (20, 12), (99, 10), (1000, 10), (7, 10)]
+            .map(|(people, k)| Bucket::of(people, k).to_string());
+        assert_eq!(said, ["5-9", "5-9", "10-19", "12-19", "12-19", "20-49", "50-99", "1000 or more", "7-9"]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  FlowEvent ─► checked against itself and the table it was decided by
-//!            ─► clamped to what may be written ─► rollup of the hour ─► records, when the hour ends
-//!                                              └► totals, hours, rule hits ─► snapshot for the page
+//!            ─► clamped to what may be written ┬► of the whole network: rollup of the hour ─► records, when the hour ends
+//!                                              │                    └► totals, hours, rule hits ─► snapshot for the page
+//!                                              └► of groups: people, visits, uploads ─► what k people stand behind ─► both
 //! ```
 //!
 //! The producer of events is not trusted. An event that contradicts itself is counted and left out; an event about a
@@ -17,6 +18,8 @@
 //! One thread owns the engine. It allocates with the number of services and groups seen, never with the number of events.
 
 mod generations;
+mod groups;
+mod hits;
 mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,10 +31,13 @@ use crate::charter::Levels;
 use crate::flow_event::{EventKind, FlowEvent};
 use crate::rollup::Rollup;
 use crate::rules::{Moment, Rules};
+use crate::session::SessionSink;
 use crate::table::SignatureTable;
-use crate::vocab::{Evidence, GroupId, ObservationLevel, ServiceId};
-use generations::Generations;
-pub use snapshot::{Hour, RuleHits, ServiceTotals, Snapshot, Totals};
+use crate::vocab::{Evidence, ObservationLevel, ServiceId};
+use generations::{Allowed, Generations};
+use groups::Groups;
+pub use hits::RuleHits;
+pub use snapshot::{Covered, GroupRow, Hour, Report, ServiceTotals, Snapshot, Totals};
 
 /// The most lcores.
 pub const MAX_LCORES: usize = 256;
@@ -45,11 +51,17 @@ pub struct EngineOptions {
     pub window_ns: u64,
     /// Version of the program, for the `started` record.
     pub version: String,
+    /// Time without activity that ends a visit.
+    pub visit_gap_ns: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { window_ns: 3_600_000_000_000, version: env!("CARGO_PKG_VERSION").to_owned() }
+        Self {
+            window_ns: 3_600_000_000_000,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            visit_gap_ns: crate::session::GAP_NS,
+        }
     }
 }
 
@@ -66,6 +78,8 @@ pub struct Policy {
     pub moment: Moment,
     /// The most that may be written, whatever an event says.
     pub levels: Arc<Levels>,
+    /// Names of the groups, in order of their rows; that of row 0, to which nobody belongs, is not among them.
+    pub groups: Arc<[String]>,
 }
 
 /// The engine.
@@ -77,6 +91,7 @@ pub struct Engine {
     window: Window,
     current: Rollup,
     totals: Rollup,
+    groups: Groups,
     hours: VecDeque<Hour>,
     hits: HashMap<String, RuleHits>,
     counters: Counters,
@@ -103,6 +118,8 @@ pub struct Counters {
     pub restarts: u64,
     /// Records that were written.
     pub records: u64,
+    /// Sessions that were over, and handed to whatever keeps them sealed.
+    pub sessions: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,6 +138,7 @@ impl Engine {
     pub fn start(options: EngineOptions, now: &Now, sink: &mut dyn AuditSink) -> Self {
         let mut engine = Self {
             window: window_at(now, options.window_ns),
+            groups: Groups::new(options.visit_gap_ns),
             options,
             generations: Generations::default(),
             lcores: Vec::new(),
@@ -146,7 +164,9 @@ impl Engine {
             hits.bind(rule, now);
         }
         self.hits.retain(|name, _| policy.rules.as_slice().iter().any(|rule| rule.name == *name));
-        if self.generations.push(policy) {
+        let is_new = self.generations.push(policy);
+        self.groups.observe(self.generations.observed());
+        if is_new {
             let record = Record::Policy { epoch, table: Hex(&hash), table_content: Hex(&content), rules };
             self.write(now, sink, &record);
         }
@@ -167,38 +187,66 @@ impl Engine {
         if contradicts_itself(event) {
             return self.bad_events(1);
         }
-        let Some((allowed, group)) = self.generations.allowed(event) else {
+        let Some(allowed) = self.generations.allowed(event) else {
             self.counters.stale += 1;
             return self.not_looked_at(u64::from(event.kind == EventKind::Decided));
         };
-        if event.level > allowed {
+        if event.level > allowed.level {
             self.counters.clamped += 1;
         }
-        let Some(category) =
-            OnRecord::new(event.category).filter(|_| event.level.min(allowed) != ObservationLevel::None)
+        let Some(category) = OnRecord::new(event.category)
+            .filter(|_| event.level.min(allowed.level) != ObservationLevel::None)
         else {
             self.counters.not_for_us += 1;
             return self.not_looked_at(u64::from(event.kind == EventKind::Decided));
         };
         let Some(placed) = self.generations.place(event) else { return self.bad_events(1) };
-        if category.category().is_about_people() && !event.evidence.is_in_flow() {
-            let flows = u64::from(event.kind == EventKind::Decided);
-            self.current.too_weak += flows;
-            self.totals.too_weak += flows;
-            return self.count(event, group, NOTHING_KNOWN, 0);
+        let too_weak = category.category().is_about_people() && !event.evidence.is_in_flow();
+        let (category, service) = if too_weak { (NOTHING_KNOWN, 0) } else { (category, placed) };
+        if !self.count(event, category, service, &allowed, too_weak) {
+            self.counters.not_for_us += 1;
+            return self.not_looked_at(u64::from(event.kind == EventKind::Decided));
         }
-        self.count(event, group, category, placed);
+        if too_weak {
+            return;
+        }
+        let people = allowed.group.map(|_| (event.subject, allowed.k));
         self.generations.hits(event, |rule| {
             if let Some(hits) = self.hits.get_mut(rule) {
-                hits.count(event);
+                hits.count(event, people);
             }
         });
     }
 
-    fn count(&mut self, event: &FlowEvent, group: GroupId, category: OnRecord, service: u32) {
-        self.current.add(group, category, service, event);
-        // Totals are for the page, which has no groups yet: one cell a service.
+    /// Counts an event: of the whole network, or of a group and somebody in it. `false` if it is of a group and of nobody.
+    fn count(
+        &mut self,
+        event: &FlowEvent,
+        category: OnRecord,
+        service: u32,
+        allowed: &Allowed,
+        too_weak: bool,
+    ) -> bool {
+        if let Some(group) = allowed.group {
+            let of = (group, category.category(), service);
+            return self.groups.count(event, of, allowed, &self.generations);
+        }
+        self.current.add(EVERYBODY, category, service, event);
         self.totals.add(EVERYBODY, category, service, event);
+        let weak = u64::from(too_weak && event.kind == EventKind::Decided);
+        self.current.too_weak += weak;
+        self.totals.too_weak += weak;
+        true
+    }
+
+    /// Where sessions go. Until it is said, nowhere.
+    pub fn set_sessions(&mut self, sink: Box<dyn SessionSink>) {
+        self.groups.set_sink(sink);
+    }
+
+    /// The zone that days are counted in: that of the charter.
+    pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
+        self.groups.set_zone(zone);
     }
 
     /// An event of a ring that says nothing of a flow, by its number: so that it does not count as missing.
@@ -221,9 +269,10 @@ impl Engine {
     /// Lets time pass: ends the hour when it is over and writes its records. Call it every second or so. An error
     /// says that records can't be made durable now; they are kept as long as there is room, and counted then.
     pub fn tick(&mut self, now: &Now, sink: &mut dyn AuditSink) -> std::io::Result<()> {
+        self.groups.tick(now, &self.generations);
         if now.mono_ns >= self.window.end_mono_ns {
             let next = window_at(now, self.options.window_ns);
-            self.close_window(now, sink, true);
+            self.close_window(now, sink, Some(next));
             self.window = next;
         }
         self.write_gaps(now, sink);
@@ -232,7 +281,8 @@ impl Engine {
 
     /// Ends in order: writes what the open hour has so far.
     pub fn stop(mut self, now: &Now, sink: &mut dyn AuditSink) -> std::io::Result<()> {
-        self.close_window(now, sink, false);
+        self.groups.end(now, &self.generations);
+        self.close_window(now, sink, None);
         self.write_gaps(now, sink);
         self.write(now, sink, &Record::Stopped {});
         sink.commit(now)
@@ -240,7 +290,7 @@ impl Engine {
 
     /// What the engine saw, since it began.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { sessions: self.groups.sessions, ..self.counters }
     }
 
     /// Everything the page shows.
@@ -269,8 +319,10 @@ impl Engine {
         numbers.last = Some(seq);
     }
 
-    fn close_window(&mut self, now: &Now, sink: &mut dyn AuditSink, complete: bool) {
+    /// Ends the window. Without a `next` one it is the last, and not complete.
+    fn close_window(&mut self, now: &Now, sink: &mut dyn AuditSink, next: Option<Window>) {
         let rollup = std::mem::take(&mut self.current);
+        let complete = next.is_some();
         let window = Window { complete, end_mono_ns: now.mono_ns, end: now.wall, ..self.window };
         let level = Word(ObservationLevel::Aggregate);
         let mut records = Vec::with_capacity(rollup.cells().count() + 1);
@@ -289,6 +341,8 @@ impl Engine {
                 app_proto: cell.apps(),
             });
         }
+        let told = self.groups.close(window, next.and_then(|next| next.start), !complete);
+        records.extend(told.records(&self.generations));
         records.push(Record::Blindness {
             window,
             flows: rollup.flows,
@@ -296,6 +350,7 @@ impl Engine {
             evidence: rollup.evidence(),
             reasons: rollup.reasons(),
             too_weak: rollup.too_weak,
+            told: told.sight(),
         });
         if rollup.crowded_out > 0 {
             records.push(gap(GapCause::TooManyCells, rollup.crowded_out));
@@ -308,6 +363,8 @@ impl Engine {
             self.hours.pop_front();
         }
         self.hours.push_back(Hour::of(window, &rollup));
+        self.groups.trim();
+        self.hits.values_mut().for_each(|hits| hits.end_hour(window.start_mono_ns));
     }
 
     fn write_gaps(&mut self, now: &Now, sink: &mut dyn AuditSink) {
@@ -317,6 +374,11 @@ impl Engine {
         }
         if bad > 0 {
             self.write(now, sink, &gap(GapCause::BadEvents, bad));
+        }
+        for (cause, events) in self.groups.take_gaps() {
+            if events > 0 {
+                self.write(now, sink, &gap(cause, events));
+            }
         }
     }
 

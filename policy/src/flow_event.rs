@@ -1,17 +1,17 @@
 //! What the fast path tells the slow path about a flow: 64 bytes of numbers and codes.
 //!
 //! There is no field that could hold payload, a path, a query or free text. The name of a flow is turned into a
-//! service id on the fast path and dropped there. The client is a slot of the identity table, and only where the
-//! verdict's level is `sealed`; at `aggregate` the slot is zero before the event leaves the lcore.
+//! service id on the fast path and dropped there. The client is a group and a number of its subject that means nothing
+//! outside of the gateway's memory ([`SubjectId`]): counts of groups need to know how many people stand behind them.
 //!
 //! ```text
-//!  0     8         16         24           32          36            40            44        48       52      54      56     60
-//!  │ seq │ mono_ns │ bytes_up │ bytes_down │ frames_up │ frames_down │ duration_ms │ service │ device │ group │ epoch │ zero │ codes
+//!  0     8         16         24           32          36            40            44        48        52      54      56     58      60
+//!  │ seq │ mono_ns │ bytes_up │ bytes_down │ frames_up │ frames_down │ duration_ms │ service │ subject │ group │ epoch │ span │ quiet │ codes
 //! ```
 
 use crate::category::Category;
 use crate::reason::Reason;
-use crate::vocab::{Action, AppProto, Evidence, GroupId, ObservationLevel, ServiceId, coded};
+use crate::vocab::{Action, AppProto, Evidence, GroupId, ObservationLevel, ServiceId, SubjectId, coded};
 
 coded! {
     /// Why an event was sent.
@@ -52,12 +52,16 @@ pub struct FlowEvent {
     pub duration_ms: u32,
     /// The service that the name belongs to.
     pub service: ServiceId,
-    /// Slot of the identity table, `0` for nobody.
-    pub device: u32,
+    /// Who the client is.
+    pub subject: SubjectId,
     /// The group, for aggregates.
     pub group: GroupId,
     /// Low bits of the epoch of the matrix that decided.
     pub epoch: u16,
+    /// Tenths of a second since the flow's previous event, or its first frame that may be told of; saturating.
+    pub span_ds: u16,
+    /// Tenths of a second since the flow's last frame, saturating.
+    pub quiet_ds: u16,
     /// Why the event was sent.
     pub kind: EventKind,
     /// The protocol the name was found in.
@@ -72,7 +76,13 @@ pub struct FlowEvent {
     pub action: Action,
     /// What may be written.
     pub level: ObservationLevel,
+    /// Whether the signature of the name says that this host takes uploads.
+    pub upload_host: bool,
 }
+
+/// Set in the byte of the reason where [`FlowEvent::upload_host`] is.
+const UPLOAD_HOST: u8 = 128;
+const _: () = assert!(Reason::SLOTS <= UPLOAD_HOST as usize);
 
 /// Why bytes from the ring are no event. The consumer counts these and goes on: the producer is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,15 +116,16 @@ impl FlowEvent {
         put(&self.frames_down.to_le_bytes());
         put(&self.duration_ms.to_le_bytes());
         put(&self.service.0.to_le_bytes());
-        put(&self.device.to_le_bytes());
+        put(&self.subject.0.to_le_bytes());
         put(&self.group.0.to_le_bytes());
         put(&self.epoch.to_le_bytes());
+        put(&self.span_ds.to_le_bytes());
+        put(&self.quiet_ds.to_le_bytes());
         // Kind, action and level share a byte: 64 bytes are one cache line.
-        put(&[0; 4]);
         put(&[
             self.kind as u8 | (self.action as u8) << 2 | (self.level as u8) << 5,
             self.app.map_or(0, |a| a as u8) | (self.evidence as u8) << 4,
-            self.reason.map_or(0, |r| r as u8),
+            self.reason.map_or(0, |r| r as u8) | if self.upload_host { UPLOAD_HOST } else { 0 },
             self.category as u8,
         ]);
         out
@@ -136,9 +147,11 @@ impl FlowEvent {
             frames_down: u32_at(36),
             duration_ms: u32_at(40),
             service: ServiceId(u32_at(44)),
-            device: u32_at(48),
+            subject: SubjectId(u32_at(48)),
             group: GroupId(u16_at(52)),
             epoch: u16_at(54),
+            span_ds: u16_at(56),
+            quiet_ds: u16_at(58),
             kind: EventKind::from_code(kal & 3).ok_or(bad(60, kal))?,
             action: Action::from_code((kal >> 2) & 7).ok_or(bad(60, kal))?,
             level: ObservationLevel::from_code(kal >> 5).ok_or(bad(60, kal))?,
@@ -147,7 +160,8 @@ impl FlowEvent {
                 code => Some(AppProto::from_code(code).ok_or(bad(61, app_evidence))?),
             },
             evidence: Evidence::from_code(app_evidence >> 4).ok_or(bad(61, app_evidence))?,
-            reason: match reason {
+            upload_host: reason & UPLOAD_HOST != 0,
+            reason: match reason & !UPLOAD_HOST {
                 0 => None,
                 code => Some(Reason::from_code(code).ok_or(bad(62, code))?),
             },
@@ -177,9 +191,11 @@ mod tests {
             frames_down: _,
             duration_ms: _,
             service: _,
-            device: _,
+            subject: _,
             group: _,
             epoch: _,
+            span_ds: _,
+            quiet_ds: _,
             kind: _,
             app: _,
             evidence: _,
@@ -187,6 +203,7 @@ mod tests {
             category: _,
             action: _,
             level: _,
+            upload_host: _,
         } = sample(7);
         assert!(std::mem::size_of::<FlowEvent>() <= 72 && FlowEvent::SIZE == 64);
         fn only_numbers<T: Copy + 'static>(_: &T) {}
@@ -204,9 +221,11 @@ mod tests {
             frames_down: (seed >> 7) as u32,
             duration_ms: (seed >> 11) as u32,
             service: ServiceId((seed >> 13) as u32),
-            device: (seed >> 5) as u32,
+            subject: SubjectId((seed >> 5) as u32),
             group: GroupId((seed >> 3) as u16),
             epoch: seed as u16,
+            span_ds: (seed >> 17) as u16,
+            quiet_ds: (seed >> 29) as u16,
             kind: EventKind::ALL[pick(EventKind::ALL.len(), 1)],
             app: (seed & 1 == 0).then(|| AppProto::ALL[pick(AppProto::ALL.len(), 2)]),
             evidence: Evidence::ALL[pick(Evidence::ALL.len(), 3)],
@@ -214,6 +233,7 @@ mod tests {
             category: Category::ALL[pick(Category::ALL.len(), 5)],
             action: Action::ALL[pick(Action::ALL.len(), 6)],
             level: ObservationLevel::ALL[pick(ObservationLevel::ALL.len(), 7)],
+            upload_host: seed & 4 == 0,
         }
     }
 

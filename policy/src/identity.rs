@@ -4,7 +4,8 @@
 //!  ARP, ND, DHCP      ─► Bindings    address ─► device, until it runs out
 //!  RADIUS, HTTP       ─► Logins      account ─► device, address, until it is over
 //!  directory (a file) ─► Directory   device or account ─► group, enrolled by whom and when
-//!                            └─► Members   address ─► group: all that the fast path is told
+//!  subject            ─► Subjects    a number that means nothing elsewhere
+//!                            └─► Members   address ─► group and number: all that the fast path is told
 //! ```
 //!
 //! **What is not known is private.** A device that nobody enrolled, one with a random hardware address, and one whose
@@ -19,6 +20,7 @@ mod event;
 mod logins;
 mod mac;
 pub mod radius;
+mod subjects;
 mod who;
 
 pub use bindings::{Bindings, Counters, MAX_BINDINGS, SILENCE_NS};
@@ -26,4 +28,5 @@ pub use directory::{Directory, Enrolment, MAX_BYTES, MAX_ENTRIES};
 pub use event::{IdentityEvent, Source};
 pub use logins::{Effect, FRESH_S, Heard, Logins, MAX_SESSIONS};
 pub use mac::Mac;
+pub use subjects::Subjects;
 pub use who::Who;

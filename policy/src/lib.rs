@@ -31,6 +31,7 @@ pub mod exchange;
 pub mod explain;
 pub mod flow_event;
 pub mod identity;
+pub mod ledger;
 pub mod limit;
 pub mod matrix;
 pub mod name;
@@ -39,10 +40,12 @@ pub mod quarantine;
 pub mod reason;
 pub mod rollup;
 pub mod rules;
+pub mod session;
 pub mod signature;
 pub mod source;
 pub mod suppress;
 pub mod table;
+pub mod upload;
 pub mod vocab;
 
 pub use category::Category;
@@ -54,5 +57,5 @@ pub use reason::Reason;
 pub use table::SignatureTable;
 pub use vocab::{
     Action, AppProto, Direction, Endpoint, Evidence, FiveTuple, GroupId, L4, ObservationLevel, Purpose,
-    ServiceId, Unobserved, Verdict,
+    ServiceId, SubjectId, Unobserved, Verdict,
 };

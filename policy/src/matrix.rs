@@ -14,9 +14,9 @@ use crate::category::Category;
 use crate::limit::{Limit, LimitId, MAX_LIMITS, Per, Rate};
 use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Verdict};
 
-pub use members::{MAX_MEMBERS, Members, key as address_key};
+pub use members::{MAX_MEMBERS, Member, Members, key as address_key};
 
-const MAGIC: [u8; 8] = *b"GGMATRX4";
+const MAGIC: [u8; 8] = *b"GGMATRX5";
 const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4 + 4;
 /// A limit: its rate and who shares it.
 const LIMIT: usize = 8 + 1;
@@ -76,7 +76,7 @@ pub enum BadMatrix {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no verdict matrix of version 4")]
+    #[error("this is no verdict matrix of version 5")]
     Magic,
     /// Damaged on the way.
     #[error("the matrix does not match its checksum")]
@@ -161,9 +161,9 @@ impl VerdictMatrix {
         self
     }
 
-    /// The group of a client, by its address in sixteen bytes (see [`address_key`]).
-    pub fn group_of(&self, address: &[u8; 16]) -> GroupId {
-        self.members.group(address)
+    /// Who a client is, as far as the fast path may know, by its address in sixteen bytes (see [`address_key`]).
+    pub fn member_of(&self, address: &[u8; 16]) -> Member {
+        self.members.member(address)
     }
 
     /// The same with limits: `number` says which of `limits` the flows of a cell have whose action is [`Action::Limit`].
@@ -506,6 +506,7 @@ fn decode_cell(cell: u8) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocab::SubjectId;
 
     fn drop_games_and_one_service() -> VerdictMatrix {
         VerdictMatrix::new(3, 1_000, 2, &[ServiceId(9), ServiceId(4)], |group, column| Verdict {
@@ -553,16 +554,25 @@ mod tests {
     #[test]
     fn members_are_found_by_address_and_nobody_else() {
         let ip = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
-        let members =
-            [(ip("10.0.0.1"), GroupId(1)), (ip("fe80::1"), GroupId(1)), (ip("10.0.0.2"), GroupId(0))];
+        let member = |group, subject| Member { group: GroupId(group), subject: SubjectId(subject) };
+        let members = [
+            (ip("10.0.0.1"), member(1, 70)),
+            (ip("fe80::1"), member(1, u32::MAX)),
+            (ip("10.0.0.2"), member(0, 5)),
+        ];
         let m = drop_games_and_one_service().of_members(Members::new(members));
-        let group = |text| m.group_of(&address_key(ip(text)));
-        let found = ["10.0.0.1", "fe80::1", "10.0.0.2", "10.0.0.3", "::ffff:10.0.0.1"].map(group);
-        assert_eq!(found, [1, 1, 0, 0, 0].map(GroupId));
+        let found = |m: &VerdictMatrix| {
+            ["10.0.0.1", "fe80::1", "10.0.0.2", "10.0.0.3", "::ffff:10.0.0.1"]
+                .map(|text| m.member_of(&address_key(ip(text))))
+        };
+        let nobody = Member::default();
+        assert_eq!(found(&m), [member(1, 70), member(1, u32::MAX), nobody, nobody, nobody]);
+        let blind = drop_games_and_one_service().of_members(Members::new(members).without_subjects());
+        assert_eq!(found(&blind), [member(1, 0), member(1, 0), nobody, nobody, nobody]);
         let bytes = m.to_bytes();
         assert_eq!(VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&m));
         let of_no_group =
-            drop_games_and_one_service().of_members(Members::new([(ip("10.0.0.1"), GroupId(2))]));
+            drop_games_and_one_service().of_members(Members::new([(ip("10.0.0.1"), member(2, 1))]));
         assert_eq!(VerdictMatrix::from_bytes(&of_no_group.to_bytes()), Err(BadMatrix::Member(0)));
     }
 

@@ -33,7 +33,7 @@ pub struct CellKey {
 }
 
 /// Counts of a cell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     /// Flows whose verdict was announced.
     pub flows: u64,
@@ -41,8 +41,14 @@ pub struct Cell {
     pub blocked: u64,
     /// What they carried.
     pub volume: Volume,
+    /// How often somebody came after a while without it, where people are told apart.
+    pub visits: u64,
+    /// Milliseconds in which somebody was active, likewise.
+    pub active_ms: u64,
     evidence: [u64; EVIDENCE],
     apps: [u64; APPS],
+    /// By reason; there once there is a flow without a name.
+    reasons: Option<Box<[u64; Reason::SLOTS]>>,
 }
 
 /// Counts of a span of time.
@@ -95,12 +101,7 @@ impl Rollup {
             // One cell a category more than the bound, at most.
             key = CellKey { group: GroupId(0), service: 0, ..key };
         }
-        let cell = self.cells.entry(key).or_default();
-        cell.flows += flows;
-        cell.blocked += flows * u64::from(event.action == Action::Block);
-        cell.volume.add(event);
-        bump(&mut cell.evidence, event.evidence as usize, flows);
-        bump(&mut cell.apps, event.app.map_or(0, |app| app as usize), flows);
+        self.cells.entry(key).or_default().add(event);
     }
 
     /// The cells, by group, category and service.
@@ -126,6 +127,27 @@ impl Rollup {
 }
 
 impl Cell {
+    /// Adds what an event says.
+    pub fn add(&mut self, event: &FlowEvent) {
+        let flows = u64::from(event.kind == EventKind::Decided);
+        self.flows += flows;
+        self.blocked += flows * u64::from(event.action == Action::Block);
+        self.volume.add(event);
+        bump(&mut self.evidence, event.evidence as usize, flows);
+        bump(&mut self.apps, event.app.map_or(0, |app| app as usize), flows);
+        if let Some(reason) = event.reason.filter(|_| flows > 0) {
+            let reasons = self.reasons.get_or_insert_with(|| Box::new([0; Reason::SLOTS]));
+            bump(reasons.as_mut_slice(), reason as usize, flows);
+        }
+    }
+
+    /// Flows without a name, by reason.
+    pub fn reasons(&self) -> Counts {
+        let of =
+            |reason: &Reason| self.reasons.as_ref().map_or(0, |all| at(all.as_slice(), *reason as usize));
+        Counts(Reason::ALL.iter().map(|reason| (reason.as_str(), of(reason))).collect())
+    }
+
     /// Flows by how their name is known.
     pub fn evidence(&self) -> Counts {
         evidence_counts(&self.evidence)
@@ -142,8 +164,14 @@ impl Cell {
         self.flows += other.flows;
         self.blocked += other.blocked;
         self.volume.merge(&other.volume);
+        self.visits += other.visits;
+        self.active_ms = self.active_ms.saturating_add(other.active_ms);
         self.evidence.iter_mut().zip(other.evidence).for_each(|(a, b)| *a += b);
         self.apps.iter_mut().zip(other.apps).for_each(|(a, b)| *a += b);
+        if let Some(theirs) = &other.reasons {
+            let mine = self.reasons.get_or_insert_with(|| Box::new([0; Reason::SLOTS]));
+            mine.iter_mut().zip(theirs.iter()).for_each(|(a, b)| *a += b);
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Suppression: which counts may be shown, so that no count, and nothing that can be computed from counts, is about fewer
 //! than `k` people.
 //!
-//! A table is a **tree**: what is shown of a day is its total, under it groups, under those categories, services, hours. It is
+//! A table is a **tree**: what is shown of a day is its total, under it groups, under those categories and services. It is
 //! fixed: there are no other totals and no filters, because two totals that cross can be subtracted from each other.
 //!
 //! ```text
-//!  all 40 ┬ sales 25 ┬ recruitment 14   shown
-//!         │          └ games 11         shown
-//!         └ lab 15   ┬ recruitment 3    hidden: fewer than k
-//!                    └ games 12         hidden as well: 15 − 12 would tell the 3
+//!  all 40     ┬ sales 25 ┬ recruitment 14   shown
+//!  hidden: is │          └ games 11         shown, and their sum with them
+//!  left of it:└ lab 15   ┬ recruitment 3    hidden: fewer than k
+//!  the 3      hidden     └ games 12         shown; 15 − 12 would tell the 3, so the 15 goes, and the 40
 //! ```
 //!
 //! **Why that is enough.** Take a node that is shown away from its nearest shown ancestor, and do so everywhere: what is left
@@ -16,6 +16,10 @@
 //! every linear combination of shown numbers is one of blocks; so it is about at least as many people as the smallest block in
 //! it. [`Tree::shown`] sees to it that no block that holds anything has fewer than `k`. Tests hold this against a different view of the same
 //! thing: ranks of matrices.
+//!
+//! Each leaf may ask for a `k` of its own; a block answers for the greatest of its leaves.
+//!
+//! What is told of a tree are its [blocks](Tree::blocks): they say the same as totals would, and none of them is part of another.
 //!
 //! People are told apart by numbers that mean nothing elsewhere. One person may stand behind several leaves and is counted
 //! once in what they make together.
@@ -34,9 +38,23 @@ pub struct Tree {
 #[derive(Clone, Debug, Default)]
 struct Node {
     parent: Option<NodeId>,
-    children: Vec<NodeId>,
     /// Of leaves: who stands behind them.
     people: BTreeSet<u32>,
+    /// Of leaves: how many must.
+    k: usize,
+}
+
+/// What is left of a node that is shown without the nodes that are shown under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The node.
+    pub node: NodeId,
+    /// The leaves in it with people behind them.
+    pub leaves: Vec<NodeId>,
+    /// How many people stand behind them together.
+    pub people: usize,
+    /// How many must.
+    pub k: usize,
 }
 
 impl Tree {
@@ -48,7 +66,7 @@ impl Tree {
     /// Adds a node under another; `None` if there is no such parent.
     pub fn add(&mut self, parent: NodeId) -> Option<NodeId> {
         let id = self.nodes.len();
-        self.nodes.get_mut(parent)?.children.push(id);
+        self.nodes.get(parent)?;
         self.nodes.push(Node { parent: Some(parent), ..Node::default() });
         Some(id)
     }
@@ -61,62 +79,79 @@ impl Tree {
         }
     }
 
-    /// Which nodes may be shown. `k` below 1 counts as 1.
-    ///
-    /// Nodes of fewer than `k` people are hidden. Where what is left of a shown node would be about fewer, the least of what is
-    /// shown under it is hidden as well, until it is about enough. Deterministic.
-    pub fn shown(&self, k: usize) -> Vec<bool> {
-        let k = k.max(1);
-        let all: Vec<BTreeSet<u32>> = self.people();
-        let mut shown: Vec<bool> = all.iter().map(|people| people.len() >= k).collect();
-        // Parents come before their children, so a node that hides others settles before what is under it.
-        for id in 0..self.nodes.len() {
-            if !shown.get(id).copied().unwrap_or(false) {
-                continue;
-            }
-            loop {
-                let (mut block, mut under) = (BTreeSet::new(), Vec::new());
-                self.block(id, &shown, &mut block, &mut under);
-                if block.is_empty() || block.len() >= k {
-                    break;
-                }
-                // Hiding one that shares few people with the block fills it soonest; among equals the smallest goes.
-                let people = |node: &NodeId| all.get(*node).map_or(0, BTreeSet::len);
-                let Some(least) = under.into_iter().min_by_key(|node| (people(node), *node)) else { break };
-                if let Some(shown) = shown.get_mut(least) {
-                    *shown = false;
-                }
-            }
+    /// Asks for at least `k` people behind whatever a leaf is part of.
+    pub fn require(&mut self, leaf: NodeId, k: usize) {
+        if let Some(node) = self.nodes.get_mut(leaf) {
+            node.k = node.k.max(k);
         }
-        shown
     }
 
-    /// The people under each node.
-    fn people(&self) -> Vec<BTreeSet<u32>> {
-        let mut all: Vec<BTreeSet<u32>> = self.nodes.iter().map(|node| node.people.clone()).collect();
+    /// What may be told, as blocks that have no leaf in common; each is about as many people as its leaves ask for.
+    pub fn blocks(&self, k: usize) -> Vec<Block> {
+        let settled = self.settle(k).into_iter().enumerate();
+        // By construction there are enough people; told or not is decided here all the same.
+        let told = settled.filter(|(_, s)| s.shown && !s.people.is_empty() && s.people.len() >= s.k.max(k));
+        told.map(|(node, Settled { people, leaves, k, .. })| Block { node, leaves, people: people.len(), k })
+            .collect()
+    }
+
+    /// Which nodes may be shown. `k` below 1 counts as 1; a leaf may ask for more.
+    ///
+    /// A node is hidden when what is left of it, without the nodes under it that are shown, would be about too few people:
+    /// then it becomes part of what is left of its parent. So it is totals that go, not the cells that enough people stand
+    /// behind: what a service is used for says more than a sum. Deterministic.
+    pub fn shown(&self, k: usize) -> Vec<bool> {
+        self.settle(k).into_iter().map(|settled| settled.shown).collect()
+    }
+
+    /// From the leaves up: what each node has to answer for.
+    fn settle(&self, k: usize) -> Vec<Settled> {
+        let k = k.max(1);
+        let mut all: Vec<Settled> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(id, node)| {
+                let leaves = if node.people.is_empty() { Vec::new() } else { vec![id] };
+                // What nobody stands behind asks for nothing.
+                let asked = if node.people.is_empty() { k } else { node.k.max(k) };
+                let total = node.people.clone();
+                Settled { shown: false, people: node.people.clone(), leaves, k: asked, total, asked }
+            })
+            .collect();
+        // Children come after their parents.
         for (id, node) in self.nodes.iter().enumerate().rev() {
-            let mine = all.get(id).cloned().unwrap_or_default();
-            if let Some(parents) = node.parent.and_then(|parent| all.get_mut(parent)) {
-                parents.extend(mine);
-            }
+            let Some(here) = all.get_mut(id) else { continue };
+            here.shown =
+                here.total.len() >= here.asked && (here.people.is_empty() || here.people.len() >= here.k);
+            let (shown, asked, total) = (here.shown, here.asked, std::mem::take(&mut here.total));
+            let (people, leaves, k) = if shown {
+                Default::default()
+            } else {
+                (std::mem::take(&mut here.people), std::mem::take(&mut here.leaves), here.k)
+            };
+            let Some(parent) = node.parent.and_then(|parent| all.get_mut(parent)) else { continue };
+            parent.total.extend(total);
+            parent.asked = parent.asked.max(asked);
+            parent.people.extend(people);
+            parent.leaves.extend(leaves);
+            parent.k = parent.k.max(k);
         }
         all
     }
+}
 
-    /// The people of a node's block, and the nodes that are shown next under it.
-    fn block(&self, id: NodeId, shown: &[bool], block: &mut BTreeSet<u32>, under: &mut Vec<NodeId>) {
-        let mut to_do = vec![id];
-        while let Some(next) = to_do.pop() {
-            let Some(node) = self.nodes.get(next) else { continue };
-            block.extend(&node.people);
-            for child in &node.children {
-                match shown.get(*child) {
-                    Some(true) => under.push(*child),
-                    _ => to_do.push(*child),
-                }
-            }
-        }
-    }
+/// What a node has to answer for.
+#[derive(Clone, Debug)]
+struct Settled {
+    shown: bool,
+    /// Of its block: people, leaves, and how many people there must be.
+    people: BTreeSet<u32>,
+    leaves: Vec<NodeId>,
+    k: usize,
+    /// Of all that is under it.
+    total: BTreeSet<u32>,
+    asked: usize,
 }
 
 #[cfg(test)]
@@ -130,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_beside_a_small_one_is_hidden_too() {
+    fn totals_that_would_tell_a_small_one_are_hidden() {
         let mut tree = Tree::new();
         let sales = tree.add(0).unwrap();
         let lab = tree.add(0).unwrap();
@@ -138,18 +173,22 @@ mod tests {
         let leaves: Vec<_> =
             leaves.into_iter().map(|(parent, people)| grow(&mut tree, parent, people)).collect();
         let shown = tree.shown(10);
-        assert_eq!((shown[0], shown[sales], shown[lab]), (true, true, true));
-        assert_eq!(leaves.iter().map(|leaf| shown[*leaf]).collect::<Vec<_>>(), [true, true, false, false]);
+        assert_eq!((shown[0], shown[sales], shown[lab]), (false, true, false));
+        assert_eq!(leaves.iter().map(|leaf| shown[*leaf]).collect::<Vec<_>>(), [true, true, false, true]);
     }
 
     #[test]
-    fn a_small_group_takes_another_with_it() {
+    fn small_groups_are_told_together_if_that_is_enough() {
         let mut tree = Tree::new();
         let groups: Vec<_> =
-            [0..12, 12..27, 27..31].into_iter().map(|people| grow(&mut tree, 0, people)).collect();
+            [0..12, 12..19, 19..23].into_iter().map(|people| grow(&mut tree, 0, people)).collect();
         let shown = tree.shown(10);
         assert!(shown[0]);
-        assert_eq!(groups.iter().map(|group| shown[*group]).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(groups.iter().map(|group| shown[*group]).collect::<Vec<_>>(), [true, false, false]);
+        let blocks: Vec<_> = tree.blocks(10).into_iter().map(|b| (b.node, b.leaves, b.people)).collect();
+        assert_eq!(blocks, [(0, vec![groups[2], groups[1]], 11), (groups[0], vec![groups[0]], 12)]);
+        tree.require(groups[1], 12);
+        assert!(!tree.shown(10)[0], "one of the two asks for more");
         assert!(tree.shown(40).iter().all(|shown| !shown), "too few people in all");
     }
 
@@ -190,6 +229,18 @@ mod tests {
             }
         }
         (tree, leaves)
+    }
+
+    /// The people under each node.
+    fn people(tree: &Tree) -> Vec<BTreeSet<u32>> {
+        let mut all: Vec<BTreeSet<u32>> = tree.nodes.iter().map(|node| node.people.clone()).collect();
+        for (id, node) in tree.nodes.iter().enumerate().rev() {
+            if let Some(parent) = node.parent {
+                let mine = all[id].clone();
+                all[parent].extend(mine);
+            }
+        }
+        all
     }
 
     /// The rank of rows modulo a prime, which for sums of this size is the rank over the rationals.
@@ -262,13 +313,30 @@ mod tests {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let (mut shown_leaves, mut complementary) = (0, 0);
         for table in 0..tables {
-            let (tree, leaves) = random_tree(&mut random);
+            let (mut tree, leaves) = random_tree(&mut random);
             let k = 2 + random.below(5) as usize;
+            // In every third table a purpose asks for more behind some of its leaves.
+            let strict = if table % 3 == 0 { k + random.below(4) as usize } else { k };
+            for leaf in leaves.iter().filter(|_| random.below(2) == 0) {
+                tree.require(*leaf, strict);
+            }
             let shown = tree.shown(k);
             assert!(!isolates(&tree, &leaves, &shown, k), "table {table}, k {k}: {tree:?} {shown:?}");
-            let people = tree.people();
+            let blocks = tree.blocks(k);
+            let told: usize = blocks.iter().map(|block| block.leaves.len()).sum();
+            let apart: BTreeSet<_> = blocks.iter().flat_map(|block| &block.leaves).collect();
+            assert_eq!(told, apart.len(), "table {table}: blocks overlap");
+            for block in &blocks {
+                let asked = block.leaves.iter().map(|leaf| tree.nodes[*leaf].k).max().unwrap().max(k);
+                assert!(
+                    block.people >= asked && block.k == asked,
+                    "table {table}, k {k}: {tree:?} {block:?}"
+                );
+            }
+            let people = people(&tree);
+            let enough = |node: usize| people[node].len() >= k && tree.nodes.iter().all(|n| n.k <= k);
             shown_leaves += leaves.iter().filter(|leaf| shown[**leaf]).count();
-            complementary += leaves.iter().filter(|leaf| !shown[**leaf] && people[**leaf].len() >= k).count();
+            complementary += (0..shown.len()).filter(|node| !shown[*node] && enough(*node)).count();
         }
         assert!(shown_leaves > tables as usize / 2, "it does show something: {shown_leaves}");
         assert!(complementary > 0, "and hides more than the small ones: {complementary}");
@@ -279,7 +347,7 @@ mod tests {
         let mut random = Random(7);
         let found = (0..2000).filter(|_| {
             let (tree, leaves) = random_tree(&mut random);
-            let plain: Vec<bool> = tree.people().iter().map(|people| people.len() >= 4).collect();
+            let plain: Vec<bool> = people(&tree).iter().map(|people| people.len() >= 4).collect();
             isolates(&tree, &leaves, &plain, 4)
         });
         assert!(found.count() > 100);

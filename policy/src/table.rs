@@ -267,6 +267,11 @@ impl SignatureTable {
         counts.then_some(Match { service, category, entry: class, matched: 0, scope: Scope::Exact })
     }
 
+    /// What the names of an entry are for: one line of the cache, where [`SignatureTable::entry`] reads its texts too.
+    pub fn role(&self, entry: u32) -> Option<Role> {
+        self.raw_entry(entry).map(|raw| raw.role)
+    }
+
     /// A service by its number.
     pub fn service(&self, id: ServiceId) -> Option<ServiceInfo<'_>> {
         let services = self.header.services.of(self.bytes());

@@ -194,6 +194,16 @@ impl ServiceId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u16);
 
+/// A subject: somebody who is enrolled, by a number that means nothing outside of this process and is dealt anew at each
+/// start. `0` is nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubjectId(pub u32);
+
+impl SubjectId {
+    /// Nobody: not enrolled, or not told.
+    pub const NOBODY: Self = Self(0);
+}
+
 /// What the matrix says about a flow: what happens to it, and what may be written about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict {

@@ -1,6 +1,6 @@
 use super::*;
 use glassgate_policy::vocab::{Action, Evidence, ObservationLevel};
-use glassgate_policy::{AppProto, Category, GroupId, ServiceId};
+use glassgate_policy::{AppProto, Category, GroupId, ServiceId, SubjectId};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -18,9 +18,11 @@ fn event(n: u64) -> FlowEvent {
         frames_down: 1,
         duration_ms: 2,
         service: ServiceId(n as u32 & 0xffff),
-        device: 0,
+        subject: SubjectId(9),
         group: GroupId(1),
         epoch: 7,
+        span_ds: 4,
+        quiet_ds: 5,
         kind: kinds[n as usize % kinds.len()],
         app: Some(AppProto::Tls),
         evidence: Evidence::Sni,
@@ -28,6 +30,7 @@ fn event(n: u64) -> FlowEvent {
         category: Category::Games,
         action: Action::Allow,
         level: ObservationLevel::Aggregate,
+        upload_host: false,
     }
 }
 

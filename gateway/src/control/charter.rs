@@ -10,6 +10,7 @@ use glassgate_policy::calendar::State as Hours;
 use glassgate_policy::charter::{self, Charter, Group, Installed, Levels, Observation, Standing, observe};
 use glassgate_policy::{ObservationLevel, Unobserved};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,11 @@ impl Charters {
             basis: self.basis(&observation),
             observation,
         }
+    }
+
+    /// The zone that its days are in.
+    pub(super) fn zone(&self) -> TimeZone {
+        self.charter().map_or(TimeZone::UTC, |charter| charter.file().zone.clone())
     }
 
     /// Checks a charter that somebody wants to install: all of it, and that it is newer than the one installed.

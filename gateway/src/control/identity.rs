@@ -6,7 +6,7 @@ use glassgate_policy::charter::Group;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::identity::radius::{Refused, Request};
 use glassgate_policy::identity::{
-    Bindings, Counters, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES,
+    Bindings, Counters, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES, Subjects,
 };
 use glassgate_policy::matrix::Members;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use std::path::Path;
 pub(super) struct Identity {
     directory: Directory,
     bindings: Bindings,
+    subjects: Subjects,
     members: Members,
 }
 
@@ -34,8 +35,9 @@ impl Identity {
 
     /// From now on, this directory holds.
     pub(super) fn enrol(&mut self, directory: Directory, now_ns: u64) {
+        self.subjects.deal(&directory);
         self.directory = directory;
-        self.members = self.bindings.members(&self.directory, now_ns);
+        self.members = self.bindings.members(&self.directory, &self.subjects, now_ns);
     }
 
     /// Takes what the fast path heard.
@@ -65,7 +67,7 @@ impl Identity {
         if !self.bindings.take_changed() {
             return false;
         }
-        let members = self.bindings.members(&self.directory, now_ns);
+        let members = self.bindings.members(&self.directory, &self.subjects, now_ns);
         let changed = members != self.members;
         self.members = members;
         changed

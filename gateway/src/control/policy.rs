@@ -54,7 +54,8 @@ impl InForce {
     pub(super) fn for_engine(&self, epoch: u64, terms: &Terms) -> engine::Policy {
         let Compiled { table, rules, .. } = &self.compiled;
         let (moment, levels) = (terms.moment.clone(), terms.levels.clone());
-        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), moment, levels }
+        let groups = terms.groups.clone();
+        engine::Policy { epoch, table: table.clone(), rules: rules.clone(), moment, levels, groups }
     }
 
     /// Hands the verdicts to the guard, for the data plane, under a new epoch and with a new end.
@@ -68,7 +69,7 @@ impl InForce {
     ) -> Result<HandedOut> {
         let valid_until_ns = now.mono_ns.saturating_add(valid_for.as_nanos() as u64);
         let epoch = id.epoch;
-        let Terms { levels, observe_until_ns, moment, members } = terms;
+        let Terms { levels, observe_until_ns, moment, members, groups: _ } = terms;
         let matrix = if id.bypass {
             Rules::default().matrix(&self.compiled.table, epoch, valid_until_ns, &levels, &moment)
         } else {
@@ -92,6 +93,8 @@ pub(super) struct Terms {
     pub(super) moment: Moment,
     /// Who is in which group.
     pub(super) members: Members,
+    /// Names of the groups, in order of their rows.
+    pub(super) groups: Arc<[String]>,
 }
 
 /// Whether a table of so many bytes may be handed over.

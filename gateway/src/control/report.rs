@@ -7,8 +7,8 @@ use super::log::Log;
 use super::policy::HandedOut;
 use super::radius::Radius;
 use super::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    PolicyNow, PortNow, Recording, RuleNow, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
+    PolicyNow, PortNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
 };
 use crate::clock;
 use crate::config::Config;
@@ -88,6 +88,7 @@ impl Sources<'_> {
             not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows.iter().sum()),
             categories: self.categories(),
             services: self.services(),
+            report: self.report(),
             rules: self.rules(),
             not_flows: not_flows(&sum),
             events: self.events_now(),
@@ -124,6 +125,57 @@ impl Sources<'_> {
         self.counted.services.iter().map(|s| aggregate(&s.service, title(s), s.category, &s.totals)).collect()
     }
 
+    fn report(&self) -> ReportNow {
+        let report = &self.counted.report;
+        let row = |row: &engine::GroupRow| {
+            let category = row.category.map(title_of);
+            let title = match (&row.title, &row.service, category) {
+                (Some(title), ..) => title.clone(),
+                (None, Some(service), _) => service.clone(),
+                (None, None, Some(category)) if row.rest => format!("{category}, the rest"),
+                (None, None, Some(category)) => category,
+                (None, None, None) => "All else".to_owned(),
+            };
+            GroupNow {
+                group: row.group.clone(),
+                category: row.category.map(str::to_owned),
+                service: row.service.clone(),
+                title,
+                subjects: row.subjects.to_string(),
+                k: row.k,
+                flows: row.flows,
+                blocked_percent: row.blocked_percent,
+                bytes_up: row.volume.bytes_toserver,
+                bytes_down: row.volume.bytes_toclient,
+                visits: row.visits,
+                active_s: row.active_s,
+                uploads: row.uploads,
+                large_uploads: row.large_uploads,
+            }
+        };
+        let told = |c: &&engine::Covered| {
+            let is = |row: &engine::GroupRow| {
+                row.group.as_ref() == Some(&c.group) && row.category == Some(c.category)
+            };
+            !report.rows.iter().any(is)
+        };
+        let suppressed = |c: &engine::Covered| Suppressed {
+            group: c.group.clone(),
+            category: c.category.to_owned(),
+            title: title_of(c.category),
+            k: c.k,
+        };
+        let sight = report.sight.clone().unwrap_or_default();
+        let began = |mono_ns| clock::wall_hour(self.now_ns.saturating_sub(mono_ns));
+        ReportNow {
+            since: report.since_mono_ns.map(began),
+            rows: report.rows.iter().map(row).collect(),
+            suppressed: report.covered.iter().filter(told).map(suppressed).collect(),
+            named_percent: counts(sight.evidence_percent.0.iter().copied()),
+            unnamed_percent: counts(sight.reasons_percent.0.iter().copied()),
+        }
+    }
+
     fn rules(&self) -> Vec<RuleNow> {
         let rules = self.counted.rules.iter();
         let hour = |mono_ns| clock::wall_hour(self.now_ns.saturating_sub(mono_ns));
@@ -134,6 +186,7 @@ impl Sources<'_> {
                 action: rule.action.clone(),
                 last_hit: rule.last_mono_ns.map(hour),
                 since: rule.since.map(clock::shown),
+                rounded: rule.rounded,
                 flows: rule.flows,
                 bytes: rule.bytes,
             })
@@ -292,10 +345,10 @@ fn recording(policy: &PolicyNow, observed: Option<&Observed>) -> Recording {
             "Counts per service and category. No names, no addresses, no devices, no people."
         }
         (ObservationLevel::Aggregate, true) => {
-            "Counts per group, service and hour. No names, no addresses, no people."
+            "Counts per group, service and hour that enough people stand behind. No names, no addresses, no people."
         }
         (ObservationLevel::Sealed, _) => {
-            "Counts per group, service and hour; and sealed records of sessions under pseudonyms."
+            "Counts per group, service and hour that enough people stand behind. Sealed records of sessions are allowed, and none are kept."
         }
         (ObservationLevel::None, _) if policy.acknowledged > 0 => {
             "Nothing about anybody. Flows that were not looked at are counted."

@@ -17,11 +17,11 @@ use crate::messages::{PolicyId, World};
 use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
-use glassgate_policy::Unobserved;
 use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record};
 use glassgate_policy::charter::{Levels, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
 use glassgate_policy::rules::{Declared, Moment};
+use glassgate_policy::{ObservationLevel, Unobserved};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -351,8 +351,14 @@ impl SlowPath {
         // decided since the first epoch with this content, perhaps under a predecessor of this process.
         let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
         let moment = Moment { today: clock::today(&at), calendars };
-        let members = self.identity.members().clone();
-        let terms = Terms { levels, observe_until_ns: until_ns, moment, members };
+        let mut members = self.identity.members().clone();
+        if levels.whole_network() || levels.highest() == ObservationLevel::None {
+            // Nobody is counted, so nobody needs a number.
+            members = members.without_subjects();
+        }
+        let groups = self.identity.groups().iter().map(|group| group.name.clone()).collect();
+        let terms = Terms { levels, observe_until_ns: until_ns, moment, members, groups };
+        self.engine.set_zone(self.charters.zone());
         self.engine.set_policy(in_force.for_engine(known_since, &terms), &at, &mut self.log);
         self.last = Some(id.clone());
         match in_force.hand_out(&self.begun.guard, id, valid_for, &at, terms) {

@@ -42,6 +42,9 @@ pub(crate) struct Snapshot {
     pub(crate) categories: Vec<Aggregate>,
     /// Flows and bytes by service, greatest first, as far as they may be counted.
     pub(crate) services: Vec<Aggregate>,
+    /// Under a charter: what groups did in the hours that are over.
+    #[serde(default)]
+    pub(crate) report: ReportNow,
     /// Rules, in order, with what they did.
     pub(crate) rules: Vec<RuleNow>,
     /// Frames that belong to no flow, by what they are: forwarded, never looked at.
@@ -224,6 +227,60 @@ pub(crate) struct Aggregate {
     pub(crate) bytes_down: u64,
 }
 
+/// What groups did in the hours that are over, as far as at least `k` people stand behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportNow {
+    /// When the oldest of these hours began, RFC 3339; `None` before the first was over.
+    pub(crate) since: Option<String>,
+    /// What is told, most flows first. Rows have no flow in common.
+    pub(crate) rows: Vec<GroupNow>,
+    /// What may be told of but is not: nobody or fewer than `k`, which of the two is not said.
+    pub(crate) suppressed: Vec<Suppressed>,
+    /// The blindness meter of these rows: flows with a name by how it is known, per cent.
+    pub(crate) named_percent: Vec<Count>,
+    /// Flows without a name by reason, per cent.
+    pub(crate) unnamed_percent: Vec<Count>,
+}
+
+/// Something that at least `k` people of a group did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupNow {
+    /// The group; `None` for all together.
+    pub(crate) group: Option<String>,
+    /// The category; `None` for the rest of a group.
+    pub(crate) category: Option<String>,
+    /// Key of the service, if one is told by itself.
+    pub(crate) service: Option<String>,
+    /// What people call it.
+    pub(crate) title: String,
+    /// How many people, at most at once, as a range.
+    pub(crate) subjects: String,
+    /// How many must stand behind it.
+    pub(crate) k: u32,
+    pub(crate) flows: u64,
+    pub(crate) blocked_percent: u64,
+    pub(crate) bytes_up: u64,
+    pub(crate) bytes_down: u64,
+    /// How often somebody came after a while without it.
+    pub(crate) visits: u64,
+    /// Seconds in which somebody was active, of all people together.
+    pub(crate) active_s: u64,
+    /// Probable uploads; `None` where fewer than `k` people uploaded.
+    pub(crate) uploads: Option<u64>,
+    /// Probable uploads of 10 MiB and more to where files go; likewise.
+    pub(crate) large_uploads: Option<u64>,
+}
+
+/// A group and category of which nothing is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Suppressed {
+    pub(crate) group: String,
+    pub(crate) category: String,
+    /// What people call the category.
+    pub(crate) title: String,
+    pub(crate) k: u32,
+}
+
 /// A rule and what it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RuleNow {
@@ -240,6 +297,9 @@ pub(crate) struct RuleNow {
     pub(crate) last_hit: Option<String>,
     /// Since when it is counted, RFC 3339: a reload that leaves the rule as it is does not begin anew.
     pub(crate) since: Option<String>,
+    /// Whether flows and bytes are powers of ten, of what at least `k` people did: under a charter they are.
+    #[serde(default)]
+    pub(crate) rounded: bool,
 }
 
 /// What the fast path decides by.

@@ -58,6 +58,25 @@ fn flows(out: &mut Text, now: &Snapshot) {
     out.counter("category_flows", "Flows by category of their service.", "category", rows);
     let rows = categories().map(|a| (a.name.as_str(), (a.bytes_up + a.bytes_down) as f64));
     out.counter("category_bytes", "Bytes by category of their service, both ways.", "category", rows);
+    let told = &now.report;
+    let rows = told.named_percent.iter().chain(&told.unnamed_percent);
+    out.rows(
+        "report_sight_percent",
+        "gauge",
+        "Under a charter: flows of the hours told, by how they are known or why not, per cent.",
+        "sight",
+        words_of(rows),
+    );
+    out.gauge(
+        "report_rows",
+        "Groups and services that enough people stand behind to be told of.",
+        told.rows.len() as f64,
+    );
+    out.gauge(
+        "report_suppressed",
+        "Groups and categories that nothing is told of: nobody or too few people.",
+        told.suppressed.len() as f64,
+    );
     out.counter("other_frames", "Frames that belong to no flow, by kind.", "kind", words(&now.not_flows));
 }
 
@@ -188,6 +207,10 @@ impl Text {
     }
 }
 
+fn words_of<'a>(counts: impl Iterator<Item = &'a Count>) -> impl Iterator<Item = (&'a str, f64)> {
+    counts.map(|c| (c.name.as_str(), c.count as f64))
+}
+
 fn words(counts: &[Count]) -> impl Iterator<Item = (&str, f64)> {
     counts.iter().map(|c| (c.name.as_str(), c.count as f64))
 }
@@ -244,7 +267,9 @@ mod tests {
             .collect();
         assert_eq!(
             labels,
-            HashSet::from(["port", "evidence", "reason", "category", "kind", "process", "cpu", "list", "le"])
+            HashSet::from([
+                "port", "evidence", "reason", "category", "kind", "process", "cpu", "list", "le", "sight"
+            ])
         );
         assert!(!text.contains("zhipin") && !text.contains("protected"), "no service, nothing protected");
     }

@@ -2,8 +2,8 @@
 //! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
 
 use crate::control::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, IdentityNow, LatencyNow, LcoreNow, Outages, Point,
-    PolicyNow, PortNow, RadiusNow, Recording, RuleNow, Snapshot,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
+    Point, PolicyNow, PortNow, RadiusNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -21,6 +21,7 @@ fn rule(name: &str, action: &str, enforced: bool, flows: u64, bytes: u64) -> Rul
         bytes,
         last_hit: Some("2026-11-21T14:00:00Z".to_owned()),
         since: Some("2026-11-18T08:12:40Z".to_owned()),
+        rounded: false,
     }
 }
 
@@ -83,6 +84,45 @@ fn lcore(cpu: u32, load: f64) -> LcoreNow {
         acknowledged: true,
         ring_capacity: 16_384,
         ring_fill: 12,
+    }
+}
+
+/// What groups did, one of them too small to be told of.
+fn report() -> ReportNow {
+    let row =
+        |group: &str, category: &str, service: &str, title: &str, subjects: &str, visits: u64| GroupNow {
+            group: Some(group.to_owned()),
+            category: Some(category.to_owned()),
+            service: Some(service.to_owned()),
+            title: title.to_owned(),
+            subjects: subjects.to_owned(),
+            k: 10,
+            flows: visits * 41,
+            blocked_percent: 0,
+            bytes_up: visits * 180_000,
+            bytes_down: visits * 4_100_000,
+            visits,
+            active_s: visits * 212,
+            uploads: None,
+            large_uploads: None,
+        };
+    ReportNow {
+        since: Some("2026-11-20T13:00:00Z".to_owned()),
+        rows: vec![
+            GroupNow {
+                uploads: Some(21),
+                ..row("sales", "recruitment", "boss-zhipin", "BOSS Zhipin", "10-19", 64)
+            },
+            row("support", "recruitment", "liepin", "Liepin", "12-19", 40),
+        ],
+        suppressed: vec![Suppressed {
+            group: "lab".to_owned(),
+            category: "recruitment".to_owned(),
+            title: "Recruitment".to_owned(),
+            k: 10,
+        }],
+        named_percent: counts(&[("sni", 71), ("quic_sni", 20)]),
+        unnamed_percent: counts(&[("ech_outer", 9)]),
     }
 }
 
@@ -188,6 +228,7 @@ pub(crate) fn snapshot() -> Snapshot {
             aggregate("boss-zhipin", "BOSS Zhipin", "recruitment", 21_008, 0),
             aggregate("meituan", "Meituan", "food_delivery", 8_912, 0),
         ],
+        report: report(),
         rules: vec![
             rule("no-short-video", "block", true, 8_022, 41_000_000),
             rule("music-later", "limit 2 Mbit/s", false, 61_220, 4_200_000_000),

@@ -46,9 +46,10 @@ fn body(now: &Snapshot) -> Markup {
         (troubles(now))
         (bridge(now))
         (recording(now))
+        (groups(now))
         div .columns {
             (aggregates("Categories", "What flows are for.", "fill", &now.categories, &now.categories))
-            (aggregates("Services", "Counted for everybody together.", "fill down", &now.services, &now.categories))
+            (aggregates("Services", "Counted for everybody together, while no charter is installed.", "fill down", &now.services, &now.categories))
         }
         (sight(now))
         (rules(now))
@@ -196,6 +197,71 @@ fn aggregates(title: &str, note: &str, fill: &str, rows: &[Aggregate], categorie
     }
 }
 
+/// What groups did, where enough people stand behind it.
+fn groups(now: &Snapshot) -> Markup {
+    let report = &now.report;
+    if report.rows.is_empty() && report.suppressed.is_empty() {
+        return html! {};
+    }
+    let top = report.rows.iter().map(|row| row.flows).max().unwrap_or(0) as f64;
+    let blind: u64 = report.unnamed_percent.iter().map(|c| c.count).sum();
+    html! {
+        section .card {
+            h2 { "Groups" }
+            p .note {
+                "Hours that are over, and what of a day only the day can tell. No two rows count the same flow. "
+                @if let Some(since) = &report.since { "Since " (clock::hour(Some(since))) "." }
+            }
+            @if !report.rows.is_empty() {
+                table .ranked {
+                    thead { tr {
+                        th scope="col" { span .hidden { "name" } } th {} th .n scope="col" { "people" } th .n scope="col" { "visits" }
+                        th .n scope="col" { "time" } th .n scope="col" { "flows" } th .n scope="col" { "up" } th .n scope="col" { "down" }
+                        th .n scope="col" { "uploads" }
+                    } }
+                    tbody { @for row in report.rows.iter().take(4 * ROWS) { tr {
+                        th scope="row" {
+                            (row.title) small { (row.group.as_deref().unwrap_or("all groups")) }
+                            @if row.blocked_percent > 0 { small .some { (row.blocked_percent) " % blocked" } }
+                        }
+                        td .bar { (bar(row.flows as f64, top, "fill")) }
+                        td .n { (row.subjects) } td .n { (count(row.visits)) } td .n { (span(row.active_s * 1000)) }
+                        td .n { (count(row.flows)) } td .n { (bytes(row.bytes_up)) } td .n { (bytes(row.bytes_down)) }
+                        td .n {
+                            @match row.uploads { Some(n) => { (count(n)) }, None => { "fewer than " (row.k) " people" } }
+                            @if let Some(n) = row.large_uploads { small { (count(n)) " large" } }
+                        }
+                    } } }
+                }
+                @if report.rows.len() > 4 * ROWS { p .note { "and " (count((report.rows.len() - 4 * ROWS) as u64)) " more in " a href="/api/v1/now" { "the data" } } }
+                p .note {
+                    "Of these flows " (blind) " % have no name that we can see"
+                    @for reason in report.unnamed_percent.iter().take(3) { ", " (reason.count) " % " (words::reason(&reason.name)) }
+                    "."
+                }
+            }
+            @for (group, k, titles) in suppressed(now) {
+                p .note { b { (group) } ", fewer than " (k) " people: " (titles) "." }
+            }
+        }
+    }
+}
+
+/// By group and `k`: categories of which nothing is told.
+fn suppressed(now: &Snapshot) -> Vec<(&str, u32, String)> {
+    let mut all: Vec<(&str, u32, String)> = Vec::new();
+    for hidden in &now.report.suppressed {
+        match all.iter_mut().find(|(group, k, _)| *group == hidden.group && *k == hidden.k) {
+            Some((_, _, titles)) => {
+                titles.push_str(", ");
+                titles.push_str(&hidden.title);
+            }
+            None => all.push((&hidden.group, hidden.k, hidden.title.clone())),
+        }
+    }
+    all
+}
+
 /// What could be seen of the flows and what not: the blindness meter.
 fn sight(now: &Snapshot) -> Markup {
     let (named, unnamed) = (total(&now.named), total(&now.unnamed));
@@ -208,6 +274,7 @@ fn sight(now: &Snapshot) -> Markup {
         section .card .sight {
             h2 { "Blindness meter" }
             p .note { "What could be seen, and what not: read every other figure beside it. Names come from what is said in clear; encryption is never opened." }
+            @if !now.report.rows.is_empty() { p .note { "What groups did is not in it: that has shares of its own, beside its counts." } }
             (parts("flows with a name, without, and not looked at", &shares))
             div .thirds {
                 div {
@@ -250,7 +317,7 @@ fn rules(now: &Snapshot) -> Markup {
         @if !now.rules.is_empty() {
             section .card {
                 h2 { "Rules" }
-                p .note { "The first enforced rule that matches decides. A rule in shadow is only counted." }
+                p .note { "The first enforced rule that matches decides. A rule in shadow is only counted. Where people are told apart, hits are told by their size, an hour later, and once enough people stand behind them." }
                 table {
                     thead { tr {
                         th scope="col" { "rule" } th scope="col" { "does" } th scope="col" { "state" }
@@ -261,7 +328,11 @@ fn rules(now: &Snapshot) -> Markup {
                         th scope="row" { code { (rule.name) } }
                         td { (rule.action) }
                         td { @if rule.enforced { span .pill .good { "enforced" } } @else { span .pill { "shadow" } } }
-                        td .n { (count(rule.flows)) } td .n { (bytes(rule.bytes)) }
+                        @if rule.rounded {
+                            td .n { (magnitude(rule.flows)) } td .n { (magnitude(rule.bytes)) }
+                        } @else {
+                            td .n { (count(rule.flows)) } td .n { (bytes(rule.bytes)) }
+                        }
                         td { (clock::hour(rule.last_hit.as_deref())) } td { (clock::minute(rule.since.as_deref())) }
                     } } }
                 }
@@ -396,6 +467,11 @@ fn no_flow(now: &Snapshot) -> Markup {
     }
 }
 
+/// A power of ten that a number was rounded down to.
+fn magnitude(n: u64) -> String {
+    if n == 0 { "few".to_owned() } else { format!("{}+", count(n)) }
+}
+
 fn times(n: u64) -> String {
     match n {
         1 => "once".to_owned(),
@@ -443,6 +519,26 @@ mod tests {
         assert!(!page.contains("<script>alert"), "{page}");
         assert!(!page.contains("\"'&"), "quotes in attributes");
         assert_eq!(page.matches("&lt;script&gt;").count(), 7, "each of them is there");
+    }
+
+    #[test]
+    fn groups_say_what_is_suppressed_and_how_blind_they_are() {
+        let page = page(&sample::snapshot()).into_string();
+        for words in [
+            "10-19",
+            "<b>lab</b>, fewer than 10 people: Recruitment.",
+            "fewer than 10 people</td>",
+            "Of these flows 9 % have no name",
+            "the name is encrypted",
+        ] {
+            assert!(page.contains(words), "{words}\n{page}");
+        }
+        let mut now = sample::snapshot();
+        now.rules[0].rounded = true;
+        now.rules[0].flows = 1000;
+        assert!(super::page(&now).into_string().contains(&format!("{}+", count(1000))));
+        now.report = Default::default();
+        assert!(!super::page(&now).into_string().contains("fewer than"));
     }
 
     #[test]

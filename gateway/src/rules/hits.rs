@@ -31,7 +31,13 @@ fn describe(rules: &[RuleNow]) -> String {
     for rule in rules {
         let state = if rule.enforced { "enforce" } else { "shadow" };
         let (last, since) = (clock::hour(rule.last_hit.as_deref()), clock::minute(rule.since.as_deref()));
-        let RuleNow { name: called, action: does, flows, bytes, .. } = rule;
+        let RuleNow { name: called, action: does, .. } = rule;
+        let shown = |n: u64| match (rule.rounded, n) {
+            (false, n) => n.to_string(),
+            (true, 0) => "few".to_owned(),
+            (true, n) => format!("{n}+"),
+        };
+        let (flows, bytes) = (shown(rule.flows), shown(rule.bytes));
         _ = writeln!(
             out,
             "{called:<name$}  {state:<7}  {does:<action$}  {flows:>10}  {bytes:>15}  {last:<15}  {since}"
@@ -54,6 +60,7 @@ mod tests {
             bytes: flows * 1000,
             last_hit: (flows > 0).then(|| "2026-11-21T14:00:00Z".to_owned()),
             since: Some("2026-11-20T08:12:40Z".to_owned()),
+            rounded: flows == 1000,
         };
         let text = describe(&[rule("no-short-video", 120), rule("b", 0)]);
         let ends: Vec<usize> =
@@ -61,6 +68,7 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         assert!(text.contains("2026-11-21 14 h") && text.contains("2026-11-20 08:12"), "{text}");
         assert!(text.lines().nth(2).unwrap().find("2026-11-20").is_some() && ends.len() == 3);
+        assert!(describe(&[rule("c", 1000)]).contains("1000+"));
         assert!(describe(&[]).contains("no rules"));
     }
 }

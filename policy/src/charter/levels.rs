@@ -1,8 +1,9 @@
 //! What may be written, for each group and category: the observation part of the verdict matrix.
 
+use super::file::{DEFAULT_K, LEAST_K};
 use crate::category::Category;
 use crate::matrix::MAX_GROUPS;
-use crate::vocab::{GroupId, ObservationLevel, Unobserved};
+use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved};
 
 /// What may be written, for each group and category.
 ///
@@ -18,13 +19,22 @@ pub struct Levels {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     levels: [ObservationLevel; Category::SLOTS],
+    /// How many people must stand behind a count, by category.
+    k: [u16; Category::SLOTS],
+    /// Which purposes allow it, a bit each.
+    purposes: [u8; Category::SLOTS],
     why_not: Unobserved,
 }
 
 impl Levels {
     /// Nothing is observed of any group.
     pub fn nothing(groups: usize, why_not: Unobserved) -> Self {
-        let row = Row { levels: [ObservationLevel::None; Category::SLOTS], why_not };
+        let row = Row {
+            levels: [ObservationLevel::None; Category::SLOTS],
+            k: [LEAST_K as u16; Category::SLOTS],
+            purposes: [0; Category::SLOTS],
+            why_not,
+        };
         Self { rows: vec![row; groups.clamp(1, MAX_GROUPS)], whole_network: false }
     }
 
@@ -35,7 +45,7 @@ impl Levels {
         levels.whole_network = true;
         for row in &mut levels.rows {
             for category in Category::ALL {
-                row.raise(*category, without_charter(*category));
+                row.raise(*category, without_charter(*category), DEFAULT_K, 0);
             }
         }
         levels
@@ -48,13 +58,35 @@ impl Levels {
 
     /// What may be written about a category for a group; of a group that is not known, nothing.
     pub fn level(&self, group: GroupId, category: Category) -> ObservationLevel {
-        let row = self.rows.get(usize::from(group.0));
-        row.and_then(|row| row.levels.get(category as usize)).copied().unwrap_or(ObservationLevel::None)
+        self.rows.get(usize::from(group.0)).map_or(ObservationLevel::None, |row| row.of(category))
     }
 
-    /// The group that counts are made under.
-    pub fn counted_as(&self, group: GroupId) -> GroupId {
-        if self.whole_network { GroupId(0) } else { group }
+    /// Whether counts are of the whole network: of nobody in particular, so that nobody is counted as one of `k`.
+    pub fn whole_network(&self) -> bool {
+        self.whole_network
+    }
+
+    /// How many people must stand behind a count of a category of a group: the most that any open purpose asks for.
+    pub fn k(&self, group: GroupId, category: Category) -> u32 {
+        let row = self.rows.get(usize::from(group.0));
+        let k = row.and_then(|row| row.k.get(category as usize)).copied().unwrap_or_default();
+        u32::from(k).max(LEAST_K)
+    }
+
+    /// Whether a purpose allows what is written of a category of a group. Purposes bound what may follow from it: capacity needs no
+    /// uploads, and only `leak` large ones.
+    pub fn is_for(&self, group: GroupId, category: Category, purpose: Purpose) -> bool {
+        let row = self.rows.get(usize::from(group.0));
+        row.and_then(|row| row.purposes.get(category as usize)).is_some_and(|bits| bits & bit(purpose) != 0)
+    }
+
+    /// Groups and categories of which something may be written.
+    pub fn observed(&self) -> impl Iterator<Item = (GroupId, Category)> + '_ {
+        let rows = self.rows.iter().enumerate();
+        rows.flat_map(|(row, levels)| {
+            let open = Category::ALL.iter().filter(|c| levels.of(**c) != ObservationLevel::None);
+            open.map(move |category| (GroupId(row as u16), *category))
+        })
     }
 
     /// Why what is not observed of a group is not.
@@ -68,10 +100,17 @@ impl Levels {
         all.copied().max().unwrap_or(ObservationLevel::None)
     }
 
-    /// Allows `level` of a category for a group, unless the category is protected.
-    pub(super) fn raise(&mut self, group: GroupId, category: Category, level: ObservationLevel) {
+    /// Allows `level` of a category for a group, unless the category is protected; counts with `k` people behind them.
+    pub(super) fn raise(
+        &mut self,
+        group: GroupId,
+        category: Category,
+        level: ObservationLevel,
+        k: u32,
+        purpose: Purpose,
+    ) {
         if let Some(row) = self.rows.get_mut(usize::from(group.0)) {
-            row.raise(category, level);
+            row.raise(category, level, k, bit(purpose));
         }
     }
 
@@ -83,13 +122,25 @@ impl Levels {
 }
 
 impl Row {
-    fn raise(&mut self, category: Category, level: ObservationLevel) {
-        if let Some(known) = self.levels.get_mut(category as usize)
+    fn of(&self, category: Category) -> ObservationLevel {
+        self.levels.get(category as usize).copied().unwrap_or(ObservationLevel::None)
+    }
+
+    fn raise(&mut self, category: Category, level: ObservationLevel, k: u32, purposes: u8) {
+        let at = category as usize;
+        if let (Some(known), Some(least), Some(all)) =
+            (self.levels.get_mut(at), self.k.get_mut(at), self.purposes.get_mut(at))
             && !category.is_protected()
         {
+            *all |= purposes;
             *known = level.max(*known);
+            *least = (*least).max(u16::try_from(k).unwrap_or(u16::MAX));
         }
     }
+}
+
+const fn bit(purpose: Purpose) -> u8 {
+    1 << (purpose as u8)
 }
 
 /// What may be counted about a category while no charter is installed, where counts without one are asked for: counts
@@ -106,7 +157,7 @@ mod tests {
     fn protected_categories_stay_at_none_whatever_is_asked() {
         let mut levels = Levels::counts(2);
         for category in Category::ALL {
-            levels.raise(GroupId(1), *category, ObservationLevel::Sealed);
+            levels.raise(GroupId(1), *category, ObservationLevel::Sealed, 12, Purpose::Security);
             let expected =
                 if category.is_protected() { ObservationLevel::None } else { ObservationLevel::Sealed };
             assert_eq!(levels.level(GroupId(1), *category), expected, "{category}");

@@ -168,7 +168,7 @@ fn allow(levels: &mut Levels, row: GroupId, group: &Group, entry: &PurposeEntry)
     for category in &entry.categories {
         // The file was held against this when it was read; it is the matrix that counts, so it is held again.
         let most = basis::most(entry.basis, entry.purpose, *category);
-        levels.raise(row, *category, entry.level.min(most));
+        levels.raise(row, *category, entry.level.min(most), entry.k, entry.purpose);
     }
 }
 

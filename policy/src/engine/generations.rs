@@ -8,9 +8,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Policy;
+use crate::category::Category;
 use crate::flow_event::FlowEvent;
 use crate::rules::{Outcome, Target};
-use crate::vocab::{GroupId, ObservationLevel, ServiceId};
+use crate::vocab::{GroupId, ObservationLevel, Purpose, ServiceId};
 
 /// Generations kept: the one in force and those that events may still come from.
 const KEPT: usize = 4;
@@ -26,6 +27,21 @@ pub(super) struct Generations {
     /// Keys of services; number *n* stands at *n* − 1.
     keys: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
+    /// Names of groups; number *n* stands at *n* − 1.
+    group_names: Vec<Arc<str>>,
+}
+
+/// What may be written about an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowed {
+    pub(super) level: ObservationLevel,
+    /// The group that it counts under, by our number; `None` where counts are of the whole network.
+    pub(super) group: Option<GroupId>,
+    /// How many people must stand behind a count.
+    pub(super) k: u32,
+    /// Whether uploads may be counted, and large ones.
+    pub(super) uploads: bool,
+    pub(super) large: bool,
 }
 
 #[derive(Debug)]
@@ -34,6 +50,8 @@ struct Generation {
     policy: Policy,
     /// From the number of a service in the table to ours.
     services: Vec<u32>,
+    /// From the row of a group, without that of nobody, to our number.
+    groups: Vec<GroupId>,
     /// For each group, category and service seen: the rules that decide, or would if they were enforced.
     matching: HashMap<(u16, u8, u32), Vec<usize>>,
 }
@@ -46,11 +64,14 @@ impl Generations {
             && last.policy.rules == policy.rules
             && last.policy.moment == policy.moment
             && last.policy.levels == policy.levels
+            && last.policy.groups == policy.groups
         {
             last.policy.epoch = policy.epoch;
             return false;
         }
         let services = policy.table.services().map(|(_, service)| self.number(service.name)).collect();
+        let names = policy.groups.clone();
+        let groups = names.iter().map(|name| self.group(name)).collect();
         if self.all.len() >= KEPT {
             self.all.pop_front();
         }
@@ -58,6 +79,7 @@ impl Generations {
             first_epoch: policy.epoch,
             policy,
             services,
+            groups,
             matching: HashMap::new(),
         });
         true
@@ -87,11 +109,49 @@ impl Generations {
         self.all.back().map(|generation| &generation.policy)
     }
 
-    /// The most that may be written about an event, and the group that it counts under, by what was in force when it was
-    /// decided. `None` if that is not known any more.
-    pub(super) fn allowed(&self, event: &FlowEvent) -> Option<(ObservationLevel, GroupId)> {
-        let levels = &self.of(event.epoch)?.policy.levels;
-        Some((levels.level(event.group, event.category), levels.counted_as(event.group)))
+    /// What may be written about an event, by what was in force when it was decided. `None` if that is not known any more.
+    pub(super) fn allowed(&self, event: &FlowEvent) -> Option<Allowed> {
+        let generation = self.of(event.epoch)?;
+        let (levels, of) = (&generation.policy.levels, (event.group, event.category));
+        let at = usize::from(event.group.0).wrapping_sub(1);
+        let is_for = |purpose| levels.is_for(of.0, of.1, purpose);
+        Some(Allowed {
+            level: levels.level(of.0, of.1),
+            group: match levels.whole_network() {
+                true => None,
+                false => Some(generation.groups.get(at).copied().unwrap_or_default()),
+            },
+            k: levels.k(of.0, of.1),
+            large: is_for(Purpose::Leak),
+            uploads: [Purpose::Leak, Purpose::Recruitment, Purpose::Conduct, Purpose::Security]
+                .into_iter()
+                .any(is_for),
+        })
+    }
+
+    /// Our numbers of the groups and categories of which something may be written now, with their `k`.
+    pub(super) fn observed(&self) -> Vec<(GroupId, Category, u32)> {
+        let Some(generation) = self.all.back().filter(|g| !g.policy.levels.whole_network()) else {
+            return Vec::new();
+        };
+        let levels = &generation.policy.levels;
+        let ours = |group: GroupId| generation.groups.get(usize::from(group.0).wrapping_sub(1)).copied();
+        levels.observed().filter_map(|(group, of)| Some((ours(group)?, of, levels.k(group, of)))).collect()
+    }
+
+    /// Name of a group by our number.
+    pub(super) fn group_name(&self, number: GroupId) -> Option<&str> {
+        self.group_names.get(usize::from(number.0).checked_sub(1)?).map(AsRef::as_ref)
+    }
+
+    fn group(&mut self, name: &str) -> GroupId {
+        let known = self.group_names.iter().position(|known| **known == *name);
+        let at = known.unwrap_or_else(|| {
+            self.group_names.push(name.into());
+            self.group_names.len() - 1
+        });
+        // Beyond 65 535 names of groups nothing is counted about new ones.
+        GroupId(u16::try_from(at + 1).unwrap_or_default())
     }
 
     /// Our number for the service of an event. `None` if the table says otherwise than the event.

@@ -1,14 +1,16 @@
 //! What the page, the API and the metrics show: counts only, all of it serializable.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::{Counters, Engine};
-use crate::audit::{Counts, Now, Volume, Window};
+use super::groups::{ToldWindow, percent, sight};
+use super::{Counters, Engine, RuleHits};
+use crate::audit::{Bucket, Counts, Sight, Volume, Window};
 use crate::category::Category;
-use crate::flow_event::{EventKind, FlowEvent};
+use crate::ledger::{Told, Uploads};
 use crate::rollup::{Cell, Rollup};
-use crate::rules::{Rule, State};
+use crate::vocab::GroupId;
 
 /// Everything since the engine began, and the hours before.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +35,8 @@ pub struct Snapshot {
     pub hours: Vec<Hour>,
     /// Rules, in order.
     pub rules: Vec<RuleHits>,
+    /// Under a charter: what groups did.
+    pub report: Report,
 }
 
 /// Sums of flows.
@@ -89,60 +93,6 @@ pub struct Hour {
     pub categories: Counts,
 }
 
-/// What a rule did since it has been as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RuleHits {
-    /// Its name.
-    pub rule: String,
-    /// Whether it acts.
-    pub enforced: bool,
-    /// What it does.
-    pub action: String,
-    /// Flows that it decided about, or would have if it were enforced.
-    pub flows: u64,
-    /// Bytes of these flows, both ways.
-    pub bytes: u64,
-    /// Monotonic time of the last such flow.
-    pub last_mono_ns: Option<u64>,
-    /// Since when it is counted, monotonic.
-    pub since_mono_ns: u64,
-    /// Since when it is counted.
-    pub since: Option<Timestamp>,
-    #[serde(skip)]
-    order: u32,
-    #[serde(skip)]
-    as_it_was: Option<Rule>,
-}
-
-impl RuleHits {
-    /// Counts for this rule from now on; from zero if it is not what it was.
-    pub(super) fn bind(&mut self, rule: &Rule, now: &Now) {
-        // Its line may change, and the numbers of its services and groups do with every table and charter: neither makes it another rule.
-        let mut same = rule.clone();
-        same.line = 0;
-        same.matches.services.clear();
-        same.matches.groups.clear();
-        if self.as_it_was.as_ref() != Some(&same) {
-            *self = Self {
-                rule: rule.name.clone(),
-                enforced: rule.state == State::Enforce,
-                action: rule.action.to_string(),
-                since_mono_ns: now.mono_ns,
-                since: now.wall,
-                as_it_was: Some(same),
-                ..Self::default()
-            };
-        }
-        self.order = rule.line;
-    }
-
-    pub(super) fn count(&mut self, event: &FlowEvent) {
-        self.flows += u64::from(event.kind == EventKind::Decided);
-        self.bytes = self.bytes.saturating_add(event.bytes_up).saturating_add(event.bytes_down);
-        self.last_mono_ns = self.last_mono_ns.max(Some(event.mono_ns));
-    }
-}
-
 impl Hour {
     pub(super) fn of(window: Window, rollup: &Rollup) -> Self {
         let mut by_category = [0u64; Category::SLOTS];
@@ -166,6 +116,133 @@ impl From<&Cell> for Totals {
     fn from(cell: &Cell) -> Self {
         Self { flows: cell.flows, flows_blocked: cell.blocked, volume: cell.volume }
     }
+}
+
+/// What groups did in the hours that are over, as far as enough people stand behind it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Monotonic time at which the oldest of these hours began.
+    pub since_mono_ns: Option<u64>,
+    /// What is told, most flows first.
+    pub rows: Vec<GroupRow>,
+    /// Groups and categories that something may be told of, whether or not there is a row: nobody or fewer than `k`.
+    pub covered: Vec<Covered>,
+    /// What could be seen of the flows of these rows.
+    pub sight: Option<Sight>,
+}
+
+/// Something that at least `k` people stand behind, in each of the hours or days that it is the sum of.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupRow {
+    /// The group; `None` for all together.
+    pub group: Option<String>,
+    /// The category; `None` for the rest of a group.
+    pub category: Option<&'static str>,
+    /// Key of the service.
+    pub service: Option<String>,
+    /// What people call it, if the table in force knows it.
+    pub title: Option<String>,
+    /// Whether it is the rest: what is not told by itself.
+    pub rest: bool,
+    /// How many people, at most at once.
+    pub subjects: Bucket,
+    /// How many must stand behind it.
+    pub k: u32,
+    /// Flows.
+    pub flows: u64,
+    /// Per cent of them that were blocked.
+    pub blocked_percent: u64,
+    /// What they carried.
+    #[serde(flatten)]
+    pub volume: Volume,
+    /// Visits.
+    pub visits: u64,
+    /// Seconds of activity.
+    pub active_s: u64,
+    /// Probable uploads, where enough people stand behind these.
+    pub uploads: Option<u64>,
+    /// Large ones, likewise.
+    pub large_uploads: Option<u64>,
+}
+
+/// A group and category that something may be told of.
+#[derive(Clone, Debug, Serialize)]
+pub struct Covered {
+    /// The group.
+    pub group: String,
+    /// The category.
+    pub category: &'static str,
+    /// How many people must stand behind a count.
+    pub k: u32,
+}
+
+fn report(engine: &Engine) -> Report {
+    type Key = (Option<GroupId>, Option<Category>, u32, bool);
+    fn sums(windows: &[&ToldWindow], of: fn(&ToldWindow) -> &Vec<Told<Uploads>>) -> BTreeMap<Key, u64> {
+        let mut sums = BTreeMap::new();
+        for part in windows.iter().flat_map(|window| of(window)) {
+            *sums.entry(key_of(part)).or_default() += part.sums.uploads;
+        }
+        sums
+    }
+    let windows: Vec<&ToldWindow> = engine.groups.told().collect();
+    let (mut usage, mut all): (BTreeMap<Key, (Cell, Bucket, u32)>, _) = (BTreeMap::new(), Cell::default());
+    for part in windows.iter().flat_map(|window| &window.usage) {
+        let (cell, people, k) = usage.entry(key_of(part)).or_insert((Cell::default(), part.people, part.k));
+        cell.merge(&part.sums);
+        all.merge(&part.sums);
+        (*people, *k) = (part.people.max(*people), part.k.max(*k));
+    }
+    let (uploads, large) = (sums(&windows, |w| &w.uploads), sums(&windows, |w| &w.large));
+    // Where uploads are told of something that has no row of its own, they have one without the rest.
+    for key in uploads.keys().chain(large.keys()) {
+        let parts = windows.iter().flat_map(|w| w.uploads.iter().chain(&w.large));
+        if let Some(part) = parts.into_iter().find(|part| key_of(part) == *key) {
+            usage.entry(*key).or_insert((Cell::default(), part.people, part.k));
+        }
+    }
+    let names = &engine.generations;
+    let table = names.current().map(|policy| &policy.table);
+    let row = |(key, (cell, subjects, k)): (Key, (Cell, Bucket, u32))| {
+        let (group, category, service, rest) = key;
+        let service = names.service_key(service);
+        let title = service.and_then(|key| {
+            let table = table?;
+            Some(table.service(table.service_named(key)?)?.title.to_owned())
+        });
+        GroupRow {
+            group: group.and_then(|group| names.group_name(group)).map(str::to_owned),
+            category: category.map(Category::as_str),
+            service: service.map(str::to_owned),
+            title,
+            rest,
+            subjects,
+            k,
+            flows: cell.flows,
+            blocked_percent: percent(cell.blocked, cell.flows),
+            volume: cell.volume,
+            visits: cell.visits,
+            active_s: cell.active_ms / 1000,
+            uploads: uploads.get(&key).copied(),
+            large_uploads: large.get(&key).copied(),
+        }
+    };
+    let mut rows: Vec<GroupRow> = usage.into_iter().map(row).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.flows));
+    let covered = engine.groups.observed().filter_map(|(group, category, k)| {
+        let group = names.group_name(group)?.to_owned();
+        Some(Covered { group, category: category.as_str(), k })
+    });
+    Report {
+        since_mono_ns: windows.first().map(|window| window.window.start_mono_ns),
+        rows,
+        covered: covered.collect(),
+        sight: (all.flows > 0).then(|| sight(&all)),
+    }
+}
+
+fn key_of<S>(part: &Told<S>) -> (Option<GroupId>, Option<Category>, u32, bool) {
+    (part.group, part.category, part.service, part.rest)
 }
 
 pub(super) fn take(engine: &Engine) -> Snapshot {
@@ -199,7 +276,7 @@ pub(super) fn take(engine: &Engine) -> Snapshot {
     let mut rules: Vec<RuleHits> = engine.hits.values().cloned().collect();
     rules.sort_by_key(|hits| hits.order);
     Snapshot {
-        counters: engine.counters,
+        counters: engine.counters(),
         all: (&all).into(),
         not_looked_at: engine.totals.not_looked_at,
         too_weak: engine.totals.too_weak,
@@ -209,5 +286,6 @@ pub(super) fn take(engine: &Engine) -> Snapshot {
         services,
         hours: engine.hours.iter().cloned().collect(),
         rules,
+        report: report(engine),
     }
 }

@@ -4,16 +4,16 @@ use crate::builtin;
 use crate::charter::Levels;
 use crate::reason::Reason;
 use crate::rules::{Declared, RuleFile};
-use crate::vocab::{Action, AppProto, GroupId};
+use crate::vocab::{Action, AppProto, GroupId, SubjectId};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::LazyLock;
 
 static TABLE: LazyLock<SignatureTable> = LazyLock::new(|| builtin::table().unwrap());
 
-const HOUR: u64 = 3_600_000_000_000;
+pub(super) const HOUR: u64 = 3_600_000_000_000;
 
-fn at(mono_ns: u64, wall: &str) -> Now {
+pub(super) fn at(mono_ns: u64, wall: &str) -> Now {
     Now { mono_ns, wall: Some(wall.parse().unwrap()), quality: WallQuality::Synchronized }
 }
 
@@ -21,30 +21,35 @@ fn noon() -> Now {
     at(0, "2026-11-21T12:00:00Z")
 }
 
-fn rules(body: &str) -> Arc<Rules> {
+pub(super) fn rules(body: &str) -> Arc<Rules> {
     let file =
         RuleFile::parse("r", format!("version = 1\n{body}").as_bytes()).unwrap_or_else(|e| panic!("{e}"));
     Arc::new(file.bind(&TABLE, &Declared::default(), None).unwrap().0)
 }
 
-fn policy(epoch: u64) -> Policy {
+pub(super) fn policy(epoch: u64) -> Policy {
     let (rules, moment, levels) = (Arc::default(), Moment::default(), Arc::new(Levels::counts(4)));
-    Policy { epoch, table: TABLE.clone(), rules, moment, levels }
+    Policy { epoch, table: TABLE.clone(), rules, moment, levels, groups: Arc::default() }
+}
+
+/// An engine without a policy.
+pub(super) fn start_log() -> (Engine, MemoryLog) {
+    let mut log = MemoryLog::new(BootId(1));
+    (Engine::start(EngineOptions::default(), &noon(), &mut log), log)
 }
 
 fn start() -> (Engine, MemoryLog) {
-    let mut log = MemoryLog::new(BootId(1));
-    let mut engine = Engine::start(EngineOptions::default(), &noon(), &mut log);
+    let (mut engine, mut log) = start_log();
     engine.set_policy(policy(1), &noon(), &mut log);
     (engine, log)
 }
 
-fn service(key: &str) -> (ServiceId, Category) {
+pub(super) fn service(key: &str) -> (ServiceId, Category) {
     let id = TABLE.service_named(key).expect(key);
     (id, TABLE.service(id).unwrap().category)
 }
 
-fn event(seq: u64, key: &str) -> FlowEvent {
+pub(super) fn event(seq: u64, key: &str) -> FlowEvent {
     let (service, category) = service(key);
     FlowEvent {
         seq,
@@ -55,9 +60,11 @@ fn event(seq: u64, key: &str) -> FlowEvent {
         frames_down: 2,
         duration_ms: 5,
         service,
-        device: 0,
+        subject: SubjectId::NOBODY,
         group: GroupId(0),
         epoch: 1,
+        span_ds: 0,
+        quiet_ds: 0,
         kind: EventKind::Decided,
         app: Some(AppProto::Tls),
         evidence: Evidence::Sni,
@@ -65,6 +72,7 @@ fn event(seq: u64, key: &str) -> FlowEvent {
         category,
         action: Action::Allow,
         level: ObservationLevel::Aggregate,
+        upload_host: false,
     }
 }
 
@@ -82,7 +90,7 @@ fn records(log: &MemoryLog) -> Vec<Value> {
     log.lines.iter().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-fn of_kind(log: &MemoryLog, kind: &str) -> Vec<Value> {
+pub(super) fn of_kind(log: &MemoryLog, kind: &str) -> Vec<Value> {
     records(log).into_iter().filter(|r| r["event_type"] == kind).collect()
 }
 
@@ -192,7 +200,10 @@ fn a_service_may_be_known_without_a_name() {
 #[test]
 fn no_more_is_written_than_a_charter_allows() {
     let (mut engine, mut log) = start();
-    engine.event(0, &FlowEvent { level: ObservationLevel::Sealed, device: 77, ..event(1, "steam") });
+    engine.event(
+        0,
+        &FlowEvent { level: ObservationLevel::Sealed, subject: SubjectId(77), ..event(1, "steam") },
+    );
     engine.event(0, &FlowEvent { level: ObservationLevel::None, ..event(2, "steam") });
     assert_eq!((engine.counters().clamped, engine.counters().not_for_us), (1, 1));
     engine.stop(&noon(), &mut log).unwrap();
@@ -292,7 +303,7 @@ fn a_policy_is_recorded_before_it_is_in_force_and_once() {
     assert_eq!(record["table"].as_str().unwrap().len(), 64);
 }
 
-fn rule(name: &str, category: &str, action: &str, state: &str) -> String {
+pub(super) fn rule(name: &str, category: &str, action: &str, state: &str) -> String {
     format!(
         "[[rule]]\nname = \"{name}\"\nmatch = {{ category = [{category}] }}\naction = \"{action}\"\n\
          state = \"{state}\"\nowner = \"o\"\npurpose = \"bandwidth\"\n"

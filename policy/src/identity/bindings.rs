@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{Directory, IdentityEvent, Logins, Mac, Source};
+use super::{Directory, IdentityEvent, Logins, Mac, Source, Subjects};
 use crate::charter::Group;
 use crate::matrix::Members;
 use crate::vocab::GroupId;
@@ -178,7 +178,7 @@ impl Bindings {
     }
 
     /// The groups of all addresses that are known: of devices and accounts that are enrolled, and of nobody else.
-    pub fn members(&self, directory: &Directory, now_ns: u64) -> Members {
+    pub fn members(&self, directory: &Directory, subjects: &Subjects, now_ns: u64) -> Members {
         let said = self.logins.view(now_ns);
         let known = |ip: &IpAddr| self.by_ip.get(ip).filter(|binding| binding.holds(now_ns));
         let seen = self.by_ip.keys().filter(|ip| known(ip).is_some());
@@ -188,9 +188,9 @@ impl Bindings {
                 Some(binding) if binding.is_disputed(now_ns) => return None,
                 binding => binding.map(|binding| binding.mac),
             };
-            Some((ip, directory.group_of(&said.who(ip, device)?)?))
+            Some((ip, directory.member(&said.who(ip, device)?, subjects)?))
         });
-        Members::new(directory.addresses().chain(bound))
+        Members::new(directory.addresses(subjects).chain(bound))
     }
 }
 
@@ -238,7 +238,8 @@ mod tests {
     }
 
     fn group(bindings: &Bindings, address: IpAddr, at_s: u64) -> u16 {
-        bindings.members(&directory(), at_s * S).group(&crate::matrix::address_key(address)).0
+        let members = bindings.members(&directory(), &Subjects::default(), at_s * S);
+        members.member(&crate::matrix::address_key(address)).group.0
     }
 
     #[test]

@@ -29,12 +29,11 @@ use std::ops::Range;
 use jiff::civil::Date;
 
 use super::bindings::{as_group, row};
-use super::{Mac, Who};
+use super::{Mac, Subjects, Who};
 use crate::charter::Group;
 use crate::diagnostic::{Diagnostic, Diagnostics, Text};
-use crate::matrix::{MAX_GROUPS, MAX_MEMBERS};
+use crate::matrix::{MAX_GROUPS, MAX_MEMBERS, Member};
 use crate::signature::is_service_key;
-use crate::vocab::GroupId;
 
 /// The largest directory.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -198,12 +197,24 @@ impl Directory {
         }
     }
 
-    pub(super) fn group_of(&self, who: &Who<'_>) -> Option<GroupId> {
-        self.enrolment(who).map(|enrolment| row(enrolment.group))
+    /// The subjects, one or several times each.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &str> {
+        let all = self.devices.values().chain(self.accounts.values()).chain(self.addresses.values());
+        all.map(|enrolment| enrolment.subject.as_str())
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (IpAddr, GroupId)> {
-        self.addresses.iter().map(|(ip, enrolment)| (*ip, row(enrolment.group)))
+    pub(super) fn member(&self, who: &Who<'_>, subjects: &Subjects) -> Option<Member> {
+        self.enrolment(who).map(|enrolment| enrolment.member(subjects))
+    }
+
+    pub(super) fn addresses(&self, subjects: &Subjects) -> impl Iterator<Item = (IpAddr, Member)> {
+        self.addresses.iter().map(|(ip, enrolment)| (*ip, enrolment.member(subjects)))
+    }
+}
+
+impl Enrolment {
+    fn member(&self, subjects: &Subjects) -> Member {
+        Member { group: row(self.group), subject: subjects.number(&self.subject) }
     }
 }
 

@@ -1,71 +1,92 @@
 //! Which group a client's address belongs to: the part of a matrix that identity compiles to.
 //!
-//! Addresses only: what device or person stands behind one is known to the slow path and never leaves it. An address
-//! that is not listed belongs to nobody, and of nobody's flows nothing is observed under a charter.
+//! An address, a group and a number of the subject that means nothing outside of the process that dealt it: who stands
+//! behind it is known to the slow path and never leaves it. The number is there only while a charter is in force
+//! ([`Members::without_subjects`]). An address that is not listed belongs to nobody, and of nobody's flows nothing is
+//! observed under a charter.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::vocab::GroupId;
+use crate::vocab::{GroupId, SubjectId};
 
-/// The most addresses; a matrix with all of them is 2.3 MiB larger. What comes beyond belongs to nobody.
+/// The most addresses; a matrix with all of them is 2.8 MiB larger. What comes beyond belongs to nobody.
 pub const MAX_MEMBERS: usize = 1 << 17;
-/// Bytes of an entry in an encoded matrix: address, group.
-pub(super) const ENTRY: usize = 18;
+/// Bytes of an entry in an encoded matrix: address, group, subject.
+pub(super) const ENTRY: usize = 22;
+
+/// Who has an address, as far as the fast path may know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Their group; 0 for whoever belongs to none.
+    pub group: GroupId,
+    /// Their number.
+    pub subject: SubjectId,
+}
 
 /// Addresses with their groups. Lookups are keyed against whoever chooses addresses to collide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
-    groups: HashMap<[u8; 16], GroupId>,
+    all: HashMap<[u8; 16], Member>,
 }
 
 impl Members {
-    /// From addresses and groups; of an address that is listed twice, the last entry holds.
-    pub fn new(all: impl IntoIterator<Item = (IpAddr, GroupId)>) -> Self {
-        let all = all.into_iter().filter(|(_, group)| *group != GroupId(0));
-        Self { groups: all.map(|(ip, group)| (key(ip), group)).take(MAX_MEMBERS).collect() }
+    /// From addresses and who has them; of an address that is listed twice, the last entry holds.
+    pub fn new(all: impl IntoIterator<Item = (IpAddr, Member)>) -> Self {
+        let all = all.into_iter().filter(|(_, member)| member.group != GroupId(0));
+        Self { all: all.map(|(ip, member)| (key(ip), member)).take(MAX_MEMBERS).collect() }
+    }
+
+    /// The same with groups only: nobody is told apart.
+    #[must_use]
+    pub fn without_subjects(mut self) -> Self {
+        self.all.values_mut().for_each(|member| member.subject = SubjectId::NOBODY);
+        self
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.all.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.all.is_empty()
     }
 
-    /// The group of an address in sixteen bytes, as [`key`] makes them.
-    pub fn group(&self, address: &[u8; 16]) -> GroupId {
-        if self.groups.is_empty() {
-            return GroupId(0);
+    /// Who has an address in sixteen bytes, as [`key`] makes them.
+    pub fn member(&self, address: &[u8; 16]) -> Member {
+        if self.all.is_empty() {
+            return Member::default();
         }
-        self.groups.get(address).copied().unwrap_or_default()
+        self.all.get(address).copied().unwrap_or_default()
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         // Sorted, so that the same members give the same hash.
-        let mut all: Vec<_> = self.groups.iter().collect();
+        let mut all: Vec<_> = self.all.iter().collect();
         all.sort_unstable();
-        for (address, group) in all {
+        for (address, member) in all {
             out.extend_from_slice(address);
-            out.extend_from_slice(&group.0.to_le_bytes());
+            out.extend_from_slice(&member.group.0.to_le_bytes());
+            out.extend_from_slice(&member.subject.0.to_le_bytes());
         }
     }
 
     /// Reads what [`Members::write`] wrote; `Err` with the entry that is out of order or names no group of the matrix.
     pub(super) fn read(bytes: &[u8], groups: usize) -> Result<Self, usize> {
-        let mut members = Self { groups: HashMap::with_capacity(bytes.len() / ENTRY) };
+        let mut members = Self { all: HashMap::with_capacity(bytes.len() / ENTRY) };
         let mut last: Option<[u8; 16]> = None;
         for (i, entry) in bytes.chunks_exact(ENTRY).enumerate() {
-            let (address, group) = entry.split_first_chunk::<16>().ok_or(i)?;
-            let group = u16::from_le_bytes(group.try_into().map_err(|_| i)?);
+            let (address, member) = entry.split_first_chunk::<16>().ok_or(i)?;
+            let (group, subject) = member.split_first_chunk::<2>().ok_or(i)?;
+            let group = u16::from_le_bytes(*group);
+            let subject = SubjectId(u32::from_le_bytes(subject.try_into().map_err(|_| i)?));
             if group == 0 || usize::from(group) >= groups || last.is_some_and(|last| last >= *address) {
                 return Err(i);
             }
             last = Some(*address);
-            members.groups.insert(*address, GroupId(group));
+            members.all.insert(*address, Member { group: GroupId(group), subject });
         }
         Ok(members)
     }

@@ -77,7 +77,8 @@ impl Known {
 
     fn group(&mut self, at_s: u64, ip: [u8; 4]) -> u16 {
         self.bindings.tick(at_s * S);
-        self.bindings.members(&self.directory, at_s * S).group(&address_key(ip.into())).0
+        let members = self.bindings.members(&self.directory, &crate::identity::Subjects::default(), at_s * S);
+        members.member(&address_key(ip.into())).group.0
     }
 }
 
