@@ -495,8 +495,8 @@ impl<S: FlowSink> Classifier<S> {
             }
             Transport::Udp => {
                 if identity::is_dhcp(packet) {
-                    let payload = packet.payload(bytes);
-                    self.identity(identity::of_dhcp(payload, packet.src_port, self.now_ns));
+                    let now_ns = self.now_ns;
+                    identity::of_packet(bytes, packet, now_ns, |event| self.identity(Some(event)));
                 }
                 if stage == Stage::Settled {
                     return self.carry_out(id, side, packet, bytes, wire_len, number);

@@ -9,10 +9,12 @@
 //! | ND solicitation, advertisement (RFC 4861) | source or target, with its link-layer option | hop limit 255, length |
 //! | DHCPv4 ACK (RFC 2131) | client's hardware address, leased address, lease time | server port, magic cookie |
 //! | DHCPv4 RELEASE | client's hardware address, address given back | client port, magic cookie |
-//!
-//! DHCPv6 (RFC 8415) names clients by identifiers that need not hold a hardware address; its addresses are learnt from ND.
+//! | DHCPv6 REPLY (RFC 8415) | where the frame goes, leased addresses, valid lifetimes | ports, on this link, status |
+//! | DHCPv6 RELEASE, DECLINE | where the frame comes from, addresses given back | ports, from this link |
 //!
 //! A [`Gate`] keeps a host that repeats itself from filling the ring, and a storm from filling it at all.
+
+pub(crate) mod dhcpv6;
 
 use crate::packet::Packet;
 use glassgate_policy::identity::{IdentityEvent, Mac, Source};
@@ -95,15 +97,29 @@ fn nd(packet: &[u8], mono_ns: u64) -> Option<IdentityEvent> {
     None
 }
 
-/// Whether a UDP packet is one of DHCPv4.
+/// Whether a UDP packet is one of DHCP.
 #[inline]
 pub(crate) fn is_dhcp(packet: &Packet) -> bool {
+    is_dhcpv4(packet) || dhcpv6::is_one(packet)
+}
+
+#[inline]
+fn is_dhcpv4(packet: &Packet) -> bool {
     // 67 is the server's port, 68 the client's.
     packet.src_port.wrapping_sub(67) < 2 && packet.dst_port.wrapping_sub(67) < 2
 }
 
+/// Tells what a packet for which [`is_dhcp`] holds says. `frame` begins with its Ethernet header.
+pub(crate) fn of_packet(frame: &[u8], packet: &Packet, mono_ns: u64, mut tell: impl FnMut(IdentityEvent)) {
+    if is_dhcpv4(packet) {
+        of_dhcp(packet.payload(frame), packet.src_port, mono_ns).into_iter().for_each(tell);
+    } else {
+        dhcpv6::of_packet(frame, packet, mono_ns, &mut tell);
+    }
+}
+
 /// What a DHCPv4 message says. `payload` is that of the UDP packet.
-pub(crate) fn of_dhcp(payload: &[u8], src_port: u16, mono_ns: u64) -> Option<IdentityEvent> {
+fn of_dhcp(payload: &[u8], src_port: u16, mono_ns: u64) -> Option<IdentityEvent> {
     let (header, mut options) = payload.split_at_checked(BOOTP)?;
     // Ethernet, six bytes of address.
     if header.get(1..3)? != [1, 6] || header.get(236..240)? != COOKIE {

@@ -214,15 +214,16 @@ fn describe(now: &Snapshot) -> String {
         "groups     {}, {} enrolled; {} of {} known addresses have a group",
         id.groups, id.enrolled, id.members, id.addresses
     );
+    if id.radius.is_some() || id.push.is_some() {
+        _ = writeln!(out, "logins     {} sessions", id.sessions);
+    }
     if let Some(radius) = &id.radius {
-        _ = writeln!(
-            out,
-            "logins     {} sessions; RADIUS: {} taken ({}), refused: {}",
-            id.sessions,
-            radius.taken,
-            list(&radius.effects),
-            list(&radius.refused)
-        );
+        let (did, refused) = (list(&radius.effects), list(&radius.refused));
+        _ = writeln!(out, "  RADIUS   {} taken ({did}), refused: {refused}", radius.taken);
+    }
+    if let Some(push) = &id.push {
+        let refused = list(&push.refused);
+        _ = writeln!(out, "  pushed   {} logins, {} withdrawn, refused: {refused}", push.set, push.withdrawn);
     }
     out
 }

@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) charter: Charter,
     /// The directory of groups and devices, if there is one.
     pub(crate) directory: Option<PathBuf>,
+    /// The token of those who may push who has an address, if anybody may.
+    pub(crate) push_token: Option<PathBuf>,
     /// Who says who is logged in, if anybody does.
     pub(crate) radius: Option<Radius>,
     /// The folder of the audit log.
@@ -226,6 +228,7 @@ impl Check<'_> {
         let valid_for = self.number(&raw.rules.valid_for_s, 5..=3600, "seconds");
         let charter = self.charter(&raw.charter);
         let directory = self.path_or_none(&raw.identity.directory);
+        let push_token = self.path_or_none(&raw.identity.push_token);
         let radius = self.radius(raw);
         let audit_dir = self.path(&raw.audit.dir);
         let listen = self.listen(&raw.page.listen);
@@ -247,6 +250,7 @@ impl Check<'_> {
             valid_for: seconds(valid_for?),
             charter: charter?,
             directory: directory?,
+            push_token: push_token?,
             radius: radius?,
             audit_dir: audit_dir?,
             listen: listen?,

@@ -31,12 +31,15 @@ use crate::exit::Exit;
 use crate::ipc::Channel;
 use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
 use crate::page;
+use crate::page::push::Push;
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::audit::BootId;
+use glassgate_policy::identity::Mac;
 use slow_path::{Beginning, SlowPath};
 use snapshot::Snapshot;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -55,8 +58,19 @@ pub(crate) enum Command {
     Install { charter: String, signatures: String, answer: oneshot::Sender<Result<String, String>> },
     /// Turn all enforcement and observation off, or on again, and answer what came of it.
     Bypass { on: bool, keep: bool, uid: Option<u32>, answer: oneshot::Sender<Result<String, String>> },
+    /// Take what somebody pushed of an address, and answer whether there was room.
+    Push { change: PushChange, answer: oneshot::Sender<bool> },
     /// Empty the rings, close the log, end.
     Stop,
+}
+
+/// What is pushed of an address.
+#[derive(Debug)]
+pub(crate) enum PushChange {
+    /// An account, a device, or both have it for so many seconds.
+    Set { ip: IpAddr, account: Option<String>, mac: Option<Mac>, seconds: u64 },
+    /// What was pushed does not hold any more.
+    Withdraw { ip: IpAddr },
 }
 
 /// What page and socket work with.
@@ -64,6 +78,8 @@ pub(crate) enum Command {
 pub(crate) struct Shared {
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) commands: mpsc::Sender<Command>,
+    /// Who may push who has an address, if anybody may.
+    pub(crate) push: Option<Arc<Push>>,
 }
 
 /// Runs the process until the guard says stop.
@@ -92,10 +108,11 @@ fn serve(channel: &Channel) -> Result<()> {
     let orders = take_orders(channel)?;
     let (commands, to_do) = mpsc::channel();
     let (publish, snapshot) = watch::channel(Arc::new(Snapshot::default()));
-    let shared = Shared { snapshot, commands: commands.clone() };
     let config = orders.config;
     // What is read from elsewhere is read before this process can't.
     let boot = boot_id()?;
+    let push = config.push_token.as_deref().map(Push::open).transpose()?.map(Arc::new);
+    let shared = Shared { snapshot, commands: commands.clone(), push: push.clone() };
     let radius = config.radius.as_ref().map(radius::Radius::open).transpose()?;
     let confinement = confine::control(&config)?;
 
@@ -118,6 +135,7 @@ fn serve(channel: &Channel) -> Result<()> {
         publish,
         boot,
         radius,
+        push,
         confinement,
     });
 

@@ -4,12 +4,15 @@
 //! the new figures in place of the old. Nothing is loaded from elsewhere, and the Content-Security-Policy says so. Only
 //! counts and states are shown: there is nothing about a person to show.
 //!
+//! Whoever holds a token may say [who has an address](push); everything else is for reading only.
+//!
 //! Requests must name the gateway by address (or as `localhost`): a name that somebody else's DNS points here, as a
 //! page in a visitor's browser could (DNS rebinding), is refused.
 
 mod chart;
 mod metrics;
 pub(crate) mod numbers;
+pub(crate) mod push;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;
@@ -57,6 +60,7 @@ fn router(shared: Shared) -> Router {
         .route("/style.css", fixed(CSS, include_str!("page/style.css")))
         .route("/page.js", fixed(SCRIPT, include_str!("page/page.js")))
         .route("/icon.svg", fixed(SVG, include_str!("page/icon.svg")))
+        .merge(push::routes(&shared))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .layer(middleware::from_fn(guarded))
         .with_state(shared)

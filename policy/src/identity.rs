@@ -12,7 +12,8 @@
 //! address somebody else claims too, belong to no group, and under a charter nothing of them is observed. What is known of
 //! an address is forgotten when its lease ends or when it has been silent for a while.
 //!
-//! Bounded: at most [`MAX_BINDINGS`] addresses. When there is no room, the new one stays unknown, and is counted.
+//! Bounded: at most [`MAX_BINDINGS`] addresses and [`MAX_SESSIONS`] sessions. When there is no room, the new one stays
+//! unknown, and is counted.
 
 mod bindings;
 mod directory;

@@ -202,6 +202,8 @@ sections! {
     [identity] {
         /// The directory: a CSV file with the columns `subject,group,device,enrolled_by,enrolled`, or the same as JSON where its name ends with `.json`. Relative to this file. Empty: nobody is enrolled, so every device is private and under a charter nothing is observed.
         directory: String = String::new();
+        /// A file with the token of whoever may say over HTTP who has an address: one line, 16 characters or more, for nobody else to read. Relative to this file. It is read when the gateway starts. Empty: nobody may.
+        push_token: String = String::new();
     }
 
     /// RADIUS accounting (RFC 2866): access servers, or the RADIUS server behind them, say here who is logged in. What it

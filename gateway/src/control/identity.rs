@@ -1,5 +1,6 @@
 //! Who is in which group: the directory on disk, and the addresses that the fast path hears of.
 
+use super::PushChange;
 use crate::config::read_bounded;
 use glassgate_policy::GroupId;
 use glassgate_policy::charter::Group;
@@ -54,6 +55,21 @@ impl Identity {
         heard: Heard,
     ) -> Result<Effect, Refused> {
         self.bindings.logins_mut().account(client, source, request, heard)
+    }
+
+    /// Takes what somebody pushed. `false`: there is no room.
+    pub(super) fn push(&mut self, change: PushChange, now_ns: u64) -> bool {
+        let logins = self.bindings.logins_mut();
+        match change {
+            PushChange::Set { ip, account, mac, seconds } => {
+                let until_ns = now_ns.saturating_add(seconds.saturating_mul(1_000_000_000));
+                logins.push(ip, account.as_deref(), mac, now_ns, until_ns)
+            }
+            PushChange::Withdraw { ip } => {
+                logins.withdraw(ip);
+                true
+            }
+        }
     }
 
     /// Who is logged in.

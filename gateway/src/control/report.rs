@@ -8,11 +8,12 @@ use super::policy::HandedOut;
 use super::radius::Radius;
 use super::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    PolicyNow, PortNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
+    PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
 };
 use crate::clock;
 use crate::config::Config;
 use crate::messages::{PortInfo, World};
+use crate::page::push::Push;
 use crate::verdicts::Compiled;
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
@@ -43,6 +44,7 @@ pub(super) struct Sources<'a> {
     pub(super) observed: Option<&'a Observed>,
     pub(super) identity: &'a Identity,
     pub(super) radius: Option<&'a Radius>,
+    pub(super) push: Option<&'a Push>,
     pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
     pub(super) charter_trouble: Option<String>,
     pub(super) loaded: &'a str,
@@ -112,6 +114,10 @@ impl Sources<'_> {
             no_room: counters.no_room,
             sessions: self.identity.logins().len(),
             radius: self.radius.map(|radius| radius.now(self.identity.logins())),
+            push: self.push.map(|push| {
+                let (set, withdrawn, refused) = push.counts();
+                PushNow { set, withdrawn, refused: counts(refused.into_iter()) }
+            }),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::ipc::Channel;
 use crate::messages::{PolicyId, World};
+use crate::page::push::Push;
 use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
@@ -52,6 +53,8 @@ pub(super) struct Beginning {
     pub(super) boot: BootId,
     /// Who is logged in is heard from here.
     pub(super) radius: Option<Radius>,
+    /// Who may push it.
+    pub(super) push: Option<Arc<Push>>,
     /// What confines this process.
     pub(super) confinement: String,
 }
@@ -169,6 +172,11 @@ impl SlowPath {
                         Err(why) => warn!("the bypass is as it was: {why}"),
                     }
                     _ = answer.send(outcome);
+                }
+                Ok(Command::Push { change, answer }) => {
+                    // Whoever pushed may have gone.
+                    _ = answer.send(self.identity.push(change, clock::mono_ns()));
+                    continue;
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -385,6 +393,7 @@ impl SlowPath {
             observed: self.observed.as_ref(),
             identity: &self.identity,
             radius: self.begun.radius.as_ref(),
+            push: self.begun.push.as_deref(),
             bypass: self.bypass.now(),
             charter_trouble: self.charters.trouble(),
             loaded: &self.loaded,

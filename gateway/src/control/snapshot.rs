@@ -85,6 +85,20 @@ pub(crate) struct IdentityNow {
     /// What came in by RADIUS, where somebody listens to it.
     #[serde(default)]
     pub(crate) radius: Option<RadiusNow>,
+    /// What was pushed, where somebody may.
+    #[serde(default)]
+    pub(crate) push: Option<PushNow>,
+}
+
+/// What was pushed over HTTP since the control process started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct PushNow {
+    /// Requests that said who has an address.
+    pub(crate) set: u64,
+    /// Requests that took it back.
+    pub(crate) withdrawn: u64,
+    /// Requests that were refused, by reason.
+    pub(crate) refused: Vec<Count>,
 }
 
 /// RADIUS accounting since the control process started.

@@ -152,6 +152,10 @@ fn identity(out: &mut Text, now: &Snapshot) {
         out.total("radius_taken", "RADIUS accounting requests that were taken.", radius.taken);
         out.counter("radius_refused", "RADIUS packets that were dropped.", "reason", words(&radius.refused));
     }
+    if let Some(push) = &identity.push {
+        out.total("push_taken", "Pushed logins and withdrawals that were taken.", push.set + push.withdrawn);
+        out.counter("push_refused", "Pushes that were refused.", "reason", words(&push.refused));
+    }
 }
 
 /// Text in the making.

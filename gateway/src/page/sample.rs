@@ -3,7 +3,7 @@
 
 use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    Point, PolicyNow, PortNow, RadiusNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
+    Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -158,6 +158,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 unsent: 0,
                 refused: counts(&[("wrong_secret", 2)]),
             }),
+            push: Some(PushNow { set: 12, withdrawn: 4, refused: counts(&[("wrong_token", 1)]) }),
         },
         recording: Recording {
             level: "aggregate".to_owned(),
@@ -281,7 +282,7 @@ pub(crate) fn snapshot() -> Snapshot {
 fn serve() {
     let (_keep, snapshot) = tokio::sync::watch::channel(std::sync::Arc::new(snapshot()));
     let (commands, _to_do) = std::sync::mpsc::channel();
-    let shared = crate::control::Shared { snapshot, commands };
+    let shared = crate::control::Shared { snapshot, commands, push: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:18499").await.unwrap();

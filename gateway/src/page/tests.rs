@@ -17,7 +17,7 @@ impl Served {
         let (commands, _to_do) = std::sync::mpsc::channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, Shared { snapshot, commands }));
+        tokio::spawn(serve(listener, Shared { snapshot, commands, push: None }));
         Self { address, publish }
     }
 

@@ -371,7 +371,8 @@ mod tests {
         let text = as_json("e1,a,10.0.0.1,it,2027-01-04\ne1,b,10.0.0.2,it,2027-01-04");
         let faults = Directory::parse("d.json", text.as_bytes()).unwrap_err();
         assert_eq!((faults.as_slice()[0].code, faults.as_slice()[0].line), ("two-groups", 3));
-        for text in ["", "{}", "[1]", "[[]]", "null"] {
+        let array = r#"[["e1","sales","3c:22:fb:00:00:01","it","2027-01-04"]]"#;
+        for text in ["", "{}", "[1]", "[[]]", "null", array] {
             assert_eq!(
                 Directory::parse("d.json", text.as_bytes()).unwrap_err().as_slice()[0].code,
                 "json",

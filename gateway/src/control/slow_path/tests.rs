@@ -177,6 +177,7 @@ impl Bench {
             publish: watch::channel(Arc::default()).0,
             boot: BootId::parse("0123456789abcdef0123456789abcdef").unwrap(),
             radius: None,
+            push: None,
             confinement: String::new(),
         });
         let bench = Self { slow_path, rules, signatures, _dir: dir, _guard: theirs };

@@ -1,17 +1,41 @@
 //! A directory as JSON: an array of objects with the columns as keys, all of them strings.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Reader, Written};
 use crate::diagnostic::{Diagnostics, Text};
 
+/// An object, and nothing else that could be read as one: an array of the values would be, too.
+struct Object<'a>(Entry<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Entry<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Entry<'de>, M::Error> {
+                Entry::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        from.deserialize_map(Keys).map(Self)
+    }
+}
+
 /// An entry whose values are still as they stand, so that their place is known.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Object<'a> {
+struct Entry<'a> {
     #[serde(borrow)]
     subject: &'a RawValue,
     #[serde(borrow)]
@@ -29,7 +53,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<(), Diagnostics> {
     let text = reader.text;
     let objects: Vec<Object<'_>> = serde_json::from_str(text.text).map_err(|error| fault_of(text, &error))?;
     for object in objects {
-        let Object { subject, group, device, enrolled_by, enrolled } = object;
+        let Object(Entry { subject, group, device, enrolled_by, enrolled }) = object;
         let values = [subject, group, device, enrolled_by, enrolled].map(|raw| value(text, raw));
         if let Some((_, at)) = values.iter().find(|(value, _)| value.is_none()) {
             let fault = text.error(at.clone(), "json", "this is no string");
