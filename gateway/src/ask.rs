@@ -202,8 +202,12 @@ fn describe(now: &Snapshot) -> String {
     for list in &now.policy.lists {
         _ = writeln!(
             out,
-            "  list     {}: {}, {} names in use ({})",
-            list.name, list.state, list.names, list.category
+            "  list     {}: {}, {} names in use ({}{})",
+            list.name,
+            list.state,
+            list.names,
+            list.category,
+            if list.blocked { ", blocked" } else { "" }
         );
     }
     _ = writeln!(out, "recording  {}\n           {}", now.recording.what, now.recording.basis);

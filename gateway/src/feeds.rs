@@ -11,14 +11,15 @@ use crate::clock;
 use crate::config::read_bounded;
 use crate::lists;
 use anyhow::{Context as _, Result, bail};
-use glassgate_policy::SignatureTable;
 use glassgate_policy::audit::Hex;
 use glassgate_policy::category::Category;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::exchange::{Format, Options};
 use glassgate_policy::quarantine::{Against, Examined, Known, List, examine};
+use glassgate_policy::rules::{Match, Rule, RuleAction, State};
 use glassgate_policy::signature::{Meta, Role, Scope, Service, Tier};
 use glassgate_policy::source::{MAX_BYTES, Source};
+use glassgate_policy::{Purpose, SignatureTable};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -39,11 +40,18 @@ pub(crate) struct Subscription {
     pub(crate) licence: String,
     /// Whether the first version is used without a look.
     pub(crate) trust_first: bool,
+    /// Whether its names are blocked without a rule, if they are dangerous.
+    pub(crate) block: bool,
 }
 
 impl Subscription {
     fn category(&self) -> Category {
         Category::from_code(self.category).unwrap_or(Category::Unknown)
+    }
+
+    /// Whether its names are blocked without a rule: those that do harm, unless the configuration says otherwise.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.block && matches!(self.category(), Category::Malware | Category::Phishing)
     }
 
     fn service(&self) -> Service {
@@ -113,6 +121,9 @@ struct Kept {
 pub(crate) struct FeedNow {
     pub(crate) name: String,
     pub(crate) category: String,
+    /// Whether its names are blocked without a rule.
+    #[serde(default)]
+    pub(crate) blocked: bool,
     /// `good`: in use as it is there; `held`: somebody must look; `unreadable`: see `trouble`.
     pub(crate) state: String,
     /// Names in use.
@@ -146,6 +157,26 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// The rule that blocks its names, unless one of somebody's own decides first; `None` if there is none, or nothing in use.
+    pub(crate) fn rule(&self, table: &SignatureTable) -> Option<Rule> {
+        self.kept.as_ref().filter(|_| self.subscription.is_blocked())?;
+        Some(Rule {
+            name: format!("subscription:{}", self.now.name),
+            line: 0,
+            matches: Match {
+                service_keys: vec![self.now.name.clone()],
+                services: vec![table.service_named(&self.now.name)?],
+                ..Match::default()
+            },
+            action: RuleAction::Block,
+            state: State::Enforce,
+            owner: String::new(),
+            purpose: Purpose::Security,
+            expires: None,
+            note: format!("{} lists this name: {}", self.subscription.title, self.now.category),
+        })
+    }
+
     /// The version in use as a source; with `declare`, it declares its service.
     pub(crate) fn source(&self, declare: bool) -> Option<Result<Source, Diagnostics>> {
         let kept = self.kept.as_ref()?;
@@ -229,7 +260,12 @@ pub(crate) fn look(
 
 fn first_look(subscription: &Subscription, dir: &Path) -> Feed {
     let category = subscription.category().as_str().to_owned();
-    let mut now = FeedNow { name: subscription.name.clone(), category, ..FeedNow::default() };
+    let mut now = FeedNow {
+        name: subscription.name.clone(),
+        category,
+        blocked: subscription.is_blocked(),
+        ..FeedNow::default()
+    };
     let kept = match load(dir, subscription) {
         Ok(kept) => kept,
         Err(why) => {

@@ -6,7 +6,7 @@ use crate::{packs, sources};
 use glassgate_policy::charter::Levels;
 use glassgate_policy::compile::{self, KeyChoice, Report};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
-use glassgate_policy::rules::{self, Declared, Moment, RuleFile, Rules};
+use glassgate_policy::rules::{self, Declared, Moment, Rule, RuleFile, Rules};
 use glassgate_policy::source::Source;
 use glassgate_policy::{SignatureTable, VerdictMatrix};
 use jiff::civil::Date;
@@ -60,7 +60,7 @@ pub(crate) fn compile_with(
     today: Option<Date>,
     may_write: bool,
 ) -> Result<Compiled, Diagnostics> {
-    let Signatures { table, count, services, mut warnings, feeds } = signatures(files, may_write)?;
+    let Signatures { table, count, services, mut warnings, feeds, blocks } = signatures(files, may_write)?;
     let (mut bound, mut file) = (Rules::default(), RuleFile::default());
     if let Some(path) = &files.rules {
         let name = path.display().to_string();
@@ -70,6 +70,10 @@ pub(crate) fn compile_with(
         file = RuleFile::parse(&name, &bytes)?;
         (bound, more) = file.bind(&table, &declared, today)?;
         warnings.append(more);
+    }
+    // After all others: whoever wants something else of these names says so.
+    for rule in blocks {
+        bound.push(rule);
     }
     let rules = Arc::new(bound);
     Ok(Compiled { table, rules, file, declared, signatures: count, services, warnings, feeds })
@@ -82,19 +86,23 @@ struct Signatures {
     services: usize,
     warnings: Diagnostics,
     feeds: Vec<FeedNow>,
+    /// Rules of subscriptions.
+    blocks: Vec<Rule>,
 }
 
 fn signatures(files: &PolicyFiles, may_write: bool) -> Result<Signatures, Diagnostics> {
     if let Some(pack) = &files.pack {
         let table = packs::open(pack)?.table().clone();
         let (count, services) = (table.names(), table.services().count());
-        return Ok(Signatures { table, count, services, warnings: Diagnostics::new(), feeds: Vec::new() });
+        let warnings = Diagnostics::new();
+        return Ok(Signatures { table, count, services, warnings, feeds: Vec::new(), blocks: Vec::new() });
     }
     let (compiled, feeds) = compile_sources(files, may_write)?;
     let table = table_of(&compiled)?;
     let Report { listed: count, services, .. } = compiled.report;
+    let blocks = feeds.iter().filter_map(|feed| feed.rule(&table)).collect();
     let feeds = feeds.into_iter().map(|feed| feed.now).collect();
-    Ok(Signatures { table, count, services, warnings: compiled.warnings, feeds })
+    Ok(Signatures { table, count, services, warnings: compiled.warnings, feeds, blocks })
 }
 
 /// Compiles the sources of a configuration, subscribed lists among them.
@@ -200,5 +208,59 @@ mod tests {
         bytes[end] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(first(&trusted).unwrap_err(), "bad-pack");
+    }
+
+    /// Lists of what does harm are blocked, lists of anything else are not, and a rule of somebody's own comes first.
+    #[test]
+    fn subscribed_malware_is_blocked_until_somebody_says_otherwise() {
+        use crate::feeds::Subscription;
+        use glassgate_policy::rules::Target;
+        use glassgate_policy::signature::Scope;
+        use glassgate_policy::{Action, GroupId};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.txt");
+        let names: String = (0..400).map(|n| format!("bad{n}.example\n")).collect();
+        std::fs::write(&path, names).unwrap();
+        let action = |category: Category, block: bool, rules: &str| {
+            let state = tempfile::tempdir().unwrap();
+            let subscription = Subscription {
+                name: "feed".to_owned(),
+                title: "A feed".to_owned(),
+                path: path.clone(),
+                format: glassgate_policy::exchange::Format::Plain as u8,
+                scope: Scope::Suffix as u8,
+                category: category as u8,
+                source: "example".to_owned(),
+                licence: "CC0-1.0".to_owned(),
+                trust_first: true,
+                block,
+            };
+            let file = dir.path().join("rules.toml");
+            std::fs::write(&file, format!("version = 1\n{rules}")).unwrap();
+            let files = PolicyFiles {
+                subscriptions: vec![subscription],
+                feeds_dir: state.path().to_owned(),
+                rules: Some(file),
+                ..PolicyFiles::default()
+            };
+            let compiled = compile_files(&files, None, true).unwrap_or_else(|e| panic!("{e}"));
+            let found = compiled.table.lookup(&Name::from_wire(b"www.bad7.example").unwrap()).unwrap();
+            assert_eq!(
+                (found.category, compiled.feeds[0].blocked),
+                (category, block && category != Category::Games)
+            );
+            let matrix = compiled.matrix(1, u64::MAX, &Levels::counts(1), &Moment::default());
+            let target = Target { group: GroupId(0), category, service: found.service };
+            assert!(compiled.rules.decide(&target, &Moment::default()).by.is_none_or(|at| at < 2));
+            matrix.verdict(GroupId(0), category, found.service, 0).action
+        };
+        let own = "[[rule]]\nname = \"own\"\nmatch = { category = [\"malware\"] }\naction = \"allow\"\nstate = \"STATE\"\n\
+                   owner = \"o\"\npurpose = \"security\"\n";
+        assert_eq!(action(Category::Malware, true, ""), Action::Block);
+        assert_eq!(action(Category::Phishing, true, ""), Action::Block);
+        assert_eq!(action(Category::Games, true, ""), Action::Allow);
+        assert_eq!(action(Category::Malware, false, ""), Action::Allow);
+        assert_eq!(action(Category::Malware, true, &own.replace("STATE", "enforce")), Action::Allow);
+        assert_eq!(action(Category::Malware, true, &own.replace("STATE", "shadow")), Action::Block);
     }
 }

@@ -159,9 +159,9 @@ impl Engine {
     pub fn set_policy(&mut self, policy: Policy, now: &Now, sink: &mut dyn AuditSink) {
         let (epoch, rules) = (policy.epoch, policy.rules.as_slice().len());
         let (hash, content) = (policy.table.hash(), policy.table.content_hash());
-        for rule in policy.rules.as_slice() {
+        for (place, rule) in policy.rules.as_slice().iter().enumerate() {
             let hits = self.hits.entry(rule.name.clone()).or_default();
-            hits.bind(rule, now);
+            hits.bind(rule, place, now);
         }
         self.hits.retain(|name, _| policy.rules.as_slice().iter().any(|rule| rule.name == *name));
         let is_new = self.generations.push(policy);

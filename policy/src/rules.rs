@@ -62,7 +62,7 @@ coded! {
 pub struct Rule {
     /// Its name, unique in its file.
     pub name: String,
-    /// 1-based line where it begins.
+    /// 1-based line where it begins; 0 for one that stands in no file.
     pub line: u32,
     /// What it matches.
     pub matches: Match,
@@ -182,6 +182,11 @@ impl Rules {
     /// The rules, in order.
     pub fn as_slice(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Adds a rule after all others. It stands in no file: its line is 0.
+    pub fn push(&mut self, rule: Rule) {
+        self.rules.push(rule);
     }
 
     /// All rules that match, in order, with what becomes of each at a moment.

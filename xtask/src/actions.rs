@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device |
 //! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
+//! | [`uploads`] | curl, quinn | how many probable uploads are uploads, and how many uploads are found |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
@@ -11,6 +12,7 @@
 pub mod block;
 pub mod bypass;
 pub mod limit;
+pub mod uploads;
 
 use anyhow::Result;
 
@@ -44,6 +46,8 @@ pub enum Part {
     Block,
     /// The bypass, which turns all of it off.
     Bypass,
+    /// Not an action: precision and recall of probable uploads.
+    Uploads,
 }
 
 /// What a part works with.
@@ -67,10 +71,11 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     let stage = Stage { lab: &lab, gateway: &gateway, stop };
     let mut checks = Checks::default();
     type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
-    let parts: [(Part, &str, Try); 3] = [
+    let parts: [(Part, &str, Try); 4] = [
         (Part::Block, "Block", block::run),
         (Part::Bypass, "Bypass", bypass::run),
         (Part::Limit, "Limit", limit::run),
+        (Part::Uploads, "Uploads", uploads::run),
     ];
     for (part, title, run) in parts {
         if options.only.is_some_and(|only| only != part) {

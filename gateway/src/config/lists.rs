@@ -145,6 +145,7 @@ impl Check<'_> {
             scope: scope? as u8,
             category: category? as u8,
             trust_first: first? == "accept",
+            block: table.block.value,
             path: path?,
             name: name.clone(),
         })

@@ -275,5 +275,7 @@ sections! {
         licence: String = String::new();
         /// What becomes of the first version: `hold` until it is accepted, or `accept` if nothing else stands against it.
         first: String = "hold".to_owned();
+        /// Whether its names are blocked without a rule, where its category is `malware` or `phishing`; of any other nothing is. A rule that matches them decides before that. `false`: they are only counted, as the charter allows.
+        block: bool = true;
     }
 }

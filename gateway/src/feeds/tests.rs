@@ -19,6 +19,7 @@ impl World {
             source: "example".to_owned(),
             licence: "CC0-1.0".to_owned(),
             trust_first: false,
+            block: true,
         };
         Self { dir, subscription }
     }

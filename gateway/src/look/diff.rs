@@ -266,6 +266,7 @@ fn example(s: &FlowSummary, name: Option<&str>) -> String {
 fn describe(diff: &Diff) -> String {
     let mut out = format!("{} captures, {} flows: {} change\n", diff.captures, diff.flows, diff.changed);
     let by = |verdict: &Verdict, file: &str| match (&verdict.rule, verdict.line) {
+        (Some(rule), Some(0)) => format!("{rule} (a subscription)"),
         (Some(rule), Some(line)) => format!("{rule} ({file}:{line})"),
         _ => "no rule".to_owned(),
     };

@@ -1,8 +1,10 @@
 //! The lines of `replay --flows`: one JSON object a flow.
 
 use super::Seen;
+use glassgate_dataplane::classifier::FlowSummary;
 use glassgate_dataplane::inspect::ja4::Ja4;
 use glassgate_policy::table::SignatureTable;
+use glassgate_policy::upload::Shape;
 use glassgate_policy::{AppProto, Category, Evidence};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -38,6 +40,23 @@ struct FlowLine<'a> {
     ja4: Option<&'a str>,
     action: &'static str,
     level: &'static str,
+    bytes_up: u64,
+    bytes_down: u64,
+    frames_up: u64,
+    frames_down: u64,
+    upload_percent: u8,
+}
+
+/// What the flow carried. Whether its host takes uploads is not asked: of a capture, only the shape is.
+fn shape(s: &FlowSummary) -> Shape {
+    Shape {
+        bytes_up: s.bytes_up,
+        frames_up: s.frames_up.into(),
+        bytes_down: s.bytes_down,
+        frames_down: s.frames_down.into(),
+        quic: s.app == Some(AppProto::Quic),
+        upload_host: false,
+    }
 }
 
 /// Writes a line per flow.
@@ -90,6 +109,11 @@ impl<'a> Lines<'a> {
             ja4: seen.hello.and_then(|h| h.ja4.as_ref()).map(Ja4::as_str),
             action: s.verdict.action.as_str(),
             level: s.verdict.level.as_str(),
+            bytes_up: s.bytes_up,
+            bytes_down: s.bytes_down,
+            frames_up: s.frames_up.into(),
+            frames_down: s.frames_down.into(),
+            upload_percent: shape(s).confidence(),
         };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")

@@ -301,7 +301,10 @@ fn rules(said: &Explanation) -> Vec<String> {
     }
     let mut lines = vec![format!("{} of {} match, in this order:", said.rules.len(), said.rules_asked)];
     let width = said.rules.iter().map(|r| r.rule.len()).max().unwrap_or(0);
-    let place = |r: &RuleSays| format!("{}:{}", r.file, r.line);
+    let place = |r: &RuleSays| match r.line {
+        0 => "a subscription".to_owned(),
+        line => format!("{}:{line}", r.file),
+    };
     let places = said.rules.iter().map(|r| place(r).len()).max().unwrap_or(0);
     let rows = said.rules.iter().map(|r| {
         let mark = if r.outcome == "decides" { '>' } else { ' ' };

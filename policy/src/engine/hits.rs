@@ -33,7 +33,7 @@ pub struct RuleHits {
     /// cross the groups and services that are told.
     pub rounded: bool,
     #[serde(skip)]
-    pub(super) order: u32,
+    pub(super) order: usize,
     #[serde(skip)]
     as_it_was: Option<Rule>,
     #[serde(skip)]
@@ -55,7 +55,7 @@ struct Hidden {
 
 impl RuleHits {
     /// Counts for this rule from now on; from zero if it is not what it was.
-    pub(super) fn bind(&mut self, rule: &Rule, now: &Now) {
+    pub(super) fn bind(&mut self, rule: &Rule, place: usize, now: &Now) {
         // Its line may change, and the numbers of its services and groups do with every table and charter: neither makes it another rule.
         let mut same = rule.clone();
         same.line = 0;
@@ -72,7 +72,7 @@ impl RuleHits {
                 ..Self::default()
             };
         }
-        self.order = rule.line;
+        self.order = place;
     }
 
     /// Counts an event; `people`: who it is about and how many must stand behind what is told.

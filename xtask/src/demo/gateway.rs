@@ -61,6 +61,11 @@ pub fn build(stop: &Stop, log: &Path) -> Result<PathBuf> {
 }
 
 impl Gateway {
+    /// Its program.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Starts it inline, with the given driver or the first that works, and waits until it forwards.
     pub fn start(lab: &Lab, binary: &Path, driver: Option<Driver>, stop: &Stop) -> Result<Self> {
         let candidates = driver.map_or(vec![Driver::AfXdp, Driver::AfPacket], |driver| vec![driver]);

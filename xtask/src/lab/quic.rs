@@ -22,8 +22,8 @@ use super::payload;
 
 const ALPN: &[u8] = b"hq-interop";
 
-/// Longest request: `GET /bytes/` and a number.
-const MAX_REQUEST: usize = 64;
+/// Longest request: `GET /bytes/`, a number, and what is sent besides, which nobody reads.
+const MAX_REQUEST: usize = payload::MAX + 64;
 
 /// A server on UDP port 443 of every address of the namespace it is called in. Must be called in a tokio runtime.
 pub fn listen(certificates: Arc<dyn ResolvesServerCert>) -> Result<Endpoint> {
@@ -46,9 +46,8 @@ pub async fn serve(endpoint: Endpoint, payload: Bytes) {
             let Ok(connection) = incoming.await else { return };
             while let Ok((mut answer, mut request)) = connection.accept_bi().await {
                 let Ok(request) = request.read_to_end(MAX_REQUEST).await else { return };
-                let size = std::str::from_utf8(&request)
-                    .ok()
-                    .and_then(|text| text.trim().strip_prefix("GET /bytes/"));
+                let head = request.split(|b| *b == b'\r').next().unwrap_or_default();
+                let size = std::str::from_utf8(head).ok().and_then(|text| text.strip_prefix("GET /bytes/"));
                 let size = size.and_then(|size| size.parse::<usize>().ok()).unwrap_or(0).min(payload.len());
                 if answer.write_chunk(payload.slice(..size)).await.is_err() || answer.finish().is_err() {
                     return;
@@ -60,6 +59,19 @@ pub async fn serve(endpoint: Endpoint, payload: Bytes) {
 
 /// Fetches so many bytes from the namespace it is called in and gives their SHA-256.
 pub fn fetch(server: SocketAddr, name: &str, ca: &Path, size: usize, limit: Duration) -> Result<String> {
+    let (_, bytes) = exchange(server, name, ca, &[(0, size)], limit)?;
+    Ok(payload::sha256([bytes.as_slice()]))
+}
+
+/// Sends and fetches so many bytes, each exchange over a stream of its own, one after the other. Gives the port of the client and
+/// what came last.
+pub fn exchange(
+    server: SocketAddr,
+    name: &str,
+    ca: &Path,
+    exchanges: &[(usize, usize)],
+    limit: Duration,
+) -> Result<(u16, Vec<u8>)> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca)?)?;
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
@@ -76,15 +88,20 @@ pub fn fetch(server: SocketAddr, name: &str, ca: &Path, size: usize, limit: Dura
     let work = async {
         let endpoint =
             Endpoint::new(EndpointConfig::default(), None, UdpSocket::bind(local)?, Arc::new(TokioRuntime))?;
+        let port = endpoint.local_addr()?.port();
         let connection = endpoint.connect_with(config, server, name)?.await?;
-        let (mut request, mut answer) = connection.open_bi().await?;
-        request.write_all(format!("GET /bytes/{size}\r\n").as_bytes()).await?;
-        request.finish()?;
-        let bytes = answer.read_to_end(payload::MAX).await?;
+        let mut bytes = Vec::new();
+        for (up, down) in exchanges {
+            let (mut request, mut answer) = connection.open_bi().await?;
+            request.write_all(format!("GET /bytes/{down}\r\n").as_bytes()).await?;
+            request.write_all(&vec![b'x'; *up]).await?;
+            request.finish()?;
+            bytes = answer.read_to_end(payload::MAX).await?;
+            ensure!(bytes.len() == *down, "{} bytes came, {down} were asked for", bytes.len());
+        }
         connection.close(0u32.into(), b"");
         endpoint.wait_idle().await;
-        ensure!(bytes.len() == size, "{} bytes came, {size} were asked for", bytes.len());
-        Ok(payload::sha256([bytes.as_slice()]))
+        Ok((port, bytes))
     };
     runtime.block_on(async { tokio::time::timeout(limit, work).await.context("no answer in time")? })
 }
