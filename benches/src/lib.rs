@@ -6,6 +6,7 @@
 pub mod frames;
 pub mod generator;
 pub mod measure;
+pub mod ndpi;
 pub mod report;
 pub mod rows;
 pub mod stage;

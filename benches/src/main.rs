@@ -37,6 +37,12 @@ struct Arguments {
     /// A folder of captures for the row `captures`, besides those that it makes itself.
     #[arg(long, value_name = "DIR")]
     captures: Option<PathBuf>,
+    /// The program around nDPI's library that `cargo xtask bench` builds. Without it nothing is compared with nDPI.
+    #[arg(long, value_name = "PROGRAM")]
+    ndpi: Option<PathBuf>,
+    /// What was measured on a line, which `cargo xtask bench` does beforehand.
+    #[arg(long, value_name = "FILE")]
+    line: Option<PathBuf>,
     /// Where to write the result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -78,6 +84,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         .filter(|row| arguments.row.is_empty() || arguments.row.iter().any(|name| name == row.name))
         .collect();
     let mut stage = Stage::new(effort)?;
+    stage.ndpi.clone_from(&arguments.ndpi);
+    stage.line.clone_from(&arguments.line);
     if let Some(dir) = &arguments.captures {
         let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
         stage.captures =

@@ -2,6 +2,7 @@
 
 pub mod inspect;
 mod known;
+mod line;
 mod load;
 mod mixes;
 mod table;
@@ -40,4 +41,5 @@ pub const ROWS: &[Row] = &[
     Row { name: "latency", about: "how long frames stay", run: load::latency },
     Row { name: "heap", about: "allocations after start", run: inspect::allocations },
     Row { name: "lcores", about: "two lcores against one", run: load::lcores },
+    Row { name: "line", about: "iperf3 through XDP sockets, beside testpmd", run: line::run },
 ];

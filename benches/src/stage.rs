@@ -24,6 +24,10 @@ pub struct Stage {
     pub cpu: usize,
     /// Captures that the row of whole captures takes besides its own.
     pub captures: Vec<PathBuf>,
+    /// nDPI's library with what surrounds it, if it is there.
+    pub ndpi: Option<PathBuf>,
+    /// What `cargo xtask bench` measured on a line.
+    pub line: Option<PathBuf>,
     /// No huge pages were free: everything is slower.
     pub no_huge: bool,
     eal: Eal,
@@ -50,6 +54,8 @@ impl Stage {
             effort,
             cpu,
             captures: Vec::new(),
+            ndpi: None,
+            line: None,
             no_huge,
             eal,
             devices: 0,

@@ -4,6 +4,7 @@
 //! the program starts. Backtraces are off, because error types that take one would be measured with it.
 
 mod instructions;
+mod line;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{setup, ui, workspace};
+use crate::stop::Stop;
+use crate::{ndpi, setup, ui, workspace};
 
 /// Options of the task. What is not one of these goes to the benchmark: `cargo xtask bench -- --help` lists it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -34,11 +36,29 @@ pub struct Options {
     rest: Vec<String>,
 }
 
+impl Options {
+    /// How the row `line` is to be measured, if it is among those that are asked for. It needs the lab, so that it is
+    /// measured here.
+    fn line(&self) -> Option<line::Effort> {
+        let has = |words: &[&str]| self.rest.iter().any(|word| words.contains(&word.as_str()));
+        let rows = self.rest.windows(2).filter(|pair| pair[0] == "--row").map(|pair| pair[1].as_str());
+        let rows: Vec<&str> =
+            rows.chain(self.rest.iter().filter_map(|word| word.strip_prefix("--row="))).collect();
+        if has(&["--help", "-h", "--list"]) || !(rows.is_empty() || rows.contains(&"line")) {
+            return None;
+        }
+        let rounds = self.rest.windows(2).find(|pair| pair[0] == "--rounds");
+        let rounds = rounds.and_then(|pair| pair[1].parse().ok()).unwrap_or(5);
+        let quick = has(&["--quick"]);
+        Some(line::Effort { rounds: if quick { 1 } else { rounds }, seconds: if quick { 1 } else { 4 } })
+    }
+}
+
 /// Runs the task. The benchmark takes the place of this process.
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     let count = options.instructions || options.write_instructions;
     if !count {
-        setup::run(&setup::Options { yes: options.yes, ..setup::Options::default() })?;
+        setup::run(&setup::Options { yes: options.yes, peer: true, ..setup::Options::default() })?;
     }
     let doing = ui::doing("building the benchmark");
     let mut build = Command::new("cargo");
@@ -56,6 +76,15 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let bin: PathBuf = workspace::target().join("release/glassgate-bench");
     let mut bench = Command::new(&bin);
+    match ndpi::build(&workspace::target()) {
+        Ok(program) => _ = bench.arg("--ndpi").arg(program),
+        Err(why) => ui::line(format_args!("nothing is compared with nDPI: {why:#}")),
+    }
+    if let Some(effort) = options.line() {
+        let path = workspace::target().join("bench-line.json");
+        std::fs::write(&path, serde_json::to_vec(&line::measure(effort, stop)?)?)?;
+        bench.arg("--line").arg(path);
+    }
     bench.args(&options.rest).current_dir(workspace::root());
     bench.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1").env_remove("RUST_BACKTRACE");
     Err(bench.exec()).with_context(|| format!("cannot start {}", bin.display()))

@@ -23,6 +23,7 @@ pub mod capture;
 pub mod certs;
 pub mod devices;
 pub mod dns;
+pub mod iperf;
 pub mod netns;
 pub mod origin;
 pub mod payload;

@@ -8,6 +8,7 @@ pub mod corpus;
 pub mod demo;
 pub mod fuzz;
 pub mod lab;
+pub mod ndpi;
 pub mod process;
 pub mod setup;
 pub mod steps;

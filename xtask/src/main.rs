@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Task::Check(options) => steps::run(&options, true, &stop),
         Task::Corpus(options) => corpus::run(&options),
         Task::Fuzz(options) => fuzz::run(&options, &stop),
-        Task::Bench(options) => bench::run(&options),
+        Task::Bench(options) => bench::run(&options, &stop),
         Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
     });
     match result {

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use glassgate_dataplane::classifier::Classifier;
+use glassgate_dataplane::event_ring::Consumer;
 use glassgate_dataplane::packet::flag;
 use glassgate_policy::SignatureTable;
 
-use crate::frames::{self, Frames};
+use crate::frames::{self, Frames, RingSink};
 use crate::generator::{Generator, Order};
-use crate::measure::{Contestant, alternate, thread_ns};
+use crate::measure::{Contestant, Figure, alternate, thread_ns};
+use crate::ndpi::{Ndpi, Pass};
 use crate::report::{Goal, Report};
 use crate::stage::Stage;
 use crate::support::hello::Hello;
@@ -19,6 +22,8 @@ use super::known::{bridge, turns};
 
 /// A day: after it, every flow of the pass before has ended.
 const DAY_NS: u64 = 86_400_000_000_000;
+/// From one burst to the next.
+const STEP_NS: u64 = 10_000;
 /// Flows whose frames are mixed with each other's.
 const ABREAST: usize = 32;
 
@@ -37,14 +42,11 @@ pub(super) fn tls(stage: &mut Stage, report: &mut Report) -> Result<()> {
     for group in (0..count).collect::<Vec<_>>().chunks(ABREAST) {
         abreast(&mut mixed, group.iter().map(|n| begin(Tuple::v4, *n)).collect());
     }
-    let ns = per_flow(stage, &table, &mixed, count, "tls")?;
-    report.number(
-        "SYN to verdict: five frames a flow, 1 M domains",
-        ns,
-        "ns/flow",
-        Some(Goal::AtMost(500.0)),
-    );
-    report.number("the same", 1e3 / ns, "M flows/s", Some(Goal::AtLeast(2.0)));
+    let (ours, theirs) = per_flow(stage, &table, &mixed, count)?;
+    let what = "SYN to verdict: five frames a flow, 1 M domains";
+    report.figure(what, ours, "ns/flow", Some(Goal::AtMost(500.0)));
+    report.number("the same", 1e3 / ours.median, "M flows/s", Some(Goal::AtLeast(2.0)));
+    beside(report, ours, theirs, "ns/flow", 20.0);
     Ok(())
 }
 
@@ -55,32 +57,42 @@ pub(super) fn quic(stage: &mut Stage, report: &mut Report) -> Result<()> {
     for n in 0..count {
         initials.push(&initial(n));
     }
-    let ns = per_flow(stage, &table, &initials, count, "quic")?;
-    report.number("Initial to name", ns / 1e3, "µs/flow", Some(Goal::AtMost(1.5)));
+    let (ours, theirs) = per_flow(stage, &table, &initials, count)?;
+    report.figure("Initial to name", ours, "ns/flow", Some(Goal::AtMost(1500.0)));
+    beside(report, ours, theirs, "ns/flow", 4.0);
     Ok(())
+}
+
+/// What nDPI took for the same, and how many times as fast ours is.
+fn beside(
+    report: &mut Report,
+    ours: Figure,
+    theirs: Option<(Figure, Pass)>,
+    unit: &'static str,
+    least: impl Into<Option<f64>>,
+) {
+    let Some((figure, pass)) = theirs else { return };
+    let what = format!("libndpi, which names {:.0} of {:.0} flows", pass.named, pass.flows);
+    report.figure(what, figure, unit, None);
+    let goal = least.into().map(Goal::AtLeast);
+    report.number("speed against libndpi", figure.median / ours.median, "x", goal);
 }
 
 /// Whole captures, made here: hellos, QUIC, and a mix as of web pages.
 pub(super) fn captures(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let table = frames::signatures(domains(stage))?;
-    for (name, frames) in sets(stage)? {
+    // What must be many times as fast as nDPI; captures that were named have no goal.
+    let goals = [Some(9.0), Some(20.0), Some(4.0)].into_iter().chain(std::iter::repeat(None));
+    for ((name, frames), least) in sets(stage)?.into_iter().zip(goals) {
         let (mut classifier, mut events) = frames::classifier(1 << 18, table.clone(), true)?;
-        let mut day = 1;
-        let run = Contestant::new("ours", |time| {
-            let (mut cpu, mut passed) = (0.0, 0);
-            while cpu < time.as_nanos() as f64 {
-                let begun = thread_ns();
-                frames.through(&mut classifier, day * DAY_NS, 10_000);
-                cpu += thread_ns() - begun;
-                passed += frames.len();
-                day += 1;
-                classifier.expire(day * DAY_NS, usize::MAX >> 1);
-                events.drain(usize::MAX, drop);
-            }
-            Ok(cpu / passed as f64)
-        });
-        let figure = alternate(stage.effort, &mut [run])?[0];
+        let ours = passes(&frames, &mut classifier, &mut events, frames.len() as f64);
+        let peer = Ndpi::new(stage, &frames, STEP_NS)?;
+        let (figure, theirs) = turns_with(stage, ours, peer.as_ref(), |pass| pass.frames)?;
         report.figure(format!("{name}, {} frames", frames.len()), figure, "ns/frame", None);
+        let named: u64 = classifier.counters.flows_named.iter().sum();
+        let opened = classifier.counters.flows_opened[0].max(1);
+        report.number(format!("{name}, flows with a name"), named as f64 * 100.0 / opened as f64, "%", None);
+        beside(report, figure, theirs, "ns/frame", least);
     }
     Ok(())
 }
@@ -105,7 +117,7 @@ pub(super) fn allocations(stage: &mut Stage, report: &mut Report) -> Result<()> 
     for (name, frames) in sets(stage)? {
         let (mut classifier, mut events) = frames::classifier(1 << 18, table.clone(), true)?;
         let mut pass = |day: u64| {
-            frames.through(&mut classifier, day * DAY_NS, 10_000);
+            frames.through(&mut classifier, day * DAY_NS, STEP_NS);
             classifier.expire((day + 1) * DAY_NS, usize::MAX >> 1);
             events.drain(usize::MAX, drop);
         };
@@ -139,35 +151,64 @@ fn sets(stage: &Stage) -> Result<Vec<(String, Frames)>> {
     Ok(sets)
 }
 
-/// Nanoseconds of a pass for each flow; all of them must get the name that they say.
+/// Nanoseconds of a pass for each flow, ours and nDPI's; all of them must get the name that they say.
 fn per_flow(
     stage: &Stage,
     table: &Arc<SignatureTable>,
     frames: &Frames,
     flows: u32,
-    what: &'static str,
-) -> Result<f64> {
+) -> Result<(Figure, Option<(Figure, Pass)>)> {
     let (mut classifier, mut events) = frames::classifier(1 << 20, table.clone(), false)?;
+    let ours = passes(frames, &mut classifier, &mut events, f64::from(flows));
+    let peer = Ndpi::new(stage, frames, STEP_NS)?;
+    let figures = turns_with(stage, ours, peer.as_ref(), |pass| pass.flows)?;
+    let (named, opened): (u64, u64) =
+        (classifier.counters.flows_named.iter().sum(), classifier.counters.flows_opened[0]);
+    ensure!(named == opened, "{named} of {opened} flows got a name");
+    ensure!(classifier.counters.flows_category[glassgate_policy::Category::Recruitment as usize] == named);
+    Ok(figures)
+}
+
+/// All frames through the classifier, day after day: nanoseconds of one of `units` in a pass. What ends the flows of a day is
+/// not counted.
+fn passes<'a>(
+    frames: &'a Frames,
+    classifier: &'a mut Classifier<RingSink>,
+    events: &'a mut Consumer,
+    units: f64,
+) -> Contestant<'a> {
     let mut day = 1;
-    let run = Contestant::new(what, |time| {
+    Contestant::new("ours", move |time| {
         let (mut cpu, mut passes) = (0.0, 0u32);
         while cpu < time.as_nanos() as f64 {
             let begun = thread_ns();
-            frames.through(&mut classifier, day * DAY_NS, 10_000);
+            frames.through(classifier, day * DAY_NS, STEP_NS);
             cpu += thread_ns() - begun;
             passes += 1;
             day += 1;
             classifier.expire(day * DAY_NS, usize::MAX >> 1);
             events.drain(usize::MAX, drop);
         }
-        Ok(cpu / f64::from(passes) / f64::from(flows))
+        Ok(cpu / f64::from(passes) / units)
+    })
+}
+
+/// Ours and nDPI in turns.
+fn turns_with(
+    stage: &Stage,
+    ours: Contestant<'_>,
+    peer: Option<&Ndpi>,
+    units: fn(&Pass) -> f64,
+) -> Result<(Figure, Option<(Figure, Pass)>)> {
+    let Some(peer) = peer else { return Ok((alternate(stage.effort, &mut [ours])?[0], None)) };
+    let mut last = None;
+    let theirs = Contestant::new("libndpi", |_| {
+        let pass = peer.pass()?;
+        last = Some(pass);
+        Ok(pass.ns / units(&pass).max(1.0))
     });
-    let figure = alternate(stage.effort, &mut [run])?[0];
-    let (named, opened): (u64, u64) =
-        (classifier.counters.flows_named.iter().sum(), classifier.counters.flows_opened[0]);
-    ensure!(named == opened, "{named} of {opened} flows got a name");
-    ensure!(classifier.counters.flows_category[glassgate_policy::Category::Recruitment as usize] == named);
-    Ok(figure.median)
+    let figures = alternate(stage.effort, &mut [ours, theirs])?;
+    Ok((figures[0], last.map(|pass| (figures[1], pass))))
 }
 
 /// The frames of several flows: the first of each, then the second of each…

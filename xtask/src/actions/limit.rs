@@ -3,7 +3,6 @@
 //! iperf3 tells what applications get; a limit counts frames, headers and all. What is compared with the rate is iperf3's
 //! figure and the headers that its payload needed.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +10,8 @@ use serde_json::Value;
 
 use super::{Stage, Tried};
 use crate::lab::devices::{DEVICES, Device};
-use crate::process::{self, Daemon};
+use crate::lab::iperf;
+use crate::process;
 
 /// What iperf3's flows are limited to. They have no name that is in any list.
 const RATE: u64 = 8_000_000;
@@ -20,9 +20,6 @@ const TOLERANCE: f64 = 0.05;
 /// Seconds of a measurement, and those before it that do not count: the burst of the limit and the beginning of TCP.
 const SECONDS: u64 = 10;
 const OMITTED: u64 = 2;
-/// The router: iperf3 answers datagrams from the first address of its host, whichever was asked.
-const V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 /// Payload of a datagram.
 const DATAGRAM: u64 = 1200;
 
@@ -56,9 +53,7 @@ impl Run {
     fn run(&self, stage: &Stage<'_>, seconds: u64, omitted: u64) -> Result<Value> {
         // What the run before left to be paid for could cost this one its first datagram, which iperf3 sends once.
         stage.stop.pause(Duration::from_secs(1))?;
-        let mut command = stage.lab.on(self.device, "iperf3");
-        let server = if self.v6 { V6.to_string() } else { V4.to_string() };
-        command.args(["--json", "--client", &server, "--port", &self.port.to_string()]);
+        let mut command = iperf::client(stage.lab, self.device, self.port, self.v6);
         command.args(["--time", &seconds.to_string(), "--omit", &omitted.to_string()]);
         if self.down {
             command.arg("--reverse");
@@ -67,12 +62,7 @@ impl Run {
             let (rate, length) = ((RATE * 2).to_string(), DATAGRAM.to_string());
             command.args(["--udp", "--bitrate", &rate, "--length", &length]);
         }
-        let done = process::run(&mut command, &[], Duration::from_secs(seconds + omitted + 30), stage.stop)?;
-        let said: Value = serde_json::from_slice(&done.stdout).context("iperf3 printed no JSON")?;
-        if let Some(why) = said["error"].as_str() {
-            bail!("iperf3: {why}");
-        }
-        Ok(said)
+        iperf::run(&mut command, Duration::from_secs(seconds + omitted + 30), stage.stop)
     }
 
     /// Bits a second of frames for bits a second of payload.
@@ -109,15 +99,10 @@ fn mbits(bits: f64) -> String {
 
 /// Tries limits on iperf3's flows, and one on a download by name.
 pub fn run(stage: &Stage<'_>, tried: &mut Tried<'_>) -> Result<()> {
-    let mut servers = Vec::new();
-    for port in [5201, 5202] {
-        let mut command = stage.lab.wan.command("iperf3");
-        command.args(["--server", "--forceflush", "--port", &port.to_string()]);
-        let log = stage.lab.dir().join(format!("iperf3-{port}.log"));
-        let mut server = Daemon::start("iperf3", &command, &log)?;
-        server.await_line("Server listening", Duration::from_secs(5), stage.stop)?;
-        servers.push(server);
-    }
+    let _servers = [5201, 5202]
+        .map(|port| iperf::server(stage.lab, port, stage.stop))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
     stage.gateway.enforce(&rule("rule"), stage.stop)?;
     let one = Run { device: &DEVICES[0], port: 5201, v6: false, down: false, udp: false };
     for udp in [false, true] {

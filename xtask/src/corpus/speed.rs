@@ -21,7 +21,7 @@ use pcap_file::pcapng::{Block, PcapNgReader};
 use pcap_file::{DataLink, Endianness};
 use serde::Serialize;
 
-use crate::{process, ui, workspace};
+use crate::{ndpi, process, ui};
 
 /// Frames that the file has at least.
 const FRAMES: u64 = 1_000_000;
@@ -54,7 +54,7 @@ pub(super) struct Speed {
 
 /// Measures, in alternation.
 pub(super) fn compare(bin: &Path, captures: &[PathBuf], work: &Path) -> Result<Speed> {
-    let reference = build_reference(work)?;
+    let reference = ndpi::build(work)?;
     let once = work.join("corpus-ethernet.pcap");
     let (captures_in, frames) = merge(captures, &once, 1)?;
     if frames == 0 {
@@ -120,17 +120,6 @@ impl Speed {
             ui::line(format_args!("    {:.1} times as fast", row.ratio));
         }
     }
-}
-
-/// Compiles the program that surrounds nDPI's library.
-pub(super) fn build_reference(work: &Path) -> Result<PathBuf> {
-    let flags = process::capture(Command::new("pkg-config").args(["--cflags", "--libs", "libndpi"]))
-        .context("nDPI's library is missing: cargo xtask setup --peer")?;
-    let (source, program) = (workspace::root().join("benches/reference/ndpi.c"), work.join("ndpi-reference"));
-    let mut compiler = Command::new("cc");
-    compiler.args(["-O2", "-Wall", "-Werror", "-o"]).arg(&program).arg(source).args(flags.split_whitespace());
-    process::capture(&mut compiler)?;
-    Ok(program)
 }
 
 /// Nanoseconds a frame of the classifier, as `glassgate replay --time` says.

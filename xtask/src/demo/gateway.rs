@@ -38,6 +38,23 @@ impl Driver {
     }
 }
 
+/// What its lcores are.
+#[derive(Clone, Debug)]
+pub struct Lcores {
+    /// The CPUs, one each.
+    pub cpus: Vec<usize>,
+    /// Microseconds that they sleep when nothing comes.
+    pub idle_sleep_us: u32,
+}
+
+impl Default for Lcores {
+    /// One on the last CPU. The clients and servers of the lab run on the same few CPUs: it leaves them some time.
+    fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        Self { cpus: vec![cpus - 1], idle_sleep_us: 50 }
+    }
+}
+
 /// A gateway that runs.
 pub struct Gateway {
     daemon: Daemon,
@@ -71,7 +88,7 @@ impl Gateway {
         let candidates = driver.map_or(vec![Driver::AfXdp, Driver::AfPacket], |driver| vec![driver]);
         let mut last = None;
         for driver in candidates {
-            match Self::start_with(lab, binary, driver, stop) {
+            match Self::start_as(lab, binary, driver, &Lcores::default(), stop) {
                 Ok(gateway) => return Ok(gateway),
                 Err(why) if why.is::<crate::stop::Interrupted>() => return Err(why),
                 Err(why) => last = Some(why),
@@ -80,11 +97,12 @@ impl Gateway {
         Err(last.unwrap_or_else(|| anyhow::anyhow!("no driver to try")))
     }
 
-    fn start_with(lab: &Lab, binary: &Path, driver: Driver, stop: &Stop) -> Result<Self> {
+    /// Starts it inline with this driver and these lcores, and waits until it forwards.
+    pub fn start_as(lab: &Lab, binary: &Path, driver: Driver, lcores: &Lcores, stop: &Stop) -> Result<Self> {
         let doing = ui::doing(format_args!("gateway on {}", driver.word()));
         let address = format!("{}:{PAGE_PORT}", lab.management());
         let config = lab.dir().join("glassgate.toml");
-        std::fs::write(&config, configuration(driver, &address)?)?;
+        std::fs::write(&config, configuration(driver, lcores, &address))?;
         std::fs::write(lab.dir().join(RULES), "version = 1\n")?;
         let mut command = lab.gateway.command(&binary.to_string_lossy());
         command.arg("run").arg("--config").arg(&config);
@@ -196,23 +214,22 @@ impl Gateway {
 }
 
 /// The configuration of the lab's gateway. What is left out has its default.
-fn configuration(driver: Driver, address: &str) -> Result<String> {
-    let cpus = std::thread::available_parallelism()?.get();
+fn configuration(driver: Driver, lcores: &Lcores, address: &str) -> String {
+    let Lcores { cpus, idle_sleep_us } = lcores;
     let huge_pages = matches!(huge_pages::state(), State::Enough { .. });
     let signatures = workspace::root().join("policy/signatures");
-    Ok(format!(
+    format!(
         "# Written by xtask for one run.
 [ports]
 lan = \"{driver}:port-a\"
 uplink = \"{driver}:port-b\"
 
 [dataplane]
-lcores = [{}]
+lcores = {cpus:?}
 flows = 65536
 memory_mib = 256
 huge_pages = {huge_pages}
-# The clients and servers of the lab run on the same few CPUs: leave them some time.
-idle_sleep_us = 50
+idle_sleep_us = {idle_sleep_us}
 
 [signatures]
 path = {signatures:?}
@@ -232,7 +249,6 @@ listen = \"{address}\"
 [control]
 socket = \"control.sock\"
 ",
-        cpus - 1,
         driver = driver.word(),
-    ))
+    )
 }
