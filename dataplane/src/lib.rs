@@ -22,6 +22,7 @@ pub mod assembler;
 pub mod classifier;
 pub mod counters;
 pub mod defrag;
+pub mod distributor;
 pub mod event_ring;
 pub mod flow;
 pub mod flow_table;

@@ -217,8 +217,7 @@ impl Check<'_> {
     fn config(&mut self, raw: &Filled) -> Option<Config> {
         // Everything is checked before anything is given up: one run shows all faults.
         let ports = self.ports(raw);
-        let sockets = |ports: &Ports| matches!(ports.lan, Some(Device::Socket(_)));
-        let dataplane = self.dataplane(raw, ports.as_ref().is_some_and(sockets));
+        let dataplane = self.dataplane(raw);
         let signatures = self.path_or_none(&raw.signatures.path);
         let exclude = self.exclude(&raw.signatures.exclude);
         let feeds_dir = self.path(&raw.signatures.state);
@@ -320,9 +319,9 @@ impl Check<'_> {
         }
     }
 
-    fn dataplane(&mut self, raw: &Filled, socket_ports: bool) -> Option<Dataplane> {
+    fn dataplane(&mut self, raw: &Filled) -> Option<Dataplane> {
         let raw = &raw.dataplane;
-        let lcores = self.lcores(&raw.lcores, socket_ports);
+        let lcores = self.lcores(&raw.lcores);
         let flows = self.number(&raw.flows, 1024..=1 << 24, "flows");
         let inspections = self.number(&raw.inspections, 64..=1 << 20, "flows");
         let event_ring = self.number(&raw.event_ring, 64..=1 << 20, "events");
@@ -348,7 +347,7 @@ impl Check<'_> {
         })
     }
 
-    fn lcores(&mut self, setting: &Setting<Vec<u32>>, socket_ports: bool) -> Option<Vec<u32>> {
+    fn lcores(&mut self, setting: &Setting<Vec<u32>>) -> Option<Vec<u32>> {
         let cpus = &setting.value;
         let twice = cpus.iter().enumerate().find(|(i, cpu)| cpus.iter().take(*i).any(|c| c == *cpu));
         let why = if cpus.is_empty() || cpus.len() > MAX_LCORES {
@@ -357,8 +356,6 @@ impl Check<'_> {
             format!("CPU {cpu} is named twice: an lcore takes all of its CPU")
         } else if let Some(cpu) = cpus.iter().find(|cpu| **cpu > MAX_CPU) {
             format!("CPU {cpu} is out of range: 0 to {MAX_CPU}")
-        } else if socket_ports && cpus.len() > 1 {
-            "socket ports have one queue: name one CPU".to_owned()
         } else {
             return Some(cpus.clone());
         };

@@ -9,6 +9,7 @@
 //!  lcore n   turn, tick, turn, tick, … take a new policy, publish counters
 //! ```
 
+mod crew;
 #[cfg(feature = "dpdk")]
 mod dpdk_ports;
 mod lcore_loop;
@@ -16,7 +17,6 @@ mod policy_slot;
 
 use crate::child;
 use crate::config::{Dataplane, Device};
-use crate::confine;
 use crate::exit::Exit;
 use crate::handover;
 use crate::ipc::Channel;
@@ -24,27 +24,22 @@ use crate::messages::{Failure, FromDataplane, PolicyId, PortInfo, ToDataplane};
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::classifier::Policy;
 use glassgate_dataplane::event_ring::EventRing;
-use glassgate_dataplane::limiter::Limiters;
-use glassgate_dataplane::port::Port;
 use glassgate_dataplane::port::socket::SocketPort;
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::compile::{self, compile};
 use glassgate_policy::table::SignatureTable;
 use glassgate_policy::{Verdict, VerdictMatrix};
-use lcore_loop::{LcoreLoop, Verdicts};
+use lcore_loop::Verdicts;
 use policy_slot::PolicySlot;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use tracing::{error, info, warn};
+use tracing::error;
 
 /// The largest matrix: all groups and columns, each with a limit, and its header.
 const MAX_MATRIX: u64 = 144 << 20;
-/// Places for limits that each device has for itself, one each way: 1 MiB.
-const LIMIT_PLACES: usize = 1 << 16;
 
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
@@ -107,13 +102,13 @@ fn forward(channel: &Channel) -> Result<()> {
     match &orders.ports {
         [Device::Socket(lan), Device::Socket(uplink)] => {
             let ports = open_sockets([lan, uplink])?;
-            bridge_all(channel, &shared, ports, &orders.settings, orders.lcores, pin)?;
+            crew::bridge(channel, &shared, ports, &orders.settings, orders.lcores, pin)?;
         }
         #[cfg(feature = "dpdk")]
         [Device::Dpdk(lan), Device::Dpdk(uplink)] => {
             let (ports, eal) = dpdk_ports::open([lan, uplink], &orders.settings)?;
             let enter = move |cpu| dpdk_ports::enter(&eal, cpu);
-            bridge_all(channel, &shared, ports, &orders.settings, orders.lcores, enter)?;
+            crew::bridge(channel, &shared, ports, &orders.settings, orders.lcores, enter)?;
         }
         [a, b] => {
             let device = if a.needs_dpdk() { a } else { b };
@@ -127,8 +122,8 @@ fn forward(channel: &Channel) -> Result<()> {
 
 /// Ports that are open.
 struct Ports<P> {
-    /// LAN and uplink queue of each lcore.
-    queues: Vec<[P; 2]>,
+    /// Queues of LAN and uplink: one for each lcore, or fewer.
+    sides: [Vec<P>; 2],
     infos: Vec<PortInfo>,
     /// They can't be closed by a confined process; they go with it.
     leave_open: bool,
@@ -138,83 +133,14 @@ fn open_sockets(paths: [&Path; 2]) -> Result<Ports<SocketPort>> {
     let [lan, uplink] = paths;
     let open =
         |path: &Path| SocketPort::bind(path).with_context(|| format!("opening socket:{}", path.display()));
-    let queues = vec![[open(lan)?, open(uplink)?]];
+    let sides = [vec![open(lan)?], vec![open(uplink)?]];
     let info = |name: &str, path: &Path| PortInfo {
         name: name.to_owned(),
         device: format!("socket:{}", path.display()),
         driver: "unix socket".to_owned(),
         mac: None,
     };
-    Ok(Ports { queues, infos: vec![info("lan", lan), info("uplink", uplink)], leave_open: false })
-}
-
-/// Runs one lcore for each pair of queues, until told to stop. `enter` makes the thread that it is called on an lcore
-/// of a CPU, for as long as what it returns lives.
-fn bridge_all<P: Port + Send, G>(
-    channel: &Channel,
-    shared: &Shared,
-    ports: Ports<P>,
-    settings: &Dataplane,
-    lcores: Vec<(EventRing, StatsPage)>,
-    enter: impl Fn(u32) -> Result<G> + Clone + Send,
-) -> Result<()>
-where
-    P::Frame: Send,
-{
-    let Ports { queues, infos, leave_open } = ports;
-    if queues.len() != lcores.len() || lcores.len() != settings.lcores.len() {
-        bail!(
-            "{} lcores are configured, {} can be served by these ports",
-            settings.lcores.len(),
-            queues.len()
-        );
-    }
-    let (ready, started) = mpsc::channel();
-    let limiters = Limiters::new(LIMIT_PLACES, secret()?);
-    thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (i, ((ports, (ring, page)), cpu)) in
-            queues.into_iter().zip(lcores).zip(&settings.lcores).enumerate()
-        {
-            let (ready, enter, cpu) = (ready.clone(), enter.clone(), *cpu);
-            let limiters = limiters.clone();
-            let run = move || -> Result<()> {
-                let _entered = enter(cpu)?;
-                let (ring, page, first) = (ring.producer(), page.writer(), no_verdicts()?);
-                let lcore = LcoreLoop::new(ports, ring, page, settings, &first, secret()?, limiters);
-                confine::no_capabilities()?;
-                _ = ready.send(());
-                let ports = lcore.run(&shared.policy, &shared.stop);
-                if leave_open {
-                    std::mem::forget(ports);
-                }
-                Ok(())
-            };
-            threads.push(thread::Builder::new().name(format!("lcore-{i}")).spawn_scoped(scope, run)?);
-        }
-        drop(ready);
-        if started.iter().take(threads.len()).count() == threads.len() {
-            // Pages of the tables that no flow has used yet would be faulted in while frames wait. Only what is there
-            // now: a policy that comes later is no larger for being locked, and must not fail by a limit.
-            if let Err(e) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
-                warn!(
-                    "the memory of the tables can't be locked ({e}): new flows wait for their pages at first"
-                );
-            }
-            let confinement = confine::data_plane()?;
-            channel.send(&FromDataplane::Up { ports: infos, confinement }, &[])?;
-            info!(lcores = threads.len(), "forwarding");
-        } else {
-            shared.stop.store(true, Ordering::Relaxed);
-        }
-        for thread in threads {
-            match thread.join() {
-                Ok(ended) => ended?,
-                Err(_) => bail!("an lcore panicked"),
-            }
-        }
-        Ok(())
-    })
+    Ok(Ports { sides, infos: vec![info("lan", lan), info("uplink", uplink)], leave_open: false })
 }
 
 fn take_orders(channel: &Channel) -> Result<Orders> {

@@ -5,14 +5,18 @@
 //! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device |
 //! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
 //! | [`uploads`] | curl, quinn | how many probable uploads are uploads, and how many uploads are found |
+//! | [`lcores`] | the demo's round | two lcores: a queue each, and behind a distributor; each flow whole and named |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
 
 pub mod block;
 pub mod bypass;
+pub mod lcores;
 pub mod limit;
 pub mod uploads;
+
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -48,6 +52,8 @@ pub enum Part {
     Bypass,
     /// Not an action: precision and recall of probable uploads.
     Uploads,
+    /// Several lcores.
+    Lcores,
 }
 
 /// What a part works with.
@@ -66,10 +72,22 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     setup::run(&setup::Options { yes: options.yes, ..setup::Options::default() })?;
     let binary = gateway::build(stop, &workspace::target().join("build.log"))?;
     ui::heading("Lab");
-    let lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
-    let gateway = Gateway::start(&lab, &binary, options.driver, stop)?;
-    let stage = Stage { lab: &lab, gateway: &gateway, stop };
+    let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
+    if options.only != Some(Part::Lcores) {
+        rules(&lab, &binary, options, &mut checks, stop)?;
+    }
+    if options.only.is_none_or(|only| only == Part::Lcores) {
+        ui::heading("Lcores");
+        lcores::run(&mut lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
+    }
+    checks.conclude()
+}
+
+/// The parts that need one lcore and one gateway for all.
+fn rules(lab: &Lab, binary: &Path, options: &Options, checks: &mut Checks, stop: &Stop) -> Result<()> {
+    let gateway = Gateway::start(lab, binary, options.driver, stop)?;
+    let stage = Stage { lab, gateway: &gateway, stop };
     type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
     let parts: [(Part, &str, Try); 4] = [
         (Part::Block, "Block", block::run),
@@ -82,7 +100,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
             continue;
         }
         ui::heading(title);
-        let mut tried = Tried { checks: &mut checks };
+        let mut tried = Tried { checks: &mut *checks };
         match run(&stage, &mut tried) {
             Err(why) if why.is::<Interrupted>() => return Err(why),
             Err(why) => tried.hold(title, false, format!("{why:#}")),
@@ -93,7 +111,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         let (fine, words) = accounted(&gateway.now()?);
         tried.hold("every frame is accounted for", fine, words);
     }
-    checks.conclude()
+    Ok(())
 }
 
 /// What has been tried so far.

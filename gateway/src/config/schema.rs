@@ -147,7 +147,7 @@ sections! {
 
     /// The fast path.
     [dataplane] {
-        /// CPUs that run an lcore each, 1 to 32 of them. An lcore is pinned to its CPU and takes all of it.
+        /// CPUs that run an lcore each, 1 to 32 of them. An lcore is pinned to its CPU and takes all of it. Where a port has fewer queues than that, or can't bring both directions of a flow to one (`af_xdp`, `tap`, `socket`, cards without RSS), the first only distributes frames among the others: two CPUs are then hardly better than one, three are.
         lcores: Vec<u32> = vec![1];
         /// Flows that each lcore can hold at the same time, 1024 to 16777216. When the table is full, new flows are forwarded and counted as `table_full`.
         flows: u32 = 1 << 20;

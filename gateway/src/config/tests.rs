@@ -98,11 +98,6 @@ fn every_fault_has_its_place() {
         ("[[subscription]]\nnam = 'a'", (2, 1), "unknown field"),
         ("[dataplane]\nlcores = []", (2, 10), "0 lcores"),
         ("[dataplane]\nlcores = [1, 2, 1]", (2, 10), "CPU 1 is named twice"),
-        (
-            "[dataplane]\nlcores = [1, 2]\n[ports]\nlan = 'socket:a'\nuplink = 'socket:b'",
-            (2, 10),
-            "one queue",
-        ),
         ("[dataplane]\nlcores = [1024]", (2, 10), "out of range"),
         ("[dataplane]\nlcores = [-1]", (2, 11), "invalid value"),
         ("[dataplane]\nflows = 10", (2, 9), "1024 to 16777216"),

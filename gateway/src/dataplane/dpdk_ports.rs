@@ -1,9 +1,9 @@
-//! Ports on DPDK: from the devices of the configuration to one pair of queues per lcore.
+//! Ports on DPDK: from the devices of the configuration to queues.
 
 use super::Ports;
 use crate::config::Dataplane;
 use crate::messages::PortInfo;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use glassgate_dataplane::port::spec::PortSpec;
 use glassgate_dpdk::{
     DeviceOptions, DpdkPort, Eal, EalOptions, Lcore, LogLevel, Memory, Mempool, MempoolOptions,
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 /// Frames of the pool for each lcore: all descriptors of its two ports in both directions, and a good half to spare.
 const FRAMES_PER_LCORE: u32 = 16 * 1024;
 
-/// Starts DPDK and opens both devices with a queue for each lcore.
+/// Starts DPDK and opens both devices with a queue for each lcore, or as many as can be had.
 pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Ports<DpdkPort>, Eal)> {
     // To close an XDP socket takes system calls that are given up by then: the guard takes the program off.
     let leave_open = specs.iter().any(|spec| matches!(spec, PortSpec::AfXdp(_)));
@@ -37,13 +37,6 @@ pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Ports
             .with_context(|| format!("opening the port `{name}`"))?;
         let info = device.info();
         info!("{name}: {info}");
-        if queues.len() < lcores {
-            bail!(
-                "`{spec}` serves {} of the {lcores} lcores of `dataplane.lcores` ({}): name as many CPUs as it has queues",
-                queues.len(),
-                info.distribution
-            );
-        }
         let [a, b, c, d, e, f] = info.mac;
         infos.push(PortInfo {
             name: name.to_owned(),
@@ -54,8 +47,7 @@ pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Ports
         sides.push(queues);
     }
     let (uplink, lan) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
-    let queues = lan.into_iter().zip(uplink).map(|(lan, uplink)| [lan, uplink]).collect();
-    Ok((Ports { queues, infos, leave_open }, eal))
+    Ok((Ports { sides: [lan, uplink], infos, leave_open }, eal))
 }
 
 /// Makes the calling thread an lcore on a CPU.

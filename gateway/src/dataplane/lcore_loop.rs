@@ -4,6 +4,8 @@ use super::policy_slot::PolicySlot;
 use crate::clock::mono_ns;
 use crate::config::Dataplane;
 use glassgate_dataplane::classifier::{Classifier, FlowSink, Options, Policy};
+use glassgate_dataplane::counters::LcoreCounters;
+use glassgate_dataplane::distributor::Distributor;
 use glassgate_dataplane::event_ring::Producer;
 use glassgate_dataplane::lcore::Lcore;
 use glassgate_dataplane::limiter::Limiters;
@@ -99,10 +101,7 @@ impl<P: Port> LcoreLoop<P> {
                 continue;
             }
             self.state.idle_turns += 1;
-            idle = idle.saturating_add(1);
-            if idle > IDLE_TURNS && !self.idle_sleep.is_zero() {
-                thread::sleep(self.idle_sleep);
-            }
+            rest(&mut idle, self.idle_sleep);
         }
         self.lcore.classifier().finish();
         self.publish(mono_ns());
@@ -110,10 +109,8 @@ impl<P: Port> LcoreLoop<P> {
     }
 
     fn take_policy(&mut self, verdicts: &Verdicts) {
-        let Verdicts { policy, hash } = verdicts;
-        self.lcore.classifier().set_policy(policy.clone());
-        self.state.acknowledge_matrix(policy.matrix.epoch(), policy.matrix.valid_until_ns(), hash);
-        self.state.acknowledge_table(&policy.table.hash());
+        self.lcore.classifier().set_policy(verdicts.policy.clone());
+        acknowledge(&mut self.state, verdicts);
     }
 
     fn publish(&mut self, now: u64) {
@@ -122,5 +119,74 @@ impl<P: Port> LcoreLoop<P> {
         self.state.flows_active = classifier.flows() as u64;
         self.state.slab_used = classifier.slab_fill().0 as u64;
         self.page.publish(&self.state, self.lcore.counters());
+    }
+}
+
+/// The lcore that receives and sends for others: its ports, and a page that says it is alive. It decides nothing; that it
+/// acknowledges what is in force keeps "all lcores" true of it too.
+pub(super) struct DistributorLoop<P: Port> {
+    distributor: Distributor<P>,
+    page: StatsWriter,
+    state: LcoreState,
+    idle_sleep: Duration,
+}
+
+impl<P: Port> DistributorLoop<P> {
+    pub(super) fn new(distributor: Distributor<P>, page: StatsWriter, settings: &Dataplane) -> Self {
+        let state = LcoreState { started_ns: mono_ns(), ..LcoreState::default() };
+        Self { distributor, page, state, idle_sleep: settings.idle_sleep }
+    }
+
+    /// Turns until told to stop, and then until the other lcores have ended and what they sent has left. Gives the ports back.
+    pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool) -> [Vec<P>; 2] {
+        let (mut seen, mut idle, mut published) = (0, 0u32, 0u64);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(verdicts) = policy.newer(&mut seen) {
+                acknowledge(&mut self.state, &verdicts);
+                published = 0;
+            }
+            let moved = self.distributor.turn();
+            self.page.tick();
+            self.state.turns += 1;
+            let now = mono_ns();
+            if now.saturating_sub(published) > PUBLISH_NS {
+                published = now;
+                self.publish(now);
+            }
+            if moved.received + moved.sent > 0 {
+                idle = 0;
+                continue;
+            }
+            self.state.idle_turns += 1;
+            rest(&mut idle, self.idle_sleep);
+        }
+        while !self.distributor.is_done() {
+            if self.distributor.drain() == 0 {
+                thread::yield_now();
+            }
+        }
+        self.publish(mono_ns());
+        self.distributor.into_ports()
+    }
+
+    fn publish(&mut self, now: u64) {
+        self.distributor.publish();
+        self.state.mono_ns = now;
+        // Frames are counted by the lcores that decide on them.
+        self.page.publish(&self.state, &LcoreCounters::default());
+    }
+}
+
+fn acknowledge(state: &mut LcoreState, verdicts: &Verdicts) {
+    let Verdicts { policy, hash } = verdicts;
+    state.acknowledge_matrix(policy.matrix.epoch(), policy.matrix.valid_until_ns(), hash);
+    state.acknowledge_table(&policy.table.hash());
+}
+
+/// One more turn without a frame: sleeps when there were many, if lcores may.
+fn rest(idle: &mut u32, idle_sleep: Duration) {
+    *idle = idle.saturating_add(1);
+    if *idle > IDLE_TURNS && !idle_sleep.is_zero() {
+        thread::sleep(idle_sleep);
     }
 }

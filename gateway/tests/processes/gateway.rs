@@ -29,7 +29,8 @@ impl Gateway {
         gateway.wait_for("all processes are up and verdicts in force", |now| {
             let up = |p: &Value| p["state"] == "up";
             now["processes"].as_array().is_some_and(|p| p.len() == 3 && p.iter().all(up))
-                && now["policy"]["acknowledged"] == 1
+                && now["policy"]["acknowledged"] == now["policy"]["lcores"]
+                && now["policy"]["lcores"] != 0
         });
         gateway
     }
@@ -46,10 +47,9 @@ impl Gateway {
         // The last CPU, which no test needs for itself; and a nap, because tests run beside each other.
         let cpus = rustix::thread::sched_getaffinity(None).unwrap();
         let cpu = (0..1024).rfind(|cpu| cpus.is_set(*cpu)).unwrap();
-        let text = text.replace(
-            "[dataplane]\n",
-            &format!("[dataplane]\nlcores = [{cpu}]\nidle_sleep_us = 200\nflows = 4096\n"),
-        );
+        let lcores = if more.contains("lcores = ") { String::new() } else { format!("lcores = [{cpu}]\n") };
+        let text = text
+            .replace("[dataplane]\n", &format!("[dataplane]\n{lcores}idle_sleep_us = 200\nflows = 4096\n"));
         std::fs::write(dir.path().join("glassgate.toml"), text).unwrap();
         let (lan, uplink) = (Side::new(dir.path(), "lan"), Side::new(dir.path(), "uplink"));
         let log = std::fs::File::create(dir.path().join("log")).unwrap();

@@ -50,6 +50,32 @@ fn frames_cross_unchanged_and_flows_are_counted() {
 }
 
 #[test]
+fn ports_of_one_queue_serve_two_lcores() {
+    let gateway = Gateway::start("[dataplane]\nlcores = [0, 1]");
+    assert!(gateway.log().contains("a distributor spreads the frames"), "{}", gateway.log());
+    for port in 0..8 {
+        exchange(&gateway, 40_001 + port, "www.zhipin.com");
+    }
+    let now = gateway.wait_for("all flows are counted", |now| flows(now, "services", "boss-zhipin") == 8);
+    let [lan, uplink] = [0, 1].map(|i| now["ports"][i].clone());
+    assert_eq!(lan["rx_frames"], uplink["tx_frames"], "{now:#}");
+    assert_eq!(lan["tx_frames"], uplink["rx_frames"]);
+    assert_eq!(
+        (now["lcores"].as_array().unwrap().len(), now["policy"]["acknowledged"].as_u64()),
+        (2, Some(2))
+    );
+    assert_eq!(now["troubles"].as_array().unwrap().len(), 0, "{now:#}");
+    // What dies comes back: all lcores end together, and both ports are opened anew.
+    signal(gateway.pid("dataplane"), Signal::KILL);
+    gateway.wait_for("the data plane is back", |now| {
+        let processes = now["processes"].as_array().unwrap();
+        processes.iter().any(|p| p["name"] == "dataplane" && p["restarts"] == 1 && p["state"] == "up")
+            && now["policy"]["acknowledged"] == 2
+    });
+    exchange(&gateway, 40_020, "www.zhipin.com");
+}
+
+#[test]
 fn no_flow_waits_for_a_page_of_its_tables() {
     let gateway = Gateway::start("");
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid("dataplane"))).unwrap();

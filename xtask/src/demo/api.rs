@@ -18,6 +18,8 @@ pub struct Now {
     pub bypass: Option<serde_json::Value>,
     /// The three processes.
     pub processes: Vec<Process>,
+    /// The lcores.
+    pub lcores: Vec<Lcore>,
     /// The ports, LAN first.
     pub ports: Vec<Port>,
     /// Flows that got a name, by evidence.
@@ -42,6 +44,14 @@ pub struct Process {
     pub pid: Option<u32>,
     /// `up` when it works.
     pub state: String,
+}
+
+/// An lcore of the gateway.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Lcore {
+    /// Flows that it knows now.
+    pub flows_active: u64,
 }
 
 /// A port of the gateway.
