@@ -7,11 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
-use glassgate_dataplane::port::{BURST, Burst, Frame, Port};
+use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
+use glassgate_dataplane::lcore;
+use glassgate_dataplane::parse::{ParseOptions, Parsed, parse};
+use glassgate_dataplane::port::capture::CaptureReader;
+use glassgate_dataplane::port::{BURST, Burst, Frame, Link, Port};
 use glassgate_dpdk::{
     Device, DeviceError, DeviceOptions, Distribution, DpdkPort, Eal, EalError, EalOptions, FrameError, Lcore,
     Memory, Mempool, MempoolOptions,
 };
+use glassgate_policy::{SignatureTable, Verdict, VerdictMatrix};
 
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -152,15 +157,7 @@ fn any_virtual_device_can_be_named_with_its_arguments() {
     let pool = pool("pcap", 8191);
     let capture = tempfile::NamedTempFile::new().unwrap();
     let frames: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i; 14 + usize::from(i) * 13]).collect();
-    // The classic format: magic, version 2.4, zone, accuracy, snap length, Ethernet; each frame with time and lengths.
-    let mut bytes: Vec<u8> =
-        [0xa1b2_c3d4, 2 | 4 << 16, 0, 0, 65_535, 1].iter().flat_map(|w: &u32| w.to_le_bytes()).collect();
-    for frame in &frames {
-        let length = frame.len() as u32;
-        bytes.extend([0, 0, length, length].iter().flat_map(|word| word.to_le_bytes()));
-        bytes.extend(frame);
-    }
-    std::fs::write(capture.path(), bytes).unwrap();
+    std::fs::write(capture.path(), classic(&frames)).unwrap();
     let spec = format!("vdev:net_pcap7,rx_pcap={},tx_pcap=/dev/null", capture.path().display());
     let (device, mut port) = one(&spec, pool);
     assert_eq!((device.info().driver.as_str(), device.info().queues), ("net_pcap", 1));
@@ -171,6 +168,75 @@ fn any_virtual_device_can_be_named_with_its_arguments() {
     assert_eq!(received, frames);
     drop((device, port));
     assert_eq!(pool.available(), pool.frames());
+}
+
+/// A capture file in the classic format: magic, version 2.4, zone, accuracy, snap length, Ethernet; each frame with time and
+/// lengths.
+fn classic(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        [0xa1b2_c3d4, 2 | 4 << 16, 0, 0, 65_535, 1].iter().flat_map(|w: &u32| w.to_le_bytes()).collect();
+    for frame in frames {
+        let length = frame.len() as u32;
+        bytes.extend([0, 0, length, length].iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend(frame);
+    }
+    bytes
+}
+
+fn classifier() -> Classifier<NoSink> {
+    let compiled = glassgate_policy::compile::compile(&[], &Default::default()).unwrap();
+    let policy = Policy {
+        table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
+        matrix: Arc::new(VerdictMatrix::uniform(1, Verdict::FAIL_OPEN)),
+    };
+    Classifier::new(Options { flows: 1 << 12, ..Options::default() }, policy, NoSink, 0)
+}
+
+/// What NICs do, imitated: a capture for each queue, split by a hash that both directions of a flow share.
+#[test]
+fn queues_split_by_flow_name_what_one_queue_names() {
+    let pool = pool("split", 16_383);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures/real-clients.pcap");
+    let mut reader = CaptureReader::open(path).unwrap();
+    let mut split = [Vec::new(), Vec::new(), Vec::new()];
+    while let Some(frame) = reader.next() {
+        let bytes = frame.unwrap().bytes().to_vec();
+        // As long as a buffer of the pool: the driver would cut the rest into further segments.
+        if let Parsed::Packet(packet) = parse(&bytes, bytes.len(), Link::Ethernet, &ParseOptions::default())
+            && bytes.len() <= 2048
+        {
+            split[usize::from((packet.src_port ^ packet.dst_port) & 1)].push(bytes.clone());
+            split[2].push(bytes);
+        }
+    }
+    assert!(split.iter().all(|frames| frames.len() > 50));
+    let files = split.map(|frames| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), classic(&frames)).unwrap();
+        file
+    });
+    let [a, b, all] = files.each_ref().map(|file| format!("rx_pcap={}", file.path().display()));
+    let counted = |spec: String, queues: u16| {
+        let (device, ports) = open(&spec, pool, &DeviceOptions { queues, ..DeviceOptions::default() });
+        assert_eq!(device.info().queues, queues);
+        let counts = ports.into_iter().map(|lan| {
+            let (_, uplink) = one(&format!("vdev:net_null_deaf{}_{},no-rx=1", queues, lan.queue()), pool);
+            let mut lcore = lcore::Lcore::new(lan, uplink, classifier());
+            while lcore.turn(1_000_000_000).frames > 0 {}
+            lcore.classifier().finish();
+            let counters = lcore.counters();
+            (counters.rx_frames[0], counters.flows_opened[0], counters.flows_named)
+        });
+        counts.collect::<Vec<_>>()
+    };
+    let two = counted(format!("vdev:net_pcap8,{a},{b},tx_pcap=/dev/null,tx_pcap=/dev/null"), 2);
+    let one = counted(format!("vdev:net_pcap9,{all},tx_pcap=/dev/null"), 1);
+    assert!(two.iter().all(|(_, flows, _)| *flows > 3), "{two:?}");
+    let sum = |at: usize| two.iter().map(|(.., named)| named[at]).sum::<u64>();
+    assert_eq!(two[0].0 + two[1].0, one[0].0, "frames");
+    assert_eq!(two[0].1 + two[1].1, one[0].1, "flows");
+    assert!((0..one[0].2.len()).all(|at| sum(at) == one[0].2[at]), "{two:?} {one:?}");
+    assert!(one[0].2.iter().sum::<u64>() > 10);
 }
 
 #[test]
