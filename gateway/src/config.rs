@@ -61,6 +61,8 @@ pub(crate) struct Config {
 pub(crate) struct Ports {
     pub(crate) lan: Option<Device>,
     pub(crate) uplink: Option<Device>,
+    /// Whether a port without a link takes the other one down.
+    pub(crate) propagate_link: bool,
 }
 
 /// Sizes and habits of the fast path.
@@ -303,7 +305,18 @@ impl Check<'_> {
                 .help("use sockets for both ports or for none");
             return None;
         }
-        Some(Ports { lan, uplink })
+        let propagate_link = raw.ports.propagate_link.value;
+        if propagate_link
+            && let Some(device) =
+                [&lan, &uplink].into_iter().flatten().find(|d| d.kernel_interface().is_none())
+        {
+            let why =
+                format!("`{device}` is no kernel interface, whose link could be watched and taken down");
+            self.fault(&raw.ports.propagate_link, "no-interface", why)
+                .help("it works with `af_xdp:` and `af_packet:` on both sides");
+            return None;
+        }
+        Some(Ports { lan, uplink, propagate_link })
     }
 
     fn device(&mut self, setting: &Setting<String>) -> Option<Option<Device>> {

@@ -13,6 +13,8 @@
 //! What the guard knows (processes, ports, outages) it tells the control process whenever it changes.
 
 mod backoff;
+mod links;
+mod netlink;
 mod process;
 mod watch;
 mod xdp;
@@ -28,6 +30,7 @@ use crate::messages::{
 use anyhow::{Context as _, Result};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
+use links::Links;
 use process::{Kind, Process, State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -89,6 +92,8 @@ struct Guard {
     stopping: bool,
     /// What ends the run, if not a signal.
     verdict: Option<Ended>,
+    /// Passes the loss of a link on, where the configuration says so.
+    links: Option<Links>,
 }
 
 /// The last policy that the control process handed over. The guard does not look into it.
@@ -103,6 +108,7 @@ enum Event {
     Signal(i32),
     Ended(Kind),
     Message(Kind),
+    Link,
 }
 
 /// A message of one of the two.
@@ -123,6 +129,13 @@ impl Guard {
             );
             pages.push(StatsPage::create(&format!("glassgate-stats-{i}")).context("making a stats page")?);
         }
+        let links = match (config.ports.propagate_link, ports.each_ref().map(Device::kernel_interface)) {
+            (true, [Some(lan), Some(uplink)]) => Some(
+                Links::watch([lan, uplink])
+                    .with_context(|| format!("watching the links of `{lan}` and `{uplink}`"))?,
+            ),
+            _ => None,
+        };
         Ok(Self {
             dataplane: Process::new(Kind::Dataplane, config.guard.restart),
             control: Process::new(Kind::Control, config.guard.restart),
@@ -142,6 +155,7 @@ impl Guard {
             ever_up: false,
             stopping: false,
             verdict: None,
+            links,
         })
     }
 
@@ -158,9 +172,11 @@ impl Guard {
                     Event::Signal(signal) => self.stop(&format!("signal {signal}")),
                     Event::Message(kind) => self.hear(kind),
                     Event::Ended(kind) => self.reap(kind)?,
+                    Event::Link => self.links.iter_mut().for_each(Links::hear),
                 }
             }
         }
+        self.links.iter_mut().for_each(Links::release);
         self.release_interfaces();
         info!("guard ends");
         match self.verdict {
@@ -190,6 +206,13 @@ impl Guard {
         {
             self.fence(Kind::Dataplane, &format!("lcore {lcore} made no progress"));
         }
+        if let Some(links) = &mut self.links
+            && !self.stopping
+            && links.due(now)
+        {
+            self.world.held_port = links.held().map(|(port, because)| [port, because].map(str::to_owned));
+            self.world_news = true;
+        }
         if self.policy_news && self.dataplane.is_up() {
             self.give_policy();
         }
@@ -211,12 +234,19 @@ impl Guard {
                 wait = wait.min(until.saturating_duration_since(now).max(floor));
             }
         }
+        if let Some(deadline) = self.links.as_ref().and_then(Links::deadline) {
+            wait = wait.min(deadline.saturating_duration_since(now));
+        }
         wait
     }
 
     fn wait(&mut self) -> Result<Vec<Event>> {
         let mut fds = vec![PollFd::new(self.signals.pipe(), PollFlags::IN)];
         let mut meaning = vec![None];
+        if let Some(links) = &self.links {
+            fds.push(PollFd::new(links.fd(), PollFlags::IN));
+            meaning.push(Some(Event::Link));
+        }
         for process in [&self.dataplane, &self.control] {
             // Messages first: what a process says before it ends is heard before its end.
             if let Some(channel) = process.channel() {

@@ -143,6 +143,8 @@ pub(crate) struct World {
     /// How long forwarding was interrupted in all, milliseconds. The time between the last sign of progress and the
     /// first of the successor: nothing was forwarded, nothing was seen.
     pub(crate) outage_ms: u64,
+    /// The interface that is held down because another one has no link: both, in this order.
+    pub(crate) held_port: Option<[String; 2]>,
 }
 
 /// How a process is.

@@ -6,6 +6,7 @@
 //! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
 //! | [`uploads`] | curl, quinn | how many probable uploads are uploads, and how many uploads are found |
 //! | [`lcores`] | the demo's round | two lcores: a queue each, and behind a distributor; each flow whole and named |
+//! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
@@ -15,6 +16,7 @@ pub mod bypass;
 pub mod lcores;
 pub mod limit;
 pub mod uploads;
+pub mod links;
 
 use std::path::Path;
 
@@ -54,6 +56,8 @@ pub enum Part {
     Uploads,
     /// Several lcores.
     Lcores,
+    /// Links that go and come.
+    Links,
 }
 
 /// What a part works with.
@@ -74,12 +78,16 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    if options.only != Some(Part::Lcores) {
+    if !matches!(options.only, Some(Part::Lcores | Part::Links)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     if options.only.is_none_or(|only| only == Part::Lcores) {
         ui::heading("Lcores");
         lcores::run(&mut lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
+    }
+    if options.only.is_none_or(|only| only == Part::Links) {
+        ui::heading("Links");
+        links::run(&lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
     }
     checks.conclude()
 }

@@ -1,6 +1,6 @@
 //! What a port is made of: the words of `ports.lan` and `ports.uplink`.
 
-use glassgate_dataplane::port::spec::PortSpec;
+use glassgate_dataplane::port::spec::{InterfaceName, PortSpec};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,14 @@ impl Device {
         match self {
             Self::Dpdk(PortSpec::AfXdp(interface)) => Some(interface.as_str()),
             _ => None,
+        }
+    }
+
+    /// The kernel interface that this stands on, if it is one.
+    pub(crate) fn kernel_interface(&self) -> Option<&str> {
+        match self {
+            Self::Dpdk(spec) => spec.interface().map(InterfaceName::as_str),
+            Self::Socket(_) => None,
         }
     }
 

@@ -143,6 +143,8 @@ sections! {
         lan: String = String::new();
         /// The port towards the uplink. Empty: none, `run` refuses to start.
         uplink: String = String::new();
+        /// Whether a port that loses its link takes the other one down, so that both neighbours learn that there is no way through. For `af_xdp` and `af_packet`; a link counts as lost after half a second, and a port that was set up has 8 seconds to get one.
+        propagate_link: bool = false;
     }
 
     /// The fast path.

@@ -8,7 +8,7 @@ fn parse(text: &str) -> Result<Config, Diagnostics> {
 fn an_empty_file_is_a_configuration() {
     let config = parse("").unwrap();
     assert_eq!(config.listen, "127.0.0.1:8480".parse().unwrap());
-    assert_eq!(config.ports, Ports { lan: None, uplink: None });
+    assert_eq!(config.ports, Ports { lan: None, uplink: None, propagate_link: false });
     assert!(config.both_ports().unwrap_err().contains("[ports]"));
 }
 
@@ -98,6 +98,11 @@ fn every_fault_has_its_place() {
         ("[[subscription]]\nnam = 'a'", (2, 1), "unknown field"),
         ("[dataplane]\nlcores = []", (2, 10), "0 lcores"),
         ("[dataplane]\nlcores = [1, 2, 1]", (2, 10), "CPU 1 is named twice"),
+        (
+            "[ports]\nlan = 'pci:0000:01:00.0'\nuplink = 'pci:0000:02:00.0'\npropagate_link = true",
+            (4, 18),
+            "no kernel interface",
+        ),
         ("[dataplane]\nlcores = [1024]", (2, 10), "out of range"),
         ("[dataplane]\nlcores = [-1]", (2, 11), "invalid value"),
         ("[dataplane]\nflows = 10", (2, 9), "1024 to 16777216"),

@@ -71,6 +71,7 @@ impl Sources<'_> {
             recording: recording(&policy, self.observed),
             identity: self.identity_now(),
             processes: self.world.processes.clone(),
+            held_port: self.world.held_port.clone(),
             outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
             confinement: Confinement {
                 dataplane: self.world.confinement.clone(),
@@ -387,6 +388,9 @@ fn troubles(now: &Snapshot) -> Vec<String> {
             "the bypass is on since {}: everything is forwarded, nothing observed; `glassgate bypass off` ends it",
             bypass.since
         ));
+    }
+    if let Some([held, lost]) = &now.held_port {
+        troubles.push(format!("`{lost}` has no link, so `{held}` is held down (ports.propagate_link)"));
     }
     for lcore in now.lcores.iter().filter(|l| l.seen_ms_ago > SILENT_MS) {
         troubles.push(format!("the lcore on CPU {} has shown no sign for a while", lcore.cpu));

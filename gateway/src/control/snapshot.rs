@@ -23,6 +23,9 @@ pub(crate) struct Snapshot {
     pub(crate) identity: IdentityNow,
     pub(crate) processes: Vec<ProcessInfo>,
     pub(crate) outages: Outages,
+    /// The interface that is held down because another one has no link: both, in this order.
+    #[serde(default)]
+    pub(crate) held_port: Option<[String; 2]>,
     pub(crate) confinement: Confinement,
     pub(crate) ports: Vec<PortNow>,
     pub(crate) lcores: Vec<LcoreNow>,

@@ -171,6 +171,7 @@ pub(crate) fn snapshot() -> Snapshot {
             process("dataplane", 1, Some("killed by signal 9")),
             process("control", 0, None),
         ],
+        held_port: None,
         outages: Outages { count: 1, total_ms: 311 },
         confinement: Confinement {
             dataplane: "seccomp (53 system calls, no files, no sockets, no processes)".to_owned(),

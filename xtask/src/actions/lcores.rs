@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Tried, accounted};
-use crate::demo::gateway::{Driver, Gateway, Lcores};
+use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::demo::scenario::ROUND;
 use crate::demo::{round, verify};
 use crate::lab::Lab;
@@ -15,9 +15,9 @@ use crate::stop::Stop;
 
 /// A round of transfers with two lcores, on packet sockets and on XDP sockets.
 pub fn run(lab: &mut Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
-    let lcores = Lcores { cpus: vec![0, 1], ..Lcores::default() };
+    let setup = Setup { cpus: vec![0, 1], ..Setup::default() };
     for (driver, how) in [(Driver::AfPacket, "the kernel's fanout"), (Driver::AfXdp, "a distributor")] {
-        let gateway = Gateway::start_as(lab, binary, driver, &lcores, stop)?;
+        let gateway = Gateway::start_as(lab, binary, driver, &setup, stop)?;
         let log = std::fs::read_to_string(gateway.log())?;
         let distributed = log.contains("a distributor spreads the frames");
         let word = driver.word();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::demo::gateway::{self, Driver, Gateway, Lcores};
+use crate::demo::gateway::{self, Driver, Gateway, Setup};
 use crate::demo::round;
 use crate::lab::devices::DEVICES;
 use crate::lab::{Lab, iperf, slot};
@@ -79,12 +79,12 @@ pub(super) fn measure(effort: Effort, stop: &Stop) -> Result<Line> {
 
 /// The gateway, which like testpmd never sleeps.
 fn start(lab: &Lab, binary: &Path, stop: &Stop) -> Result<Gateway> {
-    let lcores = Lcores { idle_sleep_us: 0, ..Lcores::default() };
-    Gateway::start_as(lab, binary, Driver::AfXdp, &lcores, stop)
+    let setup = Setup { idle_sleep_us: 0, ..Setup::default() };
+    Gateway::start_as(lab, binary, Driver::AfXdp, &setup, stop)
 }
 
 fn testpmd(lab: &Lab, stop: &Stop) -> Result<Daemon> {
-    let cpu = Lcores::default().cpus[0];
+    let cpu = Setup::default().cpus[0];
     let main = if cpu == 0 { 1 } else { cpu - 1 };
     // Its answers would stay in a full buffer: they are not for a terminal.
     let mut command = lab.gateway.command("stdbuf");

@@ -38,20 +38,22 @@ impl Driver {
     }
 }
 
-/// What its lcores are.
+/// How it is set up, where that differs.
 #[derive(Clone, Debug)]
-pub struct Lcores {
-    /// The CPUs, one each.
+pub struct Setup {
+    /// The CPUs of its lcores, one each.
     pub cpus: Vec<usize>,
     /// Microseconds that they sleep when nothing comes.
     pub idle_sleep_us: u32,
+    /// Whether a port without a link takes the other one down.
+    pub propagate_link: bool,
 }
 
-impl Default for Lcores {
+impl Default for Setup {
     /// One on the last CPU. The clients and servers of the lab run on the same few CPUs: it leaves them some time.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-        Self { cpus: vec![cpus - 1], idle_sleep_us: 50 }
+        Self { cpus: vec![cpus - 1], idle_sleep_us: 50, propagate_link: false }
     }
 }
 
@@ -88,7 +90,7 @@ impl Gateway {
         let candidates = driver.map_or(vec![Driver::AfXdp, Driver::AfPacket], |driver| vec![driver]);
         let mut last = None;
         for driver in candidates {
-            match Self::start_as(lab, binary, driver, &Lcores::default(), stop) {
+            match Self::start_as(lab, binary, driver, &Setup::default(), stop) {
                 Ok(gateway) => return Ok(gateway),
                 Err(why) if why.is::<crate::stop::Interrupted>() => return Err(why),
                 Err(why) => last = Some(why),
@@ -97,12 +99,12 @@ impl Gateway {
         Err(last.unwrap_or_else(|| anyhow::anyhow!("no driver to try")))
     }
 
-    /// Starts it inline with this driver and these lcores, and waits until it forwards.
-    pub fn start_as(lab: &Lab, binary: &Path, driver: Driver, lcores: &Lcores, stop: &Stop) -> Result<Self> {
+    /// Starts it inline with this driver and set up like this, and waits until it forwards.
+    pub fn start_as(lab: &Lab, binary: &Path, driver: Driver, setup: &Setup, stop: &Stop) -> Result<Self> {
         let doing = ui::doing(format_args!("gateway on {}", driver.word()));
         let address = format!("{}:{PAGE_PORT}", lab.management());
         let config = lab.dir().join("glassgate.toml");
-        std::fs::write(&config, configuration(driver, lcores, &address))?;
+        std::fs::write(&config, configuration(driver, setup, &address))?;
         std::fs::write(lab.dir().join(RULES), "version = 1\n")?;
         let mut command = lab.gateway.command(&binary.to_string_lossy());
         command.arg("run").arg("--config").arg(&config);
@@ -214,8 +216,8 @@ impl Gateway {
 }
 
 /// The configuration of the lab's gateway. What is left out has its default.
-fn configuration(driver: Driver, lcores: &Lcores, address: &str) -> String {
-    let Lcores { cpus, idle_sleep_us } = lcores;
+fn configuration(driver: Driver, setup: &Setup, address: &str) -> String {
+    let Setup { cpus, idle_sleep_us, propagate_link } = setup;
     let huge_pages = matches!(huge_pages::state(), State::Enough { .. });
     let signatures = workspace::root().join("policy/signatures");
     format!(
@@ -223,6 +225,7 @@ fn configuration(driver: Driver, lcores: &Lcores, address: &str) -> String {
 [ports]
 lan = \"{driver}:port-a\"
 uplink = \"{driver}:port-b\"
+propagate_link = {propagate_link}
 
 [dataplane]
 lcores = {cpus:?}

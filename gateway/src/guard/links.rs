@@ -1,0 +1,275 @@
+//! Link-state propagation: when one port loses its link, the other is taken down, so that whoever is connected to it
+//! learns that there is no way through, and turns to another. For kernel interfaces; of a card that DPDK drives the
+//! kernel knows nothing.
+//!
+//! ```text
+//!  both well ─ a side without link for LOST ─► the other is taken down ─ the link is back ─► it is set up again
+//!                                                                          └► GRACE: its own link may take that long
+//! ```
+//!
+//! Without `LOST`, what a driver does to its link when a program is put on it would be passed on. Without `GRACE`, a port
+//! that negotiates for three seconds after it was set up would take the other one down, and that one it, for ever.
+
+use super::netlink::{Changes, LinkNow, set_up};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::io;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// How long a link must be gone.
+const LOST: Duration = Duration::from_millis(500);
+/// How long a port that was set up may take to get its link: 1000BASE-T negotiates for up to four seconds.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Both ports' links.
+pub(super) struct Links {
+    changes: Changes,
+    names: [String; 2],
+    indices: [u32; 2],
+    pair: Pair,
+}
+
+impl Links {
+    /// Watches these interfaces, LAN first.
+    pub(super) fn watch(names: [&str; 2]) -> io::Result<Self> {
+        let changes = Changes::subscribe()?;
+        let indices = [changes.index(names[0])?, changes.index(names[1])?];
+        for index in indices {
+            changes.ask(index)?;
+        }
+        Ok(Self { changes, names: names.map(str::to_owned), indices, pair: Pair::default() })
+    }
+
+    /// To be waited for.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        self.changes.fd()
+    }
+
+    /// Takes what the kernel said.
+    pub(super) fn hear(&mut self) {
+        match self.changes.take() {
+            Ok(links) => links.iter().for_each(|link| {
+                if let Some(side) = self.indices.iter().position(|index| *index == link.index) {
+                    self.pair.tell(side, *link);
+                }
+            }),
+            Err(Errno::NOBUFS) => {
+                for index in self.indices {
+                    // If this fails too, the next change brings it right.
+                    _ = self.changes.ask(index);
+                }
+            }
+            Err(e) => warn!("links can't be heard of: {e}"),
+        }
+    }
+
+    /// Does what is due; whether something was done.
+    pub(super) fn due(&mut self, now: Instant) -> bool {
+        let Some(Act { side, up }) = self.pair.due(now) else { return false };
+        let (name, other) = (self.name(side), self.name(1 - side));
+        match (set_up(name, up), up) {
+            (Ok(()), true) => warn!("`{other}` has a link again: `{name}` is set up"),
+            (Ok(()), false) => warn!("`{other}` has no link: `{name}` is taken down (ports.propagate_link)"),
+            (Err(e), _) => warn!("`{name}` can't be set {}: {e}", if up { "up" } else { "down" }),
+        }
+        true
+    }
+
+    /// When something is due, if nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.pair.deadline()
+    }
+
+    /// The port that is held down, and the one because of which.
+    pub(super) fn held(&self) -> Option<(&str, &str)> {
+        self.pair.held.map(|side| (self.name(side), self.name(1 - side)))
+    }
+
+    /// Sets up what is held down: at the end.
+    pub(super) fn release(&mut self) {
+        if let Some(side) = self.pair.held.take()
+            && let Err(e) = set_up(self.name(side), true)
+        {
+            warn!("`{}` can't be set up again: {e}", self.name(side));
+        }
+    }
+
+    fn name(&self, side: usize) -> &str {
+        self.names.get(side).map_or("", String::as_str)
+    }
+}
+
+/// A port that is to be set up or taken down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Act {
+    side: usize,
+    up: bool,
+}
+
+/// What is known of both, by itself: no clock, no kernel.
+#[derive(Default)]
+struct Pair {
+    /// Nothing is known at first.
+    now: [Option<LinkNow>; 2],
+    lost_since: [Option<Instant>; 2],
+    grace_until: [Option<Instant>; 2],
+    /// The one that was taken down.
+    held: Option<usize>,
+}
+
+impl Pair {
+    fn tell(&mut self, side: usize, link: LinkNow) {
+        if let Some(now) = self.now.get_mut(side) {
+            *now = Some(link);
+        }
+    }
+
+    fn is_well(&self, side: usize) -> Option<bool> {
+        self.now.get(side).copied().flatten().map(|link| link.up && link.carrier)
+    }
+
+    fn due(&mut self, now: Instant) -> Option<Act> {
+        if let Some(side) = self.held {
+            if self.is_well(1 - side) != Some(true) {
+                return None;
+            }
+            self.held = None;
+            self.lost_since = [None; 2];
+            self.grace_until = [None; 2];
+            self.grace_until[side] = Some(now + GRACE);
+            return Some(Act { side, up: true });
+        }
+        for side in 0..2 {
+            if self.is_well(side) == Some(true) {
+                self.grace_until[side] = None;
+            }
+            self.lost_since[side] = match self.is_well(side) {
+                Some(false) => Some(self.lost_since[side].unwrap_or(now)),
+                _ => None,
+            };
+        }
+        let lost = (0..2).find(|side| self.lost_at(*side).is_some_and(|at| at <= now))?;
+        // With both gone there is nobody to tell.
+        if self.is_well(1 - lost) != Some(true) {
+            return None;
+        }
+        self.held = Some(1 - lost);
+        Some(Act { side: 1 - lost, up: false })
+    }
+
+    /// When a side that has no link counts as one that lost it.
+    fn lost_at(&self, side: usize) -> Option<Instant> {
+        let since = self.lost_since.get(side).copied().flatten()?;
+        Some((since + LOST).max(self.grace_until.get(side).copied().flatten().unwrap_or(since)))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.held {
+            Some(_) => None,
+            None => (0..2)
+                .filter(|side| self.is_well(1 - side) == Some(true))
+                .filter_map(|side| self.lost_at(side))
+                .min(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(up: bool, carrier: bool) -> LinkNow {
+        LinkNow { index: 0, up, carrier }
+    }
+
+    fn well() -> (Pair, Instant) {
+        let mut pair = Pair::default();
+        let now = Instant::now();
+        assert_eq!(pair.due(now), None, "nothing is known yet");
+        pair.tell(0, link(true, true));
+        pair.tell(1, link(true, true));
+        assert_eq!((pair.due(now), pair.deadline()), (None, None));
+        (pair, now)
+    }
+
+    #[test]
+    fn a_lost_link_takes_the_other_down_and_brings_it_back() {
+        for side in 0..2 {
+            let (mut pair, mut now) = well();
+            pair.tell(side, link(true, false));
+            assert_eq!(pair.due(now), None, "not at once");
+            assert_eq!(pair.deadline(), Some(now + LOST));
+            now += LOST;
+            assert_eq!(pair.due(now), Some(Act { side: 1 - side, up: false }));
+            pair.tell(1 - side, link(false, false));
+            now += Duration::from_secs(60);
+            assert_eq!((pair.due(now), pair.deadline()), (None, None));
+            pair.tell(side, link(true, true));
+            assert_eq!(pair.due(now), Some(Act { side: 1 - side, up: true }));
+            // It negotiates: that is no loss.
+            pair.tell(1 - side, link(true, false));
+            now += GRACE - Duration::from_millis(1);
+            assert_eq!(pair.due(now), None);
+            pair.tell(1 - side, link(true, true));
+            assert_eq!((pair.due(now + GRACE), pair.held), (None, None));
+        }
+    }
+
+    #[test]
+    fn the_grace_ends_with_the_link() {
+        let (mut pair, mut now) = well();
+        pair.tell(0, link(true, false));
+        assert_eq!(pair.due(now), None);
+        now += LOST;
+        assert!(pair.due(now).is_some());
+        pair.tell(0, link(true, true));
+        assert_eq!(pair.due(now), Some(Act { side: 1, up: true }));
+        pair.tell(1, link(true, true));
+        assert_eq!(pair.due(now), None);
+        pair.tell(1, link(true, false));
+        assert_eq!(pair.due(now), None);
+        assert_eq!(pair.due(now + LOST), Some(Act { side: 0, up: false }));
+    }
+
+    #[test]
+    fn a_link_that_flickers_is_left_alone() {
+        let (mut pair, mut now) = well();
+        for _ in 0..100 {
+            pair.tell(0, link(true, false));
+            assert_eq!(pair.due(now), None);
+            now += LOST / 2;
+            pair.tell(0, link(true, true));
+            assert_eq!(pair.due(now), None);
+            now += LOST;
+        }
+    }
+
+    #[test]
+    fn when_both_are_gone_neither_is_taken_down() {
+        let (mut pair, now) = well();
+        pair.tell(0, link(true, false));
+        pair.tell(1, link(true, false));
+        assert_eq!(pair.due(now), None);
+        assert_eq!((pair.due(now + LOST * 9), pair.deadline()), (None, None));
+        // One comes back: the other one's loss is told.
+        pair.tell(1, link(true, true));
+        assert_eq!(pair.due(now + LOST * 10), Some(Act { side: 1, up: false }));
+    }
+
+    #[test]
+    fn one_that_never_gets_its_link_back_is_a_loss_after_the_grace() {
+        let (mut pair, mut now) = well();
+        pair.tell(0, link(true, false));
+        assert_eq!(pair.due(now), None);
+        now += LOST;
+        assert!(pair.due(now).is_some());
+        pair.tell(1, link(false, false));
+        pair.tell(0, link(true, true));
+        assert_eq!(pair.due(now), Some(Act { side: 1, up: true }));
+        pair.tell(1, link(true, false));
+        assert_eq!(pair.due(now), None);
+        assert_eq!(pair.deadline(), Some(now + GRACE));
+        assert_eq!(pair.due(now + GRACE), Some(Act { side: 0, up: false }));
+    }
+}

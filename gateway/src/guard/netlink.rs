@@ -1,0 +1,187 @@
+//! The few words of rtnetlink(7) that the guard needs: changing an interface, and hearing of changes.
+//!
+//! No crate for it: those that are kept either need an asynchronous runtime in a process that shall have none, or bring every
+//! message there is. These are two, of fixed layout (`linux/rtnetlink.h`, `linux/if_link.h`).
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
+};
+use std::io;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLMSG_ERROR: u16 = 2;
+const RTMGRP_LINK: u32 = 1;
+const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
+/// `nlmsghdr` and `ifinfomsg`.
+const HEADERS: usize = 16 + 16;
+
+/// How an interface is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkNow {
+    pub(super) index: u32,
+    /// Somebody wants it to be up.
+    pub(super) up: bool,
+    /// It has a link.
+    pub(super) carrier: bool,
+}
+
+/// Sets an interface up or down.
+pub(super) fn set_up(interface: &str, up: bool) -> io::Result<()> {
+    change(interface, u32::from(up) * IFF_UP, IFF_UP, &[])
+}
+
+/// Changes the flags in `mask`, and what `attributes` say.
+pub(super) fn change(interface: &str, flags: u32, mask: u32, attributes: &[u8]) -> io::Result<()> {
+    let socket = open(SocketFlags::CLOEXEC)?;
+    let index = name_to_index(&socket, interface)?;
+    let request = request(RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags, mask, attributes);
+    send(&socket, &request, SendFlags::empty())?;
+    let mut answer = [0u8; 512];
+    let (_, len) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    verdict(answer.get(..len).unwrap_or_default())
+}
+
+/// Hears of every change of an interface.
+pub(super) struct Changes(OwnedFd);
+
+impl Changes {
+    pub(super) fn subscribe() -> io::Result<Self> {
+        let socket = open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        bind(&socket, &SocketAddrNetlink::new(0, RTMGRP_LINK))?;
+        Ok(Self(socket))
+    }
+
+    /// To be waited for.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// The number of an interface.
+    pub(super) fn index(&self, interface: &str) -> io::Result<u32> {
+        Ok(name_to_index(&self.0, interface)?)
+    }
+
+    /// Asks how an interface is now; the answer comes with the changes.
+    pub(super) fn ask(&self, index: u32) -> io::Result<()> {
+        send(&self.0, &request(RTM_GETLINK, NLM_F_REQUEST, index, 0, 0, &[]), SendFlags::empty())?;
+        Ok(())
+    }
+
+    /// What has come. `Err` with `NOBUFS` when changes were lost: ask again.
+    pub(super) fn take(&self) -> Result<Vec<LinkNow>, Errno> {
+        let mut links = Vec::new();
+        // As large as a page: the kernel never puts more into one.
+        let mut bytes = vec![0u8; 32 << 10];
+        loop {
+            match recv(&self.0, &mut bytes[..], RecvFlags::empty()) {
+                Ok((_, len)) => messages(bytes.get(..len).unwrap_or_default(), &mut links),
+                Err(Errno::AGAIN) => return Ok(links),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+fn open(flags: SocketFlags) -> io::Result<OwnedFd> {
+    // Protocol 0 of this family is NETLINK_ROUTE; without an address a message goes to the kernel.
+    Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?)
+}
+
+fn request(kind: u16, how: u16, index: u32, flags: u32, mask: u32, attributes: &[u8]) -> Vec<u8> {
+    let len = (HEADERS + attributes.len()) as u32;
+    // Sequence and port: one request, one answer. Then family, padding and type of the interface: unspecified.
+    let parts: [&[u8]; 8] = [
+        &len.to_ne_bytes(),
+        &kind.to_ne_bytes(),
+        &how.to_ne_bytes(),
+        &[0; 12],
+        &index.to_ne_bytes(),
+        &flags.to_ne_bytes(),
+        &mask.to_ne_bytes(),
+        attributes,
+    ];
+    parts.concat()
+}
+
+/// The links in a datagram of messages; what is no such message is passed over.
+fn messages(mut bytes: &[u8], links: &mut Vec<LinkNow>) {
+    while let Some(len) = u32_at(bytes, 0).map(|len| len as usize)
+        && len >= 16
+    {
+        let message = bytes.get(..len.min(bytes.len())).unwrap_or_default();
+        if u16_at(message, 4) == Some(RTM_NEWLINK)
+            && let (Some(index), Some(flags)) = (u32_at(message, 20), u32_at(message, 24))
+        {
+            links.push(LinkNow { index, up: flags & IFF_UP != 0, carrier: flags & IFF_LOWER_UP != 0 });
+        }
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+/// The error number in the acknowledgement; 0 is none.
+fn verdict(answer: &[u8]) -> io::Result<()> {
+    match (u16_at(answer, 4), u32_at(answer, 16).map(u32::cast_signed)) {
+        (Some(NLMSG_ERROR), Some(0)) => Ok(()),
+        (Some(NLMSG_ERROR), Some(error)) => Err(io::Error::from_raw_os_error(error.saturating_neg())),
+        _ => Err(io::Error::other("an answer that is none")),
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|b| u16::from_ne_bytes(*b))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_is_as_long_as_it_says() {
+        let request = request(RTM_SETLINK, NLM_F_REQUEST, 7, 1, 1, &[1, 2, 3, 4]);
+        assert_eq!(u32::from_ne_bytes(request[..4].try_into().unwrap()) as usize, request.len());
+        assert_eq!(request[20..24], 7u32.to_ne_bytes());
+        assert_eq!(request[32..], [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn the_loopback_interface_is_told_of() {
+        let changes = Changes::subscribe().unwrap();
+        let index = changes.index("lo").unwrap();
+        changes.ask(index).unwrap();
+        let links = changes.take().unwrap();
+        assert!(links.iter().any(|link| link.index == index), "{links:?}");
+        assert!(changes.index("no-such-if").is_err());
+    }
+
+    #[test]
+    fn what_is_cut_or_says_nonsense_is_passed_over() {
+        let link = request(RTM_NEWLINK, 0, 3, IFF_UP | IFF_LOWER_UP, 0, &[0; 5]);
+        let whole = [&link[..], &[0; 3], &link].concat();
+        for cut in 0..whole.len() {
+            let mut links = Vec::new();
+            messages(&whole[..cut], &mut links);
+            let expected = usize::from(cut >= 28) + usize::from(cut >= 40 + 28);
+            assert_eq!(links.len(), expected, "cut at {cut}");
+            assert!(links.iter().all(|link| *link == LinkNow { index: 3, up: true, carrier: true }));
+        }
+        let mut links = Vec::new();
+        for len in [0u32, 1, 15, u32::MAX] {
+            messages(&[&len.to_ne_bytes()[..], &[16, 0], &[0; 40]].concat(), &mut links);
+        }
+        assert!(links.len() <= 1, "{links:?}");
+    }
+}
