@@ -62,7 +62,7 @@ fn classifier<S: FlowSink>(sink: S) -> Classifier<S> {
 
 /// A bridge between two ports whose other ends the test holds.
 enum Bridge<S: FlowSink> {
-    One(Lcore<MemoryPort, S>),
+    One(Box<Lcore<MemoryPort, S>>),
     Several(
         Distributor<MemoryPort>,
         Vec<Lcore<glassgate_dataplane::distributor::WorkerPort<MemoryFrame>, S>>,
@@ -73,7 +73,7 @@ impl<S: FlowSink> Bridge<S> {
     fn new(lcores: usize, sink: impl Fn() -> S) -> (Self, [MemoryPort; 2]) {
         let ((lan, inner_lan), (uplink, inner_uplink)) = (pair(ROOM), pair(ROOM));
         let bridge = if lcores == 0 {
-            Self::One(Lcore::new(inner_lan, inner_uplink, classifier(sink())))
+            Self::One(Box::new(Lcore::new(inner_lan, inner_uplink, classifier(sink()))))
         } else {
             let (distributor, ports) = Distributor::new([vec![inner_lan], vec![inner_uplink]], lcores, 77);
             let lcore = |[lan, uplink]: [_; 2]| Lcore::new(lan, uplink, classifier(sink()));
