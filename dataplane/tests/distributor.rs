@@ -64,7 +64,7 @@ fn classifier<S: FlowSink>(sink: S) -> Classifier<S> {
 enum Bridge<S: FlowSink> {
     One(Box<Lcore<MemoryPort, S>>),
     Several(
-        Distributor<MemoryPort>,
+        Box<Distributor<MemoryPort>>,
         Vec<Lcore<glassgate_dataplane::distributor::WorkerPort<MemoryFrame>, S>>,
     ),
 }
@@ -77,7 +77,7 @@ impl<S: FlowSink> Bridge<S> {
         } else {
             let (distributor, ports) = Distributor::new([vec![inner_lan], vec![inner_uplink]], lcores, 77);
             let lcore = |[lan, uplink]: [_; 2]| Lcore::new(lan, uplink, classifier(sink()));
-            Self::Several(distributor, ports.into_iter().map(lcore).collect())
+            Self::Several(Box::new(distributor), ports.into_iter().map(lcore).collect())
         };
         (bridge, [lan, uplink])
     }
