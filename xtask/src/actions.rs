@@ -15,8 +15,8 @@ pub mod block;
 pub mod bypass;
 pub mod lcores;
 pub mod limit;
-pub mod uploads;
 pub mod links;
+pub mod uploads;
 
 use std::path::Path;
 
