@@ -5,6 +5,8 @@
 //! | data plane | opening anything, new sockets, new processes, new privileges, capabilities, core dumps | seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
 //! | control | files but its own, TCP but its page, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
 //!
+//! Landlock does not know UDP: the socket of the RADIUS listener is taken before, like its secrets, and no other is opened.
+//!
 //! A system call that is not on the data plane's list fails with `EPERM`, it does not kill: a driver that meets one
 //! after start must not cost the cable. Threads that DPDK made itself keep their capabilities (only a thread can give
 //! up its own), but are under the same list, which leaves nothing to use them on.

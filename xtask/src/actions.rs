@@ -7,12 +7,14 @@
 //! | [`uploads`] | curl, quinn | how many probable uploads are uploads, and how many uploads are found |
 //! | [`lcores`] | the demo's round | two lcores: a queue each, and behind a distributor; each flow whole and named |
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
+//! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
 
 pub mod block;
 pub mod bypass;
+pub mod identity;
 pub mod lcores;
 pub mod limit;
 pub mod links;
@@ -24,7 +26,7 @@ use anyhow::Result;
 
 use crate::demo::Checks;
 use crate::demo::api::Now;
-use crate::demo::gateway::{self, Driver, Gateway};
+use crate::demo::gateway::{self, Driver, Gateway, Setup};
 use crate::lab::{Lab, slot};
 use crate::stop::{Interrupted, Stop};
 use crate::{setup, ui, workspace};
@@ -58,6 +60,8 @@ pub enum Part {
     Lcores,
     /// Links that go and come.
     Links,
+    /// Rules about groups, whose members come and go.
+    Identity,
 }
 
 /// What a part works with.
@@ -94,12 +98,14 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
 
 /// The parts that need one lcore and one gateway for all.
 fn rules(lab: &Lab, binary: &Path, options: &Options, checks: &mut Checks, stop: &Stop) -> Result<()> {
-    let gateway = Gateway::start(lab, binary, options.driver, stop)?;
+    let setup = Setup { more: identity::configure(lab)?, ..Setup::default() };
+    let gateway = Gateway::start_first(lab, binary, options.driver, &setup, stop)?;
     let stage = Stage { lab, gateway: &gateway, stop };
     type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
-    let parts: [(Part, &str, Try); 4] = [
+    let parts: [(Part, &str, Try); 5] = [
         (Part::Block, "Block", block::run),
         (Part::Bypass, "Bypass", bypass::run),
+        (Part::Identity, "Identity", identity::run),
         (Part::Limit, "Limit", limit::run),
         (Part::Uploads, "Uploads", uploads::run),
     ];

@@ -167,6 +167,14 @@ impl Lab {
         &self.devices[index]
     }
 
+    /// A device more, in the switch of the LAN, with its interface up and without addresses; gone when dropped.
+    pub fn newcomer(&self, name: &str, mac: &str) -> Result<Netns> {
+        let netns = Netns::create(&self.slot, name)?;
+        topology::cable(name, mac, &netns, &self.lan)?;
+        netns.ip("link set dev eth0 up")?;
+        Ok(netns)
+    }
+
     /// Joins the two ports by a bridge of the kernel instead of the gateway: to see that the lab is right.
     pub fn bridge_by_kernel(&self) -> Result<()> {
         topology::kernel_bridge(&self.gateway)

@@ -21,8 +21,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 /// Packets taken from the socket before the rings have their turn.
 const TURN: usize = 128;
-/// The most packets of a client a second: several times what a thousand access points send when the power comes back, and
-/// a hundredth of what the thread could verify.
+/// The most packets of a client a second. What comes beyond is not lost: without an answer it is sent again.
 const A_SECOND: u32 = 1000;
 /// How long a request is remembered, and how many are.
 const REMEMBERED_NS: u64 = 60 * 1_000_000_000;

@@ -32,6 +32,32 @@ pub struct Now {
     pub services: Vec<Aggregate>,
     /// What the fast path decides by.
     pub policy: Policy,
+    /// Who is known, in numbers.
+    pub identity: Identity,
+}
+
+/// Who is known, in numbers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// Addresses of which it is known whose they are.
+    pub addresses: u64,
+    /// Addresses that belong to a group.
+    pub members: u64,
+    /// Sessions of people who are logged in.
+    pub sessions: u64,
+    /// What came in by RADIUS, where somebody listens to it.
+    pub radius: Option<Radius>,
+}
+
+/// RADIUS accounting since the control process started.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Radius {
+    /// Requests that were taken.
+    pub taken: u64,
+    /// Packets that were dropped, by reason.
+    pub refused: Vec<Count>,
 }
 
 /// A process of the gateway.

@@ -47,13 +47,15 @@ pub struct Setup {
     pub idle_sleep_us: u32,
     /// Whether a port without a link takes the other one down.
     pub propagate_link: bool,
+    /// More tables of its configuration.
+    pub more: String,
 }
 
 impl Default for Setup {
     /// One on the last CPU. The clients and servers of the lab run on the same few CPUs: it leaves them some time.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-        Self { cpus: vec![cpus - 1], idle_sleep_us: 50, propagate_link: false }
+        Self { cpus: vec![cpus - 1], idle_sleep_us: 50, propagate_link: false, more: String::new() }
     }
 }
 
@@ -87,10 +89,21 @@ impl Gateway {
 
     /// Starts it inline, with the given driver or the first that works, and waits until it forwards.
     pub fn start(lab: &Lab, binary: &Path, driver: Option<Driver>, stop: &Stop) -> Result<Self> {
+        Self::start_first(lab, binary, driver, &Setup::default(), stop)
+    }
+
+    /// The same, set up like this.
+    pub fn start_first(
+        lab: &Lab,
+        binary: &Path,
+        driver: Option<Driver>,
+        setup: &Setup,
+        stop: &Stop,
+    ) -> Result<Self> {
         let candidates = driver.map_or(vec![Driver::AfXdp, Driver::AfPacket], |driver| vec![driver]);
         let mut last = None;
         for driver in candidates {
-            match Self::start_as(lab, binary, driver, &Setup::default(), stop) {
+            match Self::start_as(lab, binary, driver, setup, stop) {
                 Ok(gateway) => return Ok(gateway),
                 Err(why) if why.is::<crate::stop::Interrupted>() => return Err(why),
                 Err(why) => last = Some(why),
@@ -217,7 +230,7 @@ impl Gateway {
 
 /// The configuration of the lab's gateway. What is left out has its default.
 fn configuration(driver: Driver, setup: &Setup, address: &str) -> String {
-    let Setup { cpus, idle_sleep_us, propagate_link } = setup;
+    let Setup { cpus, idle_sleep_us, propagate_link, more } = setup;
     let huge_pages = matches!(huge_pages::state(), State::Enough { .. });
     let signatures = workspace::root().join("policy/signatures");
     format!(
@@ -251,7 +264,7 @@ listen = \"{address}\"
 
 [control]
 socket = \"control.sock\"
-",
+{more}",
         driver = driver.word(),
     )
 }

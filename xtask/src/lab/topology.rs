@@ -67,19 +67,19 @@ pub fn ports(gateway: &Netns, slot: &Slot) -> Result<()> {
 
 /// A device whose cable goes straight into the switch.
 pub fn plain_device(device: &Device, netns: &Netns, lan: &Netns) -> Result<()> {
-    let port = device.name;
-    netns.ip(&format!(
-        "link add name eth0 address {} type veth peer name {port} netns {}",
-        device.mac,
-        lan.name()
-    ))?;
+    cable(device.name, device.mac, netns, lan)?;
+    addresses(device, netns)
+}
+
+/// A cable from the `eth0` of a device into the switch, at a port of the device's name.
+pub fn cable(port: &str, mac: &str, netns: &Netns, lan: &Netns) -> Result<()> {
+    netns.ip(&format!("link add name eth0 address {mac} type veth peer name {port} netns {}", lan.name()))?;
     netns.no_offload("eth0")?;
     lan.ip(&format!(
         "link set dev {port} master switch
          link set dev {port} up"
     ))?;
-    lan.no_offload(port)?;
-    addresses(device, netns)
+    lan.no_offload(port)
 }
 
 /// A device behind a tagger, whose interfaces exist by now: its own `eth0`, the trunk into the LAN's switch,

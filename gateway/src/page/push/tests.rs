@@ -120,6 +120,7 @@ fn without_the_token_nothing_is_taken() {
             "Authorization: Bearer \r\n".to_owned(),
             format!("Authorization: Bearer {TOKEN}x\r\n"),
             format!("Authorization: Bearer {}\r\n", &TOKEN[1..]),
+            format!("Authorization: Bearer {}\r\n", TOKEN.replace('y', "z")),
             format!("Authorization: Basic {TOKEN}\r\n"),
             format!("Authorization: {TOKEN}\r\n"),
             format!("Authorization: Bearer {TOKEN}\r\nAuthorization: Bearer {TOKEN}\r\n"),
