@@ -6,6 +6,7 @@
 //! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
 //! | [`uploads`] | curl, quinn | how many probable uploads are uploads, and how many uploads are found |
 //! | [`lcores`] | the demo's round | two lcores: a queue each, and behind a distributor; each flow whole and named |
+//! | [`charter`] | curl | what is observed of an office without a charter, with one, by its calendar, and when it is revoked |
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
@@ -14,6 +15,7 @@
 
 pub mod block;
 pub mod bypass;
+pub mod charter;
 pub mod identity;
 pub mod lcores;
 pub mod limit;
@@ -62,6 +64,8 @@ pub enum Part {
     Links,
     /// Rules about groups, whose members come and go.
     Identity,
+    /// An office under a charter.
+    Charter,
 }
 
 /// What a part works with.
@@ -82,12 +86,16 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    if !matches!(options.only, Some(Part::Lcores | Part::Links)) {
+    if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     if options.only.is_none_or(|only| only == Part::Lcores) {
         ui::heading("Lcores");
         lcores::run(&mut lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
+    }
+    if options.only.is_none_or(|only| only == Part::Charter) {
+        ui::heading("Charter");
+        charter::run(&lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
     }
     if options.only.is_none_or(|only| only == Part::Links) {
         ui::heading("Links");

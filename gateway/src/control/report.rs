@@ -23,7 +23,7 @@ use glassgate_policy::audit::{Counts, Hex};
 use glassgate_policy::charter::Standing;
 use glassgate_policy::engine;
 use glassgate_policy::flow_event::EventKind;
-use glassgate_policy::{Category, Evidence, ObservationLevel};
+use glassgate_policy::{Category, Evidence, ObservationLevel, Unobserved};
 
 /// An lcore that has not shown its counters for this long is in trouble.
 const SILENT_MS: u64 = 2000;
@@ -89,6 +89,9 @@ impl Sources<'_> {
             unnamed: counts(self.counted.reasons.0.iter().copied()),
             too_weak: self.counted.too_weak,
             not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows.iter().sum()),
+            unobserved: counts(
+                Unobserved::ALL.iter().zip(sum.unobserved_flows).map(|(why, flows)| (why.as_str(), flows)),
+            ),
             categories: self.categories(),
             services: self.services(),
             report: self.report(),

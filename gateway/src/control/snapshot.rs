@@ -41,6 +41,9 @@ pub(crate) struct Snapshot {
     pub(crate) too_weak: u64,
     /// Flows that were not looked at, because nothing may be written about them.
     pub(crate) not_looked_at: u64,
+    /// Those of them that have ended, by the reason why nothing may be written.
+    #[serde(default)]
+    pub(crate) unobserved: Vec<Count>,
     /// Flows and bytes by category, greatest first.
     pub(crate) categories: Vec<Aggregate>,
     /// Flows and bytes by service, greatest first, as far as they may be counted.

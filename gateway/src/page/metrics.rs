@@ -48,6 +48,8 @@ fn flows(out: &mut Text, now: &Snapshot) {
     out.counter("flows_named", "Flows with a name, by how it is known.", "evidence", words(&now.named));
     out.counter("flows_unnamed", "Flows without a name, by reason.", "reason", words(&now.unnamed));
     out.total("flows_not_looked_at", "Flows that nothing may be written about.", now.not_looked_at);
+    let help = "Flows that nothing may be written about and that have ended, by the reason for that.";
+    out.counter("flows_unobserved", help, "reason", words(&now.unobserved));
     out.total(
         "flows_weakly_named",
         "Flows named by too weak a hint to count for what people do.",

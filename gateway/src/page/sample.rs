@@ -209,6 +209,7 @@ pub(crate) fn snapshot() -> Snapshot {
         ]),
         too_weak: 611,
         not_looked_at: 57_505,
+        unobserved: counts(&[("off_hours", 41_002), ("private_device", 16_503)]),
         categories: vec![
             aggregate("work", "Work", "work", 3_120_441, 0),
             aggregate("infrastructure", "Infrastructure", "infrastructure", 1_904_220, 0),

@@ -287,6 +287,7 @@ fn sight(now: &Snapshot) -> Markup {
                 }
                 div {
                     p .share { (percent(now.not_looked_at, all)) } p .what { "were not looked at" }
+                    @if !now.unobserved.is_empty() { (legend("unlooked", &now.unobserved, all, words::unobserved)) }
                     p .note { "Health, banks, lawyers, unions, faith and the like: counted here as one number, and nowhere else." }
                     @if now.too_weak > 0 {
                         p .note { (count(now.too_weak)) " flows were named by too weak a hint to count for what people do." }

@@ -1,6 +1,6 @@
 //! Codes in plain words, for people who did not write the gateway.
 
-use glassgate_policy::{Evidence, Reason};
+use glassgate_policy::{Evidence, Reason, Unobserved};
 
 /// How a name is known.
 pub(super) fn evidence(word: &str) -> &'static str {
@@ -12,6 +12,20 @@ pub(super) fn evidence(word: &str) -> &'static str {
         Some(Evidence::DnsHint) => "earlier DNS answer",
         Some(Evidence::Address) => "address only",
         Some(Evidence::None) | None => "not known",
+    }
+}
+
+/// Why a flow was not observed.
+pub(super) fn unobserved(word: &str) -> &'static str {
+    match Unobserved::from_word(word) {
+        Some(Unobserved::NotCovered) => "no purpose covers them",
+        Some(Unobserved::NoCharter) => "no charter is in force",
+        Some(Unobserved::PrivateDevice) => "of private devices, guests and exempt people",
+        Some(Unobserved::OffHours) => "outside of the hours that the charter names",
+        Some(Unobserved::Undecided) => "the clock or the calendar can't be relied on",
+        Some(Unobserved::Decayed) => "the verdicts ran out",
+        Some(Unobserved::Bypass) => "the bypass was on",
+        None => "for another reason",
     }
 }
 

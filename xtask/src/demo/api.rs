@@ -34,6 +34,10 @@ pub struct Now {
     pub policy: Policy,
     /// Who is known, in numbers.
     pub identity: Identity,
+    /// What is recorded, and why it may be.
+    pub recording: Recording,
+    /// Flows that nothing may be written about, by the reason for that.
+    pub unobserved: Vec<Count>,
 }
 
 /// Who is known, in numbers.
@@ -185,4 +189,14 @@ pub fn get(address: &str, path: &str) -> Result<String> {
         .into();
     let url = format!("http://{address}{path}");
     agent.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string()).with_context(|| url)
+}
+
+/// What is recorded.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Recording {
+    /// `none`, `aggregate` or `sealed`.
+    pub level: String,
+    /// In plain words: why it may be.
+    pub basis: String,
 }

@@ -12,6 +12,9 @@ use crate::setup::huge_pages::{self, State};
 use crate::stop::Stop;
 use crate::{ui, workspace};
 
+/// Runs a program where a time server seems to have set the clock.
+const CLOCK_IS_SET: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/timesync && \
+                            : > /run/systemd/timesync/synchronized && exec \"$@\"";
 /// The rules file, beside the configuration.
 const RULES: &str = "rules.toml";
 /// Port of the page.
@@ -47,15 +50,26 @@ pub struct Setup {
     pub idle_sleep_us: u32,
     /// Whether a port without a link takes the other one down.
     pub propagate_link: bool,
-    /// More tables of its configuration.
+    /// Public keys of those who may sign charters.
+    pub charter_keys: Vec<String>,
+    /// More tables of the configuration.
     pub more: String,
+    /// Whether it finds a clock that a time server has set. In its mount namespace only: this machine's clock is left alone.
+    pub clock_is_set: bool,
 }
 
 impl Default for Setup {
     /// One on the last CPU. The clients and servers of the lab run on the same few CPUs: it leaves them some time.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-        Self { cpus: vec![cpus - 1], idle_sleep_us: 50, propagate_link: false, more: String::new() }
+        Self {
+            cpus: vec![cpus - 1],
+            idle_sleep_us: 50,
+            propagate_link: false,
+            charter_keys: Vec::new(),
+            more: String::new(),
+            clock_is_set: false,
+        }
     }
 }
 
@@ -119,7 +133,14 @@ impl Gateway {
         let config = lab.dir().join("glassgate.toml");
         std::fs::write(&config, configuration(driver, setup, &address))?;
         std::fs::write(lab.dir().join(RULES), "version = 1\n")?;
-        let mut command = lab.gateway.command(&binary.to_string_lossy());
+        let mut command = if setup.clock_is_set {
+            // `ip netns exec` gives a mount namespace of its own, so that nobody else sees these.
+            let mut shell = lab.gateway.command("sh");
+            shell.args(["-c", CLOCK_IS_SET, "sh"]).arg(binary);
+            shell
+        } else {
+            lab.gateway.command(&binary.to_string_lossy())
+        };
         command.arg("run").arg("--config").arg(&config);
         let daemon =
             Daemon::start("gateway", &command, &lab.dir().join(format!("gateway-{}.log", driver.word())))?;
@@ -202,6 +223,11 @@ impl Gateway {
         self.daemon.last_words()
     }
 
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        self.daemon.end(Duration::from_secs(10));
+    }
+
     /// `kill -9` of one of its processes, by the name that the API gives it.
     pub fn kill_process(&self, name: &str) -> Result<()> {
         let now = self.now()?;
@@ -230,7 +256,7 @@ impl Gateway {
 
 /// The configuration of the lab's gateway. What is left out has its default.
 fn configuration(driver: Driver, setup: &Setup, address: &str) -> String {
-    let Setup { cpus, idle_sleep_us, propagate_link, more } = setup;
+    let Setup { cpus, idle_sleep_us, propagate_link, charter_keys, more, .. } = setup;
     let huge_pages = matches!(huge_pages::state(), State::Enough { .. });
     let signatures = workspace::root().join("policy/signatures");
     format!(
@@ -258,6 +284,7 @@ dir = \"audit\"
 
 [charter]
 dir = \"charter\"
+keys = {charter_keys:?}
 
 [page]
 listen = \"{address}\"

@@ -1,0 +1,399 @@
+//! What a charter does to what is seen, in an office: two departments, a guest, somebody with a random hardware address, and a
+//! recruiter, who is exempt. All of them visit the same job site, again and again, while the charter comes, its calendar
+//! opens and closes, and it is revoked.
+//!
+//! | | sales, 12 people | research, 4 | recruiter | guest, random address |
+//! |---|---|---|---|---|
+//! | no charter | counts of the whole network, without groups ||||
+//! | calendar closed | off hours | off hours | private | private |
+//! | calendar open | **counted** | not covered: too few for counts | private | private |
+//! | closed again | off hours | off hours | private | private |
+//! | revoked | nothing, for lack of a charter ||||
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Unit, Zoned};
+
+use super::Tried;
+use crate::demo::api::Now;
+use crate::demo::gateway::{Driver, Gateway, Setup};
+use crate::lab::netns::Netns;
+use crate::lab::{Lab, dns};
+use crate::process;
+use crate::stop::Stop;
+
+const SITE: &str = "www.zhipin.com";
+const SERVICE: &str = "boss-zhipin";
+/// A site that is in no list.
+const NEUTRAL: &str = "news.example";
+const SALES: usize = 12;
+const RESEARCH: usize = 4;
+/// Everybody: the departments, the recruiter, the guest, the random address.
+const ALL: usize = SALES + RESEARCH + 3;
+/// A closed flow is forgotten, and then counted, after ten seconds; the rest is for a busy machine.
+const ENDED: Duration = Duration::from_secs(30);
+
+/// Somebody with a device.
+struct Person {
+    netns: Netns,
+    mac: String,
+    group: Option<&'static str>,
+}
+
+/// Everybody in the office.
+struct Office<'a> {
+    lab: &'a Lab,
+    people: Vec<Person>,
+    stop: &'a Stop,
+}
+
+/// Goes through all stages, in order.
+pub fn run(lab: &Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
+    let office = Office::open(lab, stop)?;
+    let approvers = Approvers::new(lab.dir(), binary)?;
+    std::fs::write(lab.dir().join("office.csv"), office.directory())?;
+    let setup = Setup {
+        charter_keys: approvers.keys.clone(),
+        more: "\n[identity]\ndirectory = \"office.csv\"\n".to_owned(),
+        clock_is_set: true,
+        ..Setup::default()
+    };
+    let gateway = Gateway::start_as(lab, binary, Driver::AfXdp, &setup, stop)?;
+    office.make_known(&gateway)?;
+
+    let before = gateway.now()?;
+    office.everybody_visits(SITE)?;
+    let counted = await_flows(&gateway, stop, |now| service(now) - service(&before) >= ALL as u64)?;
+    let words = format!(
+        "{} visits counted of {ALL}; {}",
+        service(&counted) - service(&before),
+        counted.recording.basis
+    );
+    tried.hold(
+        "no charter: counts of the whole network, nobody told apart",
+        service(&counted) - service(&before) == ALL as u64,
+        words,
+    );
+
+    let opens = next_minute()?;
+    approvers.install(&gateway, 1, &opens, false)?;
+    let private = [("private_device", 3)];
+    let closed = [("off_hours", (SALES + RESEARCH) as u64)].into_iter().chain(private).collect();
+    office.stage(&gateway, tried, "calendar closed", &closed, 0)?;
+
+    await_wall(opens.timestamp(), stop)?;
+    gateway.await_acknowledged(stop)?;
+    let open = [("not_covered", RESEARCH as u64)].into_iter().chain(private).collect();
+    office.stage(&gateway, tried, "calendar open", &open, SALES as u64)?;
+
+    await_wall(opens.timestamp() + SignedDuration::from_secs(60), stop)?;
+    gateway.await_acknowledged(stop)?;
+    office.stage(&gateway, tried, "calendar closed again", &closed, 0)?;
+
+    approvers.install(&gateway, 1, &opens, true)?;
+    let none = [("no_charter", ALL as u64)].into();
+    office.stage(&gateway, tried, "charter revoked", &none, 0)?;
+
+    gateway.stop();
+    log(lab, &office, tried)
+}
+
+/// What the log says in the end: counts of sales, told as those of at least ten people, and nobody's anything.
+fn log(lab: &Lab, office: &Office<'_>, tried: &mut Tried<'_>) -> Result<()> {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(lab.dir().join("audit"))? {
+        let path = entry?.path();
+        if path.is_file() {
+            text += &std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    let records: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let rows: Vec<_> = records.iter().filter(|record| record["event_type"] == "group_rollup").collect();
+    let words = rows.iter().map(|row| {
+        format!(
+            "{} {} {}: {} flows of {} people",
+            row["group"], row["category"], row["service"], row["flows"], row["subjects"]
+        )
+    });
+    let words = words.collect::<Vec<_>>().join("; ");
+    let fine = rows.len() == 1
+        && rows.iter().all(|row| {
+            row["group"] == "sales"
+                && row["service"] == SERVICE
+                && row["flows"] == SALES as u64
+                && row["subjects"] == "10-19"
+        });
+    tried.hold("the log has sales as one row, and no other group", fine, words);
+    let changes: Vec<_> = records
+        .iter()
+        .filter(|record| record["event_type"] == "charter")
+        .map(|record| {
+            format!("{}: {}", record["cause"].as_str().unwrap_or(""), record["level"].as_str().unwrap_or(""))
+        })
+        .collect();
+    let levels: Vec<&str> = changes.iter().filter_map(|change| change.split(": ").nth(1)).collect();
+    let opened_and_closed = levels.windows(3).any(|three| three == ["none", "aggregate", "none"]);
+    tried.hold("each change is on record", opened_and_closed, changes.join(", "));
+    let names = office.people.iter().map(|person| person.mac.as_str()).chain((0..ALL).map(|_| SITE));
+    let found: Vec<&str> = names
+        .filter(|name| text.contains(name))
+        .chain(["10.77.0.1"].into_iter().filter(|ip| text.contains(ip)))
+        .collect();
+    tried.hold(
+        "no address and no name in the log",
+        found.is_empty(),
+        if found.is_empty() { format!("{} records", records.len()) } else { found.join(", ") },
+    );
+    Ok(())
+}
+
+impl<'a> Office<'a> {
+    fn open(lab: &'a Lab, stop: &'a Stop) -> Result<Self> {
+        let mut people = Vec::new();
+        for n in 0..ALL {
+            let (group, mac) = match n {
+                0..SALES => (Some("sales"), format!("00:00:5e:00:53:{:02x}", 0x60 + n)),
+                n if n < SALES + RESEARCH => (Some("research"), format!("00:00:5e:00:53:{:02x}", 0x60 + n)),
+                n if n == SALES + RESEARCH => {
+                    (Some("recruiters"), format!("00:00:5e:00:53:{:02x}", 0x60 + n))
+                }
+                n if n == SALES + RESEARCH + 1 => (None, format!("00:00:5e:00:53:{:02x}", 0x60 + n)),
+                _ => (None, format!("02:00:5e:00:53:{:02x}", 0x60 + n)),
+            };
+            let netns = lab.newcomer(&format!("o{n}"), &mac)?;
+            netns.ip(&format!("addr add 10.77.0.{}/24 dev eth0\nroute add default via 10.77.0.1", 60 + n))?;
+            people.push(Person { netns, mac, group });
+            stop.check()?;
+        }
+        Ok(Self { lab, people, stop })
+    }
+
+    /// The directory of everybody who is enrolled.
+    fn directory(&self) -> String {
+        let mut text = "subject,group,device,enrolled_by,enrolled\n".to_owned();
+        for (n, Person { mac, group, .. }) in self.people.iter().enumerate() {
+            if let Some(group) = group {
+                text += &format!("e{n},{group},{mac},it@example.com,2026-01-04\n");
+            }
+        }
+        text
+    }
+
+    /// Everybody speaks once, so that the gateway knows whose addresses they are.
+    fn make_known(&self, gateway: &Gateway) -> Result<()> {
+        self.everybody_visits(NEUTRAL)?;
+        let enrolled = self.people.iter().filter(|person| person.group.is_some()).count() as u64;
+        await_flows(gateway, self.stop, |now| now.identity.members >= enrolled)?;
+        gateway.await_acknowledged(self.stop)
+    }
+
+    /// One HTTPS flow of everybody, all at once. Nobody asks DNS.
+    fn everybody_visits(&self, name: &str) -> Result<()> {
+        let address = dns::address(name, false)?;
+        let resolve = format!("{name}:443:{address}");
+        let (url, ca) = (format!("https://{name}/bytes/1000"), self.lab.ca());
+        let results: Vec<Result<bool>> = std::thread::scope(|scope| {
+            let threads = self.people.iter().map(|person| {
+                let mut command = person.netns.command("curl");
+                command.args([
+                    "--silent",
+                    "--show-error",
+                    "--fail",
+                    "--http1.1",
+                    "--resolve",
+                    &resolve,
+                    "--cacert",
+                ]);
+                command.arg(&ca).args(["--output", "/dev/null", &url]);
+                scope.spawn(move || {
+                    Ok(process::run(&mut command, &[], Duration::from_secs(30), self.stop)?.status.success())
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+                .collect()
+        });
+        for result in results {
+            ensure!(result?, "a visit to {name} failed");
+        }
+        Ok(())
+    }
+
+    /// Everybody visits the job site: what of it is not observed, and why.
+    fn stage(
+        &self,
+        gateway: &Gateway,
+        tried: &mut Tried<'_>,
+        what: &str,
+        unobserved: &BTreeMap<&str, u64>,
+        observed: u64,
+    ) -> Result<()> {
+        let before = gateway.now()?;
+        self.everybody_visits(SITE)?;
+        let wanted: u64 = unobserved.values().sum();
+        let now = await_flows(gateway, self.stop, |now| {
+            let since: u64 = now.unobserved.iter().map(|count| count.count).sum();
+            since - before.unobserved.iter().map(|count| count.count).sum::<u64>() >= wanted
+        })?;
+        let of = |now: &Now, why: &str| {
+            now.unobserved.iter().find(|count| count.name == why).map_or(0, |count| count.count)
+        };
+        let since: BTreeMap<&str, u64> = now
+            .unobserved
+            .iter()
+            .map(|count| (count.name.as_str(), count.count - of(&before, &count.name)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let level = if observed > 0 { "aggregate" } else { "none" };
+        let fine = since == *unobserved && now.recording.level == level;
+        tried.hold(
+            what,
+            fine,
+            format!("of {ALL} visits not observed: {since:?}; level {}", now.recording.level),
+        );
+        let page = process::capture(Command::new("curl").args(["--silent", "--fail", &gateway.page()]))?;
+        let told = page.contains("research") || self.people.iter().any(|person| page.contains(&person.mac));
+        tried.hold(
+            &format!("{what}: the page names no group and no device"),
+            !told,
+            format!("{} bytes", page.len()),
+        );
+        Ok(())
+    }
+}
+
+/// Those who sign: the controller and the works council.
+struct Approvers<'a> {
+    dir: &'a Path,
+    binary: &'a Path,
+    keys: Vec<String>,
+}
+
+const KEYS: [&str; 2] = ["controller.key", "works-council.key"];
+
+impl<'a> Approvers<'a> {
+    fn new(dir: &'a Path, binary: &'a Path) -> Result<Self> {
+        let mut approvers = Self { dir, binary, keys: Vec::new() };
+        for key in KEYS {
+            let public = approvers.glassgate(&["charter", "key", key])?;
+            approvers.keys.push(public.trim().to_owned());
+        }
+        Ok(approvers)
+    }
+
+    fn glassgate(&self, words: &[&str]) -> Result<String> {
+        process::capture(Command::new(self.binary).current_dir(self.dir).args(words))
+    }
+
+    /// Writes, signs and installs a charter whose calendar is open for a minute, or revokes it.
+    fn install(&self, gateway: &Gateway, serial: u32, opens: &Zoned, revoke: bool) -> Result<()> {
+        let path = self.dir.join("office.toml");
+        if revoke {
+            self.glassgate(&["charter", "sign", "office.toml", "--key", KEYS[1], "--revoke"])?;
+        } else {
+            let text = self.charter(serial, opens)?;
+            std::fs::write(&path, text)?;
+            for key in KEYS {
+                // It says with another exit code that somebody else has yet to sign.
+                Command::new(self.binary)
+                    .current_dir(self.dir)
+                    .args(["charter", "sign", "office.toml", "--key", key])
+                    .output()?;
+            }
+        }
+        gateway.command(&["charter", "install", &path.display().to_string()]).map(drop)
+    }
+
+    fn charter(&self, serial: u32, opens: &Zoned) -> Result<String> {
+        let [controller, council] = self.keys.as_slice() else {
+            bail!("two approvers have {} keys", self.keys.len())
+        };
+        let (today, year) = (opens.date(), opens.year());
+        let closes = opens.checked_add(SignedDuration::from_secs(60))?;
+        let at = |when: &Zoned| when.strftime("%H:%M").to_string();
+        Ok(format!(
+            "version = 1
+name = \"office\"
+serial = {serial}
+controller = \"Example Ltd.\"
+contact = \"privacy@example.com\"
+issued = {today}
+expires = {year}-12-31
+time_zone = \"UTC\"
+exempt = [\"recruiters\"]
+
+[[approver]]
+role = \"controller\"
+name = \"the managing director\"
+key = \"{controller}\"
+
+[[approver]]
+role = \"works_council\"
+name = \"the chair\"
+key = \"{council}\"
+
+[[purpose]]
+name = \"recruitment\"
+basis = \"labour_rules\"
+document = {{ title = \"Staff handbook\", sha256 = \"{:064x}\" }}
+categories = [\"recruitment\"]
+groups = [\"sales\", \"research\"]
+calendar = \"shift\"
+level = \"aggregate\"
+retention_days = 30
+k = 10
+notice = \"1\"
+
+[[notice]]
+version = \"1\"
+given = {today}
+text = {{ zh = \"按部门统计工作时间内访问招聘网站的次数。\", en = \"Visits to job sites are counted by department.\" }}
+
+[[calendar]]
+name = \"shift\"
+time_zone = \"UTC\"
+valid = \"{year}-01-01..{year}-12-31\"
+week = [\"mon-sun {}-{}\"]
+",
+            7,
+            at(opens),
+            at(&closes)
+        ))
+    }
+}
+
+/// Flows to the job site, as far as they are counted.
+fn service(now: &Now) -> u64 {
+    now.flows_by_service().get(SERVICE).copied().unwrap_or(0)
+}
+
+/// The next full minute that leaves time for what comes before it.
+fn next_minute() -> Result<Zoned> {
+    let soon = Timestamp::now().to_zoned(TimeZone::UTC).checked_add(SignedDuration::from_secs(35))?;
+    let minute = soon.round(jiff::ZonedRound::new().smallest(Unit::Minute).mode(jiff::RoundMode::Ceil))?;
+    Ok(minute)
+}
+
+fn await_wall(at: Timestamp, stop: &Stop) -> Result<()> {
+    let left = at.duration_since(Timestamp::now());
+    stop.pause(Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1))
+}
+
+fn await_flows(gateway: &Gateway, stop: &Stop, done: impl Fn(&Now) -> bool) -> Result<Now> {
+    let end = Instant::now() + ENDED;
+    loop {
+        let now = gateway.now()?;
+        if done(&now) || Instant::now() > end {
+            return Ok(now);
+        }
+        stop.pause(Duration::from_millis(100))?;
+    }
+}
