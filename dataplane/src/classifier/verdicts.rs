@@ -233,8 +233,11 @@ impl<S: FlowSink> Classifier<S> {
         let (Some(hot), Some(cold)) = (self.table.get(id).copied(), self.cold.get(id.index())) else {
             return u32::MAX;
         };
-        if hot.verdict().level == ObservationLevel::None || !cold.has(mark::ANNOUNCED) {
+        if hot.verdict().level == ObservationLevel::None {
             return u32::MAX;
+        }
+        if !cold.has(mark::ANNOUNCED) {
+            return PROGRESS_MS;
         }
         if cold.told_frames == hot.frames {
             // Nothing happened: what comes later did not last since then.
