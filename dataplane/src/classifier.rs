@@ -315,11 +315,20 @@ impl<S: FlowSink> Classifier<S> {
         self.answers.clear();
         self.burst_first = first;
         let (mut discard, mut known) = (0, 0);
+        let opened = self.counters.flows_opened[0];
         for (i, frame) in burst.iter().enumerate() {
-            let Some(ahead) = self.ahead.get(i) else { break };
+            let Some(ahead) = self.ahead.get_mut(i) else { break };
             if known_verdict(&mut self.table, ahead, self.now_ms, self.policy_tag).is_some() {
                 known += 1;
                 continue;
+            }
+            // The flow may be one that this burst began: frames of one flow come one after the other, in captures above all.
+            if ahead.likely.is_none() && self.counters.flows_opened[0] != opened {
+                ahead.likely = self.table.likely(ahead.place);
+                if known_verdict(&mut self.table, ahead, self.now_ms, self.policy_tag).is_some() {
+                    known += 1;
+                    continue;
+                }
             }
             let (bytes, number) = (frame.bytes(), first + i as u64);
             let action = self.handle_ahead(i, bytes, frame.wire_len(), frame.link(), number);

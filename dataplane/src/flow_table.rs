@@ -98,6 +98,11 @@ pub struct Likely(u32);
 impl Likely {
     /// No slot is likelier than another.
     pub const NONE: Self = Self(NIL);
+
+    /// Whether no slot is likelier than another.
+    pub fn is_none(self) -> bool {
+        self.0 == NIL
+    }
 }
 
 /// A table of flows.
