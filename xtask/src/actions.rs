@@ -76,6 +76,8 @@ pub struct Stage<'a> {
     pub gateway: &'a Gateway,
     /// Whether the user asks to end.
     pub stop: &'a Stop,
+    /// Whether only one part was asked for, which then does all that it can.
+    pub alone: bool,
 }
 
 /// Runs all parts, or one; an error when something was not as it should be.
@@ -108,7 +110,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
 fn rules(lab: &Lab, binary: &Path, options: &Options, checks: &mut Checks, stop: &Stop) -> Result<()> {
     let setup = Setup { more: identity::configure(lab)?, ..Setup::default() };
     let gateway = Gateway::start_first(lab, binary, options.driver, &setup, stop)?;
-    let stage = Stage { lab, gateway: &gateway, stop };
+    let stage = Stage { lab, gateway: &gateway, stop, alone: options.only.is_some() };
     type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
     let parts: [(Part, &str, Try); 5] = [
         (Part::Block, "Block", block::run),

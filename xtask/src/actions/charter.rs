@@ -35,6 +35,8 @@ const SALES: usize = 12;
 const RESEARCH: usize = 4;
 /// Everybody: the departments, the recruiter, the guest, the random address.
 const ALL: usize = SALES + RESEARCH + 3;
+/// Questions to DNS until the path was there: one, and one that came too early.
+const LAB_FLOWS: u64 = 2;
 /// A closed flow is forgotten, and then counted, after ten seconds; the rest is for a busy machine.
 const ENDED: Duration = Duration::from_secs(30);
 
@@ -236,16 +238,15 @@ impl<'a> Office<'a> {
         unobserved: &BTreeMap<&str, u64>,
         observed: u64,
     ) -> Result<()> {
-        let before = gateway.now()?;
+        // What was visited before has ended, but for the lab's own flows.
+        let before = await_flows(gateway, self.stop, |now| active(now) <= LAB_FLOWS)?;
         self.everybody_visits(SITE)?;
-        let wanted: u64 = unobserved.values().sum();
-        let now = await_flows(gateway, self.stop, |now| {
-            let since: u64 = now.unobserved.iter().map(|count| count.count).sum();
-            since - before.unobserved.iter().map(|count| count.count).sum::<u64>() >= wanted
-        })?;
         let of = |now: &Now, why: &str| {
             now.unobserved.iter().find(|count| count.name == why).map_or(0, |count| count.count)
         };
+        let now = await_flows(gateway, self.stop, |now| {
+            unobserved.iter().all(|(why, wanted)| of(now, why) - of(&before, why) >= *wanted)
+        })?;
         let since: BTreeMap<&str, u64> = now
             .unobserved
             .iter()
@@ -253,7 +254,16 @@ impl<'a> Office<'a> {
             .filter(|(_, count)| *count > 0)
             .collect();
         let level = if observed > 0 { "aggregate" } else { "none" };
-        let fine = since == *unobserved && now.recording.level == level;
+        // The lab's own question to DNS, by which it knows that frames pass, may end meanwhile: that device is in no group.
+        let others = active(&before);
+        let private = if unobserved.contains_key("no_charter") { "no_charter" } else { "private_device" };
+        let fits = |why: &str, count: u64| {
+            let wanted = unobserved.get(why).copied().unwrap_or(0);
+            count == wanted || why == private && (wanted..=wanted + others).contains(&count)
+        };
+        let fine = since.iter().all(|(why, count)| fits(why, *count))
+            && unobserved.keys().all(|why| since.contains_key(why))
+            && now.recording.level == level;
         tried.hold(
             what,
             fine,
@@ -370,6 +380,11 @@ week = [\"mon-sun {}-{}\"]
     }
 }
 
+/// Flows that the gateway knows.
+fn active(now: &Now) -> u64 {
+    now.lcores.iter().map(|lcore| lcore.flows_active).sum()
+}
+
 /// Flows to the job site, as far as they are counted.
 fn service(now: &Now) -> u64 {
     now.flows_by_service().get(SERVICE).copied().unwrap_or(0)
@@ -377,7 +392,7 @@ fn service(now: &Now) -> u64 {
 
 /// The next full minute that leaves time for what comes before it.
 fn next_minute() -> Result<Zoned> {
-    let soon = Timestamp::now().to_zoned(TimeZone::UTC).checked_add(SignedDuration::from_secs(35))?;
+    let soon = Timestamp::now().to_zoned(TimeZone::UTC).checked_add(SignedDuration::from_secs(50))?;
     let minute = soon.round(jiff::ZonedRound::new().smallest(Unit::Minute).mode(jiff::RoundMode::Ceil))?;
     Ok(minute)
 }
