@@ -3,12 +3,13 @@
 use cargo_metadata::Metadata;
 
 /// Every crate of the workspace with those it may use. What is not listed here may not be there.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("glassgate-policy", &[]),
+    ("glassgate-audit", &[]),
     ("dpdk-sys", &[]),
     ("glassgate-dataplane", &["glassgate-policy"]),
     ("glassgate-dpdk", &["glassgate-policy", "glassgate-dataplane", "dpdk-sys"]),
-    ("glassgate", &["glassgate-policy", "glassgate-dataplane", "glassgate-dpdk"]),
+    ("glassgate", &["glassgate-policy", "glassgate-audit", "glassgate-dataplane", "glassgate-dpdk"]),
     (
         "glassgate-benches",
         &["glassgate-policy", "glassgate-dataplane", "glassgate-dpdk", "dpdk-sys", "glassgate"],
