@@ -169,28 +169,28 @@ pub struct Classifier<S> {
 
 /// What is known of a frame of the burst before it is handled.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Ahead {
     key: Key,
     place: Place,
     likely: Likely,
     wire_len: u32,
-    /// Who sent it: 0 the lower endpoint.
-    side: u8,
-    kind: Kind,
-    /// It is not plain: what was read of it is kept.
-    kept: bool,
+    /// See the constants of [`seen`].
+    seen: u8,
 }
 
-const _: () = assert!(size_of::<Ahead>() <= 64);
+const _: () = assert!(size_of::<Ahead>() == 64);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// No packet of a flow.
-    Other,
-    /// A packet that changes nothing about a flow whose verdict is known.
-    Plain,
-    /// One that says more whatever the verdict is: a SYN, FIN or RST, a DHCP message.
-    Control,
+/// Bits of [`Ahead::seen`].
+mod seen {
+    /// Its sender is the higher endpoint.
+    pub(super) const FROM_HIGH: u8 = 1;
+    /// It says more whatever the verdict is: a SYN, FIN or RST, a DHCP message.
+    pub(super) const CONTROL: u8 = 2;
+    /// It is no packet of a flow.
+    pub(super) const OTHER: u8 = 4;
+    /// It is not plain: what was read of it is kept.
+    pub(super) const KEPT: u8 = 8;
 }
 
 impl Ahead {
@@ -199,13 +199,16 @@ impl Ahead {
         place: Place::NONE,
         likely: Likely::NONE,
         wire_len: 0,
-        side: 0,
-        kind: Kind::Other,
-        kept: true,
+        seen: seen::OTHER | seen::KEPT,
     };
 
+    fn is(&self, bits: u8) -> bool {
+        self.seen & bits != 0
+    }
+
     fn whose(&self) -> Whose {
-        Whose { key: self.key, place: self.place, likely: self.likely, from_low: self.side == 0 }
+        let from_low = !self.is(seen::FROM_HIGH);
+        Whose { key: self.key, place: self.place, likely: self.likely, from_low }
     }
 }
 
@@ -237,9 +240,7 @@ impl parse::Take for LookAhead<'_> {
         into.key = key;
         into.place = table.place(&key);
         into.wire_len = wire_len;
-        into.side = u8::from(!from_low);
-        into.kept = false;
-        into.kind = if control { Kind::Control } else { Kind::Plain };
+        into.seen = (u8::from(!from_low) * seen::FROM_HIGH) | (u8::from(control) * seen::CONTROL);
     }
 }
 
@@ -299,44 +300,76 @@ impl<S: FlowSink> Classifier<S> {
         for frame in burst.iter() {
             prefetch_index(frame.bytes(), 0);
         }
-        for ((frame, ahead), kept) in burst.iter().zip(self.ahead.iter_mut()).zip(self.kept.iter_mut()) {
+        let mut count = 0;
+        for (ahead, frame) in self.ahead.iter_mut().zip(burst.iter()) {
             let (bytes, wire_len) = (frame.bytes(), frame.wire_len() as u32);
-            let vlans_tell_apart = self.options.vlans_tell_apart;
-            let look = LookAhead { into: ahead, wire_len, table: &self.table, vlans_tell_apart };
-            if !parse::plain_ethernet(bytes, frame.link(), look) {
+            // There is no tag where this is written to.
+            let look = LookAhead { into: ahead, wire_len, table: &self.table, vlans_tell_apart: false };
+            if !parse::plain_ethernet(bytes, frame.link(), look)
+                && let Some(kept) = self.kept.get_mut(count)
+            {
                 read_ahead(ahead, kept, bytes, wire_len, frame.link(), &self.table, &self.options);
             }
             self.table.prefetch_bucket(ahead.place);
+            count += 1;
         }
-        for ahead in self.ahead.iter_mut().take(burst.len()) {
+        for ahead in self.ahead.get_mut(..count).unwrap_or_default() {
             ahead.likely = self.table.likely(ahead.place);
         }
         self.over_limit = 0;
         self.answers.clear();
         self.burst_first = first;
-        let (mut discard, mut known) = (0, 0);
+        let (mut discard, mut at, mut others) = (0, 0, 0);
+        let (mut frames, mut passed) = (burst.iter(), 0);
         let opened = self.counters.flows_opened[0];
-        for (i, frame) in burst.iter().enumerate() {
-            let Some(ahead) = self.ahead.get_mut(i) else { break };
-            if known_verdict(&mut self.table, ahead, self.now_ms, self.policy_tag).is_some() {
-                known += 1;
-                continue;
-            }
+        while at < count {
             // The flow may be one that this burst began: frames of one flow come one after the other, in captures above all.
-            if ahead.likely.is_none() && self.counters.flows_opened[0] != opened {
-                ahead.likely = self.table.likely(ahead.place);
-                if known_verdict(&mut self.table, ahead, self.now_ms, self.policy_tag).is_some() {
-                    known += 1;
+            if self.counters.flows_opened[0] != opened {
+                self.look_again(at);
+            }
+            if self.may_be_known(at) {
+                let run = self.known_run(at, count);
+                at += run;
+                passed += run;
+                if run > 0 {
                     continue;
                 }
             }
-            let (bytes, number) = (frame.bytes(), first + i as u64);
-            let action = self.handle_ahead(i, bytes, frame.wire_len(), frame.link(), number);
+            let Some(frame) = frames.nth(std::mem::take(&mut passed)) else { break };
+            let number = first + at as u64;
+            let action = self.handle_ahead(at, frame.bytes(), frame.wire_len(), frame.link(), number);
             self.over_limit += u32::from(action == Action::Limit);
-            discard |= u32::from(action != Action::Allow) << i;
+            discard |= u32::from(action != Action::Allow) << at;
+            others += 1;
+            at += 1;
         }
-        self.counters.flow_frames[0] += known;
+        self.counters.flow_frames[0] += (at - others) as u64;
         discard
+    }
+
+    /// How many frames of the burst from `at` on, one after the other, are of the first tier: done with when this returns.
+    /// A function of its own, so that its loop has the registers for itself.
+    #[inline(never)]
+    fn known_run(&mut self, at: usize, end: usize) -> usize {
+        let (now_ms, policy_tag) = (self.now_ms, self.policy_tag);
+        let run = self.ahead.get(at..end).unwrap_or_default();
+        let unknown = |ahead: &Ahead| known_verdict(&mut self.table, ahead, now_ms, policy_tag).is_none();
+        run.iter().position(unknown).unwrap_or(run.len())
+    }
+
+    /// Whether [`Self::known_run`] is worth its call: the record that the frame most likely belongs to has a known verdict.
+    #[inline]
+    fn may_be_known(&self, at: usize) -> bool {
+        let likely = self.ahead.get(at).map_or(Likely::NONE, |ahead| ahead.likely);
+        self.table.guess(likely).is_some_and(|hot| hot.is_known(self.policy_tag))
+    }
+
+    /// Looks for the flow of a frame again that was not in the table.
+    #[inline]
+    fn look_again(&mut self, at: usize) {
+        if let Some(ahead) = self.ahead.get_mut(at).filter(|ahead| ahead.likely.is_none()) {
+            ahead.likely = self.table.likely(ahead.place);
+        }
     }
 
     /// How many frames of the last burst are to be discarded because they are over a limit.
@@ -383,11 +416,11 @@ impl<S: FlowSink> Classifier<S> {
     #[inline(never)]
     fn handle_ahead(&mut self, i: usize, bytes: &[u8], wire_len: usize, link: Link, number: u64) -> Action {
         let Some(ahead) = self.ahead.get(i) else { return Action::Allow };
-        if ahead.kept {
-            let (kind, whose) = (ahead.kind, ahead.whose());
+        if ahead.is(seen::KEPT) {
+            let (other, whose) = (ahead.is(seen::OTHER), ahead.whose());
             let Some(parsed) = self.kept.get(i).copied() else { return Action::Allow };
             return match &parsed {
-                Parsed::Packet(packet) if kind != Kind::Other => {
+                Parsed::Packet(packet) if !other => {
                     self.counters.flow_frames[0] += 1;
                     self.packet(packet, &whose, bytes, wire_len as u32, number)
                 }
@@ -753,14 +786,14 @@ impl<S: FlowSink> Classifier<S> {
 /// that need more than a count.
 #[inline(always)]
 fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: u8) -> Option<()> {
-    if ahead.kind != Kind::Plain {
+    if ahead.is(seen::CONTROL | seen::OTHER) {
         return None;
     }
     let hot = table.likely_mut(&ahead.key, ahead.likely)?;
     if !hot.is_known(policy_tag) {
         return None;
     }
-    let side = usize::from(ahead.side);
+    let side = usize::from(ahead.seen & seen::FROM_HIGH);
     let (bytes, frames) = (hot.bytes.get_mut(side)?, hot.frames.get_mut(side)?);
     // Beyond 32 bits the sum goes on in the cold record.
     *bytes = bytes.checked_add(ahead.wire_len)?;
@@ -769,8 +802,8 @@ fn known_verdict(table: &mut FlowTable, ahead: &Ahead, now_ms: u32, policy_tag: 
     Some(())
 }
 
-/// What is not plain: read the long way.
-#[cold]
+/// What has a VLAN tag, or is not plain: read the long way. Never inlined, so that the loop over all others keeps its
+/// variables in registers.
 #[inline(never)]
 fn read_ahead(
     into: &mut Ahead,
@@ -781,12 +814,15 @@ fn read_ahead(
     table: &FlowTable,
     options: &Options,
 ) {
+    let vlans_tell_apart = options.vlans_tell_apart;
+    if parse::plain_tagged(bytes, link, LookAhead { into, wire_len, table, vlans_tell_apart }) {
+        return;
+    }
     *into = Ahead::OTHER;
     *kept = parse::general(bytes, wire_len as usize, link, &options.parse);
     if let Parsed::Packet(packet) = kept {
-        let vlans_tell_apart = options.vlans_tell_apart;
         parse::Take::take(LookAhead { into, wire_len, table, vlans_tell_apart }, packet);
-        into.kept = true;
+        into.seen |= seen::KEPT;
     }
 }
 

@@ -22,8 +22,15 @@ impl Addr {
     }
 
     /// Whether it is an IPv4 address.
+    #[inline]
     pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, ..])
+        u128::from_be_bytes(self.0) >> 32 == 0xfffe
+    }
+
+    /// The last four bytes as a number: all of an IPv4 address.
+    #[inline]
+    pub(crate) const fn low_word(&self) -> u32 {
+        u128::from_be_bytes(self.0) as u32
     }
 
     /// The address in its own family.

@@ -33,6 +33,10 @@ use view::{Short, View};
 
 /// Headers walked in one frame, tunnels included. Deeper frames are [`OpaqueKind::TooDeep`].
 pub const MAX_LAYERS: u8 = 64;
+/// Length of an Ethernet header without tags.
+const ETHERNET: usize = 14;
+/// Length of an Ethernet header with one VLAN tag.
+const TAGGED: usize = 18;
 
 /// How frames are to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,29 +194,48 @@ pub(crate) trait Take {
     fn take(self, packet: &Packet);
 }
 
-/// Gives the packet of a plain frame to `taker`. False for all others, packets or not.
+/// Gives the packet of a plain frame without a VLAN tag to `taker`. False for all others, packets or not.
 ///
 /// For a pass over a burst. `taker` is inlined once for each family, so that what is constant in one (twelve of sixteen
-/// bytes of an address) costs nothing, and nothing of the packet is written that it does not read.
+/// bytes of an address, where a header begins) costs nothing, and nothing of the packet is written that it does not read.
 #[inline(always)]
 pub(crate) fn plain_ethernet(bytes: &[u8], link: Link, taker: impl Take) -> bool {
-    if link != Link::Ethernet {
+    let Some((h, rest)) = bytes.split_first_chunk::<ETHERNET>().filter(|_| link == Link::Ethernet) else {
+        return false;
+    };
+    match u16::from_be_bytes([h[12], h[13]]) {
+        link::IPV4 => take(ip::plain_v4(rest), ETHERNET, Vlans::NONE, taker),
+        link::IPV6 => take(ip::plain_v6(rest), ETHERNET, Vlans::NONE, taker),
+        _ => false,
+    }
+}
+
+/// As [`plain_ethernet`], for a frame with one VLAN tag.
+#[inline(always)]
+pub(crate) fn plain_tagged(bytes: &[u8], link: Link, taker: impl Take) -> bool {
+    let Some((h, rest)) = bytes.split_first_chunk::<TAGGED>().filter(|_| link == Link::Ethernet) else {
+        return false;
+    };
+    if u16::from_be_bytes([h[12], h[13]]) != link::VLAN {
         return false;
     }
-    let Some((kind, at, vlans)) = ether_type(bytes) else { return false };
-    let Some(rest) = bytes.get(at..) else { return false };
-    match kind {
-        link::IPV4 => match ip::plain_v4(rest).and_then(|ip| transport::plain(&ip, at as u32, vlans)) {
-            Some(Parsed::Packet(packet)) => taker.take(&packet),
-            _ => return false,
-        },
-        link::IPV6 => match ip::plain_v6(rest).and_then(|ip| transport::plain(&ip, at as u32, vlans)) {
-            Some(Parsed::Packet(packet)) => taker.take(&packet),
-            _ => return false,
-        },
-        _ => return false,
+    let vlans = Vlans::one(u16::from_be_bytes([h[14], h[15]]));
+    match u16::from_be_bytes([h[16], h[17]]) {
+        link::IPV4 => take(ip::plain_v4(rest), TAGGED, vlans, taker),
+        link::IPV6 => take(ip::plain_v6(rest), TAGGED, vlans, taker),
+        _ => false,
     }
-    true
+}
+
+#[inline(always)]
+fn take(ip: Option<ip::Plain<'_>>, at: usize, vlans: Vlans, taker: impl Take) -> bool {
+    match ip.and_then(|ip| transport::plain(&ip, at as u32, vlans)) {
+        Some(Parsed::Packet(packet)) => {
+            taker.take(&packet);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// [`parse`] for a frame that is known not to be plain.

@@ -157,12 +157,13 @@ impl<F> Burst<F> {
 
     /// The frames, in order.
     pub fn iter(&self) -> impl Iterator<Item = &F> {
-        self.frames.iter().take(self.len).flatten()
+        // A slice and not `take`: one end to look for, not two.
+        self.frames.get(..self.len).unwrap_or_default().iter().flatten()
     }
 
     /// The frames, in order, to change them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut F> {
-        self.frames.iter_mut().take(self.len).flatten()
+        self.frames.get_mut(..self.len).unwrap_or_default().iter_mut().flatten()
     }
 
     /// The frame at `index`.

@@ -67,7 +67,7 @@ pub(super) fn plain_v4(rest: &[u8]) -> Option<Plain<'_>> {
     let h: &[u8; 20] = rest.first_chunk()?;
     let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
     // Version 4 with 5 words; offset and more-fragments zero.
-    if h[0] != 0x45 || (h[6] & 0x3f) | h[7] != 0 {
+    if h[0] != 0x45 || u16::from_be_bytes([h[6], h[7]]) & 0x3fff != 0 {
         return None;
     }
     Some(Plain {

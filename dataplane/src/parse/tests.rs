@@ -614,8 +614,22 @@ mod hostile {
     use super::*;
     use proptest::prelude::*;
 
-    /// Everything that offsets may be used for stays inside of the frame.
+    struct Keep<'a>(&'a mut Option<Packet>);
+
+    impl Take for Keep<'_> {
+        #[inline(always)]
+        fn take(self, packet: &Packet) {
+            *self.0 = Some(*packet);
+        }
+    }
+
+    /// Everything that offsets may be used for stays inside of the frame, and both ways read the same.
     fn check(bytes: &[u8], wire_len: usize, link: Link) {
+        let mut plain = None;
+        if plain_ethernet(bytes, link, Keep(&mut plain)) || plain_tagged(bytes, link, Keep(&mut plain)) {
+            assert_eq!(plain.map(Parsed::Packet), Some(general(bytes, wire_len, link, &LIVE)));
+        }
+        assert_eq!(plain.is_some(), link == Link::Ethernet && super::plain(bytes).is_some());
         for options in [LIVE, ParseOptions::ONE_TUNNEL, DEEP, CAPTURE] {
             match parse(bytes, wire_len, link, &options) {
                 Parsed::Packet(p) => {
@@ -645,6 +659,9 @@ mod hostile {
         let vxlan = |rest: &[u8]| ip4(17, &udp_to(4789, &cat(&[&[8, 0, 0, 0, 0, 0, 1, 0], rest])));
         vec![
             eth(0x0800, &ip),
+            eth(0x0800, &ip4(6, &tcp(b"GET /"))),
+            eth(0x86dd, &v6),
+            eth(0x8100, &vlan(7, 0x0800, &ip)),
             eth(0x8100, &vlan(1, 0x8100, &vlan(2, 0x86dd, &v6))),
             eth(0x8864, &cat(&[&[0x11, 0, 0, 1], &be(ip.len() + 2), &[0, 0x21], &ip])),
             eth(0x8847, &cat(&[&[0, 1, 0, 9], &[0, 1, 1, 9], &v6])),
