@@ -112,9 +112,14 @@ impl<P: Port> Distributor<P> {
         }
         if moved == Moved::default() && self.sides.iter().all(|side| side.queues.iter().all(P::is_exhausted))
         {
-            self.ended.store(true, Ordering::Release);
+            self.end();
         }
         moved
+    }
+
+    /// Tells the lcores that they get nothing more: their ports are exhausted once they have taken what is in their rings.
+    pub fn end(&mut self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     /// Sends what the lcores gave back, and receives nothing more: while they end.
@@ -136,6 +141,16 @@ impl<P: Port> Distributor<P> {
             side.unsent.iter().all(Burst::is_empty)
                 && side.from.iter().all(|ring| ring.is_abandoned() && ring.is_empty())
         })
+    }
+
+    /// Frames that no lcore and no port has taken yet.
+    pub fn frames(&self) -> usize {
+        let side = |side: &Side<P>| {
+            let to: usize = side.to.iter().map(|ring| RING - ring.slots()).sum();
+            let from: usize = side.from.iter().map(Consumer::slots).sum();
+            to + from + side.unsent.iter().map(Burst::len).sum::<usize>()
+        };
+        self.sides.iter().map(side).sum()
     }
 
     /// The ports, LAN first. What the lcores have not taken yet is discarded.

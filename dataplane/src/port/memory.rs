@@ -140,6 +140,11 @@ impl<F: Frame> MemoryPort<F> {
         Ok(())
     }
 
+    /// Whether the other side has received all that was sent.
+    pub fn is_taken(&self) -> bool {
+        self.tx.is_empty()
+    }
+
     /// The next frame that has arrived.
     pub fn receive(&mut self) -> Option<F> {
         let frame = self.rx.pop()?;

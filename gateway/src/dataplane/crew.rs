@@ -3,12 +3,12 @@
 //! Where both ports have a queue for each of them, each has its pair of queues. Where one has fewer, the first lcore becomes the
 //! distributor of [`glassgate_dataplane::distributor`], and the others run the bridge behind it.
 
-use super::lcore_loop::{DistributorLoop, LcoreLoop};
+use super::lcore_loop::{Behind, DistributorLoop, LcoreLoop};
 use super::{Ports, Shared, no_verdicts, secret};
 use crate::config::Dataplane;
 use crate::confine;
 use crate::ipc::Channel;
-use crate::messages::FromDataplane;
+use crate::messages::{FromDataplane, PortInfo};
 use anyhow::{Result, bail};
 use glassgate_dataplane::distributor::Distributor;
 use glassgate_dataplane::event_ring::EventRing;
@@ -44,7 +44,7 @@ struct Crew<'a, E> {
 
 type Thread<'scope> = ScopedJoinHandle<'scope, Result<()>>;
 
-/// Runs all lcores until told to stop.
+/// Runs all lcores until told to stop. Once all of them turn, the process is confined and the guard is told.
 pub(super) fn bridge<P: Port + Send, G>(
     channel: &Channel,
     shared: &Shared,
@@ -52,6 +52,30 @@ pub(super) fn bridge<P: Port + Send, G>(
     settings: &Dataplane,
     lcores: Vec<(EventRing, StatsPage)>,
     enter: impl Fn(u32) -> Result<G> + Clone + Send + Sync,
+) -> Result<()>
+where
+    P::Frame: Send,
+{
+    run(shared, ports, settings, lcores, enter, |infos| {
+        // Pages of the tables that no flow has used yet would be faulted in while frames wait. Only what is there
+        // now: a policy that comes later is no larger for being locked, and must not fail by a limit.
+        if let Err(e) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
+            warn!("the memory of the tables can't be locked ({e}): new flows wait for their pages at first");
+        }
+        let confinement = confine::data_plane()?;
+        channel.send(&FromDataplane::Up { ports: infos, confinement }, &[])?;
+        info!(lcores = settings.lcores.len(), "forwarding");
+        Ok(())
+    })
+}
+
+fn run<P: Port + Send, G>(
+    shared: &Shared,
+    ports: Ports<P>,
+    settings: &Dataplane,
+    lcores: Vec<(EventRing, StatsPage)>,
+    enter: impl Fn(u32) -> Result<G> + Clone + Send + Sync,
+    all_turn: impl FnOnce(Vec<PortInfo>) -> Result<()>,
 ) -> Result<()>
 where
     P::Frame: Send,
@@ -66,11 +90,13 @@ where
     let crew = Crew { shared, settings, limiters: Limiters::new(LIMIT_PLACES, secret()?), enter, leave_open };
     let (ready, started) = mpsc::channel();
     thread::scope(|scope| {
+        // Whatever keeps this from going on, the scope waits for the threads that were started.
+        let _all = StopAll(&shared.stop);
         let mut threads = Vec::new();
         if sides.iter().all(|queues| queues.len() >= posts.len()) {
             let [lan, uplink] = sides;
             let pairs = lan.into_iter().zip(uplink).map(|(lan, uplink)| [lan, uplink]);
-            threads.extend(crew.start(scope, pairs, posts, &ready)?);
+            threads.extend(crew.start(scope, pairs, posts, Behind::Port, &ready)?);
         } else if posts.len() < 2 {
             bail!("a port has no queue");
         } else {
@@ -86,20 +112,12 @@ where
             let [key, ..] = secret()?;
             let (distributor, pairs) = Distributor::new(sides, posts.len(), key);
             threads.push(crew.start_distributor(scope, distributor, first, &ready)?);
-            threads.extend(crew.start(scope, pairs, posts, &ready)?);
+            threads.extend(crew.start(scope, pairs, posts, Behind::Distributor, &ready)?);
         }
         drop(ready);
-        if started.iter().take(threads.len()).count() == threads.len() {
-            // Pages of the tables that no flow has used yet would be faulted in while frames wait. Only what is there
-            // now: a policy that comes later is no larger for being locked, and must not fail by a limit.
-            if let Err(e) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
-                warn!(
-                    "the memory of the tables can't be locked ({e}): new flows wait for their pages at first"
-                );
-            }
-            let confinement = confine::data_plane()?;
-            channel.send(&FromDataplane::Up { ports: infos, confinement }, &[])?;
-            info!(lcores = threads.len(), "forwarding");
+        // One that can't start drops its end without a word.
+        if started.iter().count() == threads.len() {
+            all_turn(infos)?;
         } else {
             shared.stop.store(true, Ordering::Relaxed);
         }
@@ -123,6 +141,7 @@ where
         scope: &'scope Scope<'scope, 'env>,
         pairs: impl IntoIterator<Item = [Q; 2]>,
         posts: Vec<Post>,
+        behind: Behind,
         ready: &Sender<()>,
     ) -> Result<Vec<Thread<'scope>>>
     where
@@ -137,7 +156,13 @@ where
                 let lcore = LcoreLoop::new(ports, events, page, self.settings, &first, secret()?, limiters);
                 confine::no_capabilities()?;
                 _ = ready.send(());
-                self.leave(lcore.run(&self.shared.policy, &self.shared.stop));
+                drop(ready);
+                let ports = lcore.run(&self.shared.policy, &self.shared.stop, behind);
+                match behind {
+                    Behind::Port => self.leave(ports),
+                    // That its end of the rings is gone tells the distributor that there will be nothing more.
+                    Behind::Distributor => drop(ports),
+                }
                 Ok(())
             })
         });
@@ -160,6 +185,7 @@ where
             let distributor = DistributorLoop::new(distributor, post.page.writer(), self.settings);
             confine::no_capabilities()?;
             _ = ready.send(());
+            drop(ready);
             self.leave(distributor.run(&self.shared.policy, &self.shared.stop));
             Ok(())
         })
@@ -173,7 +199,7 @@ where
     ) -> Result<Thread<'scope>> {
         let stop = &self.shared.stop;
         let run = move || {
-            let _others = StopOthers(stop);
+            let _all = StopAll(stop);
             run()
         };
         Ok(thread::Builder::new().name(format!("lcore-{number}")).spawn_scoped(scope, run)?)
@@ -186,13 +212,117 @@ where
     }
 }
 
-/// When one lcore dies, the frames of its queue wait for ever: all must end, so that the guard starts them anew.
-struct StopOthers<'a>(&'a AtomicBool);
+/// When one lcore ends, for whatever reason, the frames of its queue wait for ever: all must end, so that the guard starts them
+/// anew.
+struct StopAll<'a>(&'a AtomicBool);
 
-impl Drop for StopOthers<'_> {
+impl Drop for StopAll<'_> {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.store(true, Ordering::Relaxed);
-        }
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataplane::PolicySlot;
+    use glassgate_dataplane::port::memory::{MemoryFrame, MemoryPort, Pool, pair};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// A thread that hangs would keep the tests from ending; it is left behind.
+    const HUNG: Duration = Duration::from_secs(30);
+
+    type Outside = [MemoryPort<MemoryFrame>; 2];
+
+    /// Runs lcores of ports with one queue each, until `all_turn` has done its work with their other ends.
+    fn run_on(
+        lcores: u32,
+        enter: impl Fn(u32) -> Result<()> + Clone + Send + Sync + 'static,
+        all_turn: impl FnOnce(&Shared, &mut Outside) -> Result<()> + Send + 'static,
+    ) -> Result<Outside> {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let shared = Shared {
+                stop: AtomicBool::new(false),
+                policy: PolicySlot::new(no_verdicts().unwrap()),
+                table: Mutex::new(None),
+            };
+            let settings = Dataplane {
+                lcores: (0..lcores).collect(),
+                flows: 1024,
+                inspections: 16,
+                event_ring: 1024,
+                huge_pages: false,
+                memory_mib: 64,
+                idle_sleep: Duration::from_micros(20),
+            };
+            let memory = (0..lcores)
+                .map(|_| (EventRing::create("ring", 1024).unwrap(), StatsPage::create("page").unwrap()));
+            let ((lan, inner_lan), (uplink, inner_uplink)) = (pair(64), pair(64));
+            let mut outside = [lan, uplink];
+            let sides = [vec![inner_lan], vec![inner_uplink]];
+            let ports = Ports { sides, infos: Vec::new(), leave_open: true };
+            let ran =
+                run(&shared, ports, &settings, memory.collect(), enter, |_| all_turn(&shared, &mut outside));
+            _ = done.send(ran.map(|()| outside));
+        });
+        ended.recv_timeout(HUNG).expect("it ends")
+    }
+
+    #[test]
+    fn behind_a_distributor_too_what_is_under_way_leaves_before_the_end() {
+        let pool = Pool::new(256, 128);
+        let outside = run_on(
+            3,
+            |_| Ok(()),
+            move |shared, outside| {
+                for n in 0..64u8 {
+                    let frame = [[2; 6], [4, 0, 0, 0, 0, n]].concat();
+                    outside[0].send(pool.frame(&[&frame[..], &[0; 52]].concat()).unwrap()).unwrap();
+                }
+                // All are received: what they wait for now is the lcores and the other port.
+                while !outside[0].is_taken() {
+                    thread::yield_now();
+                }
+                shared.stop.store(true, Ordering::Relaxed);
+                Ok(())
+            },
+        );
+        let [_, mut uplink] = outside.unwrap();
+        assert_eq!(std::iter::from_fn(|| uplink.receive()).count(), 64);
+    }
+
+    #[test]
+    fn a_port_that_takes_nothing_more_does_not_hold_up_the_end() {
+        let pool = Pool::new(512, 128);
+        run_on(
+            2,
+            |_| Ok(()),
+            move |shared, outside| {
+                let mut sent = 0;
+                // More than the queue of the uplink holds, which nobody empties.
+                while sent < 200 {
+                    let frame = pool.frame(&[7; 64]).unwrap();
+                    sent += usize::from(outside[0].send(frame).is_ok());
+                }
+                shared.stop.store(true, Ordering::Relaxed);
+                Ok(())
+            },
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn an_lcore_that_cannot_start_ends_the_others() {
+        let refuse = |cpu| if cpu == 1 { bail!("no such CPU") } else { Ok(()) };
+        let ran = run_on(3, refuse, |_, _| bail!("not all lcores turn"));
+        assert_eq!(ran.map(|_| ()).unwrap_err().to_string(), "no such CPU");
+    }
+
+    #[test]
+    fn what_fails_once_all_turn_ends_them() {
+        let ran = run_on(2, |_| Ok(()), |_, _| bail!("the guard is gone"));
+        assert_eq!(ran.map(|_| ()).unwrap_err().to_string(), "the guard is gone");
     }
 }

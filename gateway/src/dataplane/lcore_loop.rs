@@ -17,11 +17,24 @@ use glassgate_policy::matrix::MatrixHash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use tracing::warn;
 
 /// Turns without a frame before an lcore that may sleep does.
 const IDLE_TURNS: u32 = 256;
 /// Nanoseconds between two copies of the counters.
 const PUBLISH_NS: u64 = 2_000_000;
+
+/// How long what is under way may take to leave when the lcores are told to stop.
+const LEAVE_NS: u64 = 300_000_000;
+
+/// Where the frames of an lcore come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// From a queue of its own.
+    Port,
+    /// From the lcore that distributes: what it has handed on already is forwarded before the end.
+    Distributor,
+}
 
 /// What the lcores decide by, and the hash by which they acknowledge it.
 #[derive(Clone)]
@@ -81,7 +94,7 @@ impl<P: Port> LcoreLoop<P> {
 
     /// Turns until told to stop; then ends all flows, so that their last counts reach the slow path. Gives the ports
     /// back.
-    pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool) -> [P; 2] {
+    pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool, behind: Behind) -> [P; 2] {
         let (mut seen, mut idle, mut published) = (0, 0u32, 0u64);
         while !stop.load(Ordering::Relaxed) {
             if let Some(verdicts) = policy.newer(&mut seen) {
@@ -102,6 +115,12 @@ impl<P: Port> LcoreLoop<P> {
             }
             self.state.idle_turns += 1;
             rest(&mut idle, self.idle_sleep);
+        }
+        let until = mono_ns().saturating_add(LEAVE_NS);
+        let mut over = behind == Behind::Port;
+        while !over {
+            let now = mono_ns();
+            over = self.lcore.turn(now).exhausted || now > until;
         }
         self.lcore.classifier().finish();
         self.publish(mono_ns());
@@ -137,7 +156,8 @@ impl<P: Port> DistributorLoop<P> {
         Self { distributor, page, state, idle_sleep: settings.idle_sleep }
     }
 
-    /// Turns until told to stop, and then until the other lcores have ended and what they sent has left. Gives the ports back.
+    /// Turns until told to stop, and then until the other lcores have ended and what they sent has left; a port that takes nothing
+    /// more doesn't hold that up for long. Gives the ports back.
     pub(super) fn run(mut self, policy: &PolicySlot<Verdicts>, stop: &AtomicBool) -> [Vec<P>; 2] {
         let (mut seen, mut idle, mut published) = (0, 0u32, 0u64);
         while !stop.load(Ordering::Relaxed) {
@@ -160,7 +180,15 @@ impl<P: Port> DistributorLoop<P> {
             self.state.idle_turns += 1;
             rest(&mut idle, self.idle_sleep);
         }
+        self.distributor.end();
+        // Longer than the others may take: what they send last leaves too.
+        let until = mono_ns().saturating_add(2 * LEAVE_NS);
         while !self.distributor.is_done() {
+            if mono_ns() > until {
+                let frames = self.distributor.frames();
+                warn!(frames, "an lcore or a port did not end in time: what it had not taken is discarded");
+                break;
+            }
             if self.distributor.drain() == 0 {
                 thread::yield_now();
             }

@@ -1,7 +1,7 @@
 //! A thousand policies, swapped under a running lcore: no frame is lost, nothing is decided by a mix of two, and
 //! nothing of the old ones is left.
 
-use super::lcore_loop::{LcoreLoop, Verdicts};
+use super::lcore_loop::{Behind, LcoreLoop, Verdicts};
 use super::policy_slot::PolicySlot;
 use crate::config::Dataplane;
 use glassgate_dataplane::classifier::Policy;
@@ -244,7 +244,7 @@ fn reload(reloads: u64, pace: Duration) {
     let mut old: Vec<(Weak<SignatureTable>, Weak<VerdictMatrix>)> = Vec::new();
     let (mut slowest, mut level, mut after) = (Duration::ZERO, 0, 0);
     std::thread::scope(|scope| {
-        let lcore = scope.spawn(|| lcore.run(&slot, &stop));
+        let lcore = scope.spawn(|| lcore.run(&slot, &stop, Behind::Port));
         if !pace.is_zero() {
             // Every client port once: from here on no table takes memory that it did not touch before.
             (0..usize::from(u16::MAX) / HOSTS.len()).for_each(|_| world.flows());
