@@ -176,7 +176,7 @@ impl Guard {
                 }
             }
         }
-        self.links.iter_mut().for_each(Links::release);
+        self.links = None;
         self.release_interfaces();
         info!("guard ends");
         match self.verdict {
@@ -208,6 +208,7 @@ impl Guard {
         }
         if let Some(links) = &mut self.links
             && !self.stopping
+            && self.ever_up
             && links.due(now)
         {
             self.world.held_port = links.held().map(|(port, because)| [port, because].map(str::to_owned));
@@ -234,7 +235,11 @@ impl Guard {
                 wait = wait.min(until.saturating_duration_since(now).max(floor));
             }
         }
-        if let Some(deadline) = self.links.as_ref().and_then(Links::deadline) {
+        // At the end nothing is propagated any more, so nothing is waited for.
+        if !self.stopping
+            && self.ever_up
+            && let Some(deadline) = self.links.as_ref().and_then(Links::deadline)
+        {
             wait = wait.min(deadline.saturating_duration_since(now));
         }
         wait

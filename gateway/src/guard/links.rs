@@ -7,10 +7,12 @@
 //!                                                                          └► GRACE: its own link may take that long
 //! ```
 //!
+//! A port that is held down and set up by somebody else (a data plane that starts sets its ports up) is taken down again.
+//!
 //! Without `LOST`, what a driver does to its link when a program is put on it would be passed on. Without `GRACE`, a port
 //! that negotiates for three seconds after it was set up would take the other one down, and that one it, for ever.
 
-use super::netlink::{Changes, LinkNow, set_up};
+use super::netlink::{Changes, LinkState, set_up};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::io;
@@ -26,7 +28,6 @@ const GRACE: Duration = Duration::from_secs(8);
 pub(super) struct Links {
     changes: Changes,
     names: [String; 2],
-    indices: [u32; 2],
     pair: Pair,
 }
 
@@ -34,11 +35,10 @@ impl Links {
     /// Watches these interfaces, LAN first.
     pub(super) fn watch(names: [&str; 2]) -> io::Result<Self> {
         let changes = Changes::subscribe()?;
-        let indices = [changes.index(names[0])?, changes.index(names[1])?];
-        for index in indices {
-            changes.ask(index)?;
+        for name in names {
+            changes.ask(name)?;
         }
-        Ok(Self { changes, names: names.map(str::to_owned), indices, pair: Pair::default() })
+        Ok(Self { changes, names: names.map(str::to_owned), pair: Pair::default() })
     }
 
     /// To be waited for.
@@ -50,14 +50,15 @@ impl Links {
     pub(super) fn hear(&mut self) {
         match self.changes.take() {
             Ok(links) => links.iter().for_each(|link| {
-                if let Some(side) = self.indices.iter().position(|index| *index == link.index) {
-                    self.pair.tell(side, *link);
+                // An interface that was taken away and comes back has a new number under its old name.
+                if let Some(side) = self.names.iter().position(|name| link.name == *name) {
+                    self.pair.tell(side, link.state);
                 }
             }),
             Err(Errno::NOBUFS) => {
-                for index in self.indices {
+                for name in &self.names {
                     // If this fails too, the next change brings it right.
-                    _ = self.changes.ask(index);
+                    _ = self.changes.ask(name);
                 }
             }
             Err(e) => warn!("links can't be heard of: {e}"),
@@ -66,12 +67,17 @@ impl Links {
 
     /// Does what is due; whether something was done.
     pub(super) fn due(&mut self, now: Instant) -> bool {
-        let Some(Act { side, up }) = self.pair.due(now) else { return false };
+        let Some(act) = self.pair.due(now) else { return false };
+        let Act { side, up } = act;
         let (name, other) = (self.name(side), self.name(1 - side));
-        match (set_up(name, up), up) {
+        let done = set_up(name, up);
+        match (&done, up) {
             (Ok(()), true) => warn!("`{other}` has a link again: `{name}` is set up"),
             (Ok(()), false) => warn!("`{other}` has no link: `{name}` is taken down (ports.propagate_link)"),
             (Err(e), _) => warn!("`{name}` can't be set {}: {e}", if up { "up" } else { "down" }),
+        }
+        if done.is_err() {
+            self.pair.failed(act, now);
         }
         true
     }
@@ -86,17 +92,19 @@ impl Links {
         self.pair.held.map(|side| (self.name(side), self.name(1 - side)))
     }
 
-    /// Sets up what is held down: at the end.
-    pub(super) fn release(&mut self) {
+    fn name(&self, side: usize) -> &str {
+        self.names.get(side).map_or("", String::as_str)
+    }
+}
+
+/// However the guard ends, no port stays down because of it.
+impl Drop for Links {
+    fn drop(&mut self) {
         if let Some(side) = self.pair.held.take()
             && let Err(e) = set_up(self.name(side), true)
         {
             warn!("`{}` can't be set up again: {e}", self.name(side));
         }
-    }
-
-    fn name(&self, side: usize) -> &str {
-        self.names.get(side).map_or("", String::as_str)
     }
 }
 
@@ -111,15 +119,17 @@ struct Act {
 #[derive(Default)]
 struct Pair {
     /// Nothing is known at first.
-    now: [Option<LinkNow>; 2],
+    now: [Option<LinkState>; 2],
     lost_since: [Option<Instant>; 2],
     grace_until: [Option<Instant>; 2],
     /// The one that was taken down.
     held: Option<usize>,
+    /// An act that failed is not tried again before.
+    not_before: Option<Instant>,
 }
 
 impl Pair {
-    fn tell(&mut self, side: usize, link: LinkNow) {
+    fn tell(&mut self, side: usize, link: LinkState) {
         if let Some(now) = self.now.get_mut(side) {
             *now = Some(link);
         }
@@ -130,16 +140,24 @@ impl Pair {
     }
 
     fn due(&mut self, now: Instant) -> Option<Act> {
-        if let Some(side) = self.held {
-            if self.is_well(1 - side) != Some(true) {
-                return None;
-            }
-            self.held = None;
-            self.lost_since = [None; 2];
-            self.grace_until = [None; 2];
-            self.grace_until[side] = Some(now + GRACE);
-            return Some(Act { side, up: true });
+        if self.not_before.is_some_and(|at| now < at) {
+            return None;
         }
+        self.not_before = None;
+        if let Some(side) = self.held {
+            if self.is_well(1 - side) == Some(true) {
+                self.held = None;
+                self.lost_since = [None; 2];
+                self.grace_until = [None; 2];
+                self.grace_until[side] = Some(now + GRACE);
+                return Some(Act { side, up: true });
+            }
+            // What the kernel has not said yet is not asked for again.
+            let up = self.now[side].as_mut().filter(|link| link.up)?;
+            up.up = false;
+            return Some(Act { side, up: false });
+        }
+        let before = [0, 1].map(|side| self.lost_since[side].is_some());
         for side in 0..2 {
             if self.is_well(side) == Some(true) {
                 self.grace_until[side] = None;
@@ -148,6 +166,15 @@ impl Pair {
                 Some(false) => Some(self.lost_since[side].unwrap_or(now)),
                 _ => None,
             };
+        }
+        // When both were gone (the box, or both switches, had no power) and one is back, the other one is probably on its way.
+        for side in 0..2 {
+            if before == [true, true]
+                && self.lost_since[side].is_some()
+                && self.lost_since[1 - side].is_none()
+            {
+                self.grace_until[side] = Some(now + GRACE);
+            }
         }
         let lost = (0..2).find(|side| self.lost_at(*side).is_some_and(|at| at <= now))?;
         // With both gone there is nobody to tell.
@@ -158,6 +185,12 @@ impl Pair {
         Some(Act { side: 1 - lost, up: false })
     }
 
+    /// An act could not be done: as before, and again later.
+    fn failed(&mut self, act: Act, now: Instant) {
+        self.held = if act.up { Some(act.side) } else { None };
+        self.not_before = Some(now + LOST);
+    }
+
     /// When a side that has no link counts as one that lost it.
     fn lost_at(&self, side: usize) -> Option<Instant> {
         let since = self.lost_since.get(side).copied().flatten()?;
@@ -165,6 +198,9 @@ impl Pair {
     }
 
     fn deadline(&self) -> Option<Instant> {
+        if self.not_before.is_some() {
+            return self.not_before;
+        }
         match self.held {
             Some(_) => None,
             None => (0..2)
@@ -179,8 +215,8 @@ impl Pair {
 mod tests {
     use super::*;
 
-    fn link(up: bool, carrier: bool) -> LinkNow {
-        LinkNow { index: 0, up, carrier }
+    fn link(up: bool, carrier: bool) -> LinkState {
+        LinkState { up, carrier }
     }
 
     fn well() -> (Pair, Instant) {
@@ -252,9 +288,49 @@ mod tests {
         pair.tell(1, link(true, false));
         assert_eq!(pair.due(now), None);
         assert_eq!((pair.due(now + LOST * 9), pair.deadline()), (None, None));
-        // One comes back: the other one's loss is told.
+        // One comes back: the other one has its time to follow, then its loss is told.
         pair.tell(1, link(true, true));
-        assert_eq!(pair.due(now + LOST * 10), Some(Act { side: 1, up: false }));
+        let back = now + LOST * 10;
+        assert_eq!((pair.due(back), pair.deadline()), (None, Some(back + GRACE)));
+        assert_eq!(pair.due(back + GRACE - Duration::from_millis(1)), None);
+        assert_eq!(pair.due(back + GRACE), Some(Act { side: 1, up: false }));
+    }
+
+    #[test]
+    fn a_held_port_that_somebody_sets_up_is_taken_down_again() {
+        let (mut pair, mut now) = well();
+        pair.tell(0, link(true, false));
+        assert_eq!(pair.due(now), None);
+        now += LOST;
+        assert!(pair.due(now).is_some());
+        pair.tell(1, link(false, false));
+        assert_eq!(pair.due(now), None);
+        for _ in 0..3 {
+            pair.tell(1, link(true, true));
+            assert_eq!(pair.due(now), Some(Act { side: 1, up: false }));
+            assert_eq!(pair.due(now), None, "once for each time");
+        }
+        pair.tell(0, link(true, true));
+        assert_eq!(pair.due(now), Some(Act { side: 1, up: true }));
+    }
+
+    #[test]
+    fn what_could_not_be_done_is_tried_again() {
+        let (mut pair, mut now) = well();
+        pair.tell(0, link(true, false));
+        assert_eq!(pair.due(now), None);
+        now += LOST;
+        let down = pair.due(now).unwrap();
+        pair.failed(down, now);
+        assert_eq!((pair.due(now), pair.deadline()), (None, Some(now + LOST)));
+        now += LOST;
+        assert_eq!(pair.due(now), Some(down));
+        pair.tell(1, link(false, false));
+        pair.tell(0, link(true, true));
+        let up = pair.due(now).unwrap();
+        pair.failed(up, now);
+        assert_eq!((pair.due(now), pair.deadline(), pair.held), (None, Some(now + LOST), Some(1)));
+        assert_eq!(pair.due(now + LOST), Some(up));
     }
 
     #[test]

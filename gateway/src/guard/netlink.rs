@@ -13,6 +13,7 @@ use rustix::net::{
 use std::io;
 
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const NLM_F_REQUEST: u16 = 1;
@@ -20,14 +21,21 @@ const NLM_F_ACK: u16 = 4;
 const NLMSG_ERROR: u16 = 2;
 const RTMGRP_LINK: u32 = 1;
 const IFF_UP: u32 = 1;
+const IFLA_IFNAME: u16 = 3;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// `nlmsghdr` and `ifinfomsg`.
 const HEADERS: usize = 16 + 16;
 
-/// How an interface is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An interface and how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkNow {
-    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) state: LinkState,
+}
+
+/// How an interface is; one that was taken away is neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LinkState {
     /// Somebody wants it to be up.
     pub(super) up: bool,
     /// It has a link.
@@ -65,13 +73,9 @@ impl Changes {
         &self.0
     }
 
-    /// The number of an interface.
-    pub(super) fn index(&self, interface: &str) -> io::Result<u32> {
-        Ok(name_to_index(&self.0, interface)?)
-    }
-
     /// Asks how an interface is now; the answer comes with the changes.
-    pub(super) fn ask(&self, index: u32) -> io::Result<()> {
+    pub(super) fn ask(&self, interface: &str) -> io::Result<()> {
+        let index = name_to_index(&self.0, interface)?;
         send(&self.0, &request(RTM_GETLINK, NLM_F_REQUEST, index, 0, 0, &[]), SendFlags::empty())?;
         Ok(())
     }
@@ -119,12 +123,29 @@ fn messages(mut bytes: &[u8], links: &mut Vec<LinkNow>) {
         && len >= 16
     {
         let message = bytes.get(..len.min(bytes.len())).unwrap_or_default();
-        if u16_at(message, 4) == Some(RTM_NEWLINK)
-            && let (Some(index), Some(flags)) = (u32_at(message, 20), u32_at(message, 24))
+        if let (Some(kind @ (RTM_NEWLINK | RTM_DELLINK)), Some(flags)) =
+            (u16_at(message, 4), u32_at(message, 24))
+            && let Some(name) = name(message)
         {
-            links.push(LinkNow { index, up: flags & IFF_UP != 0, carrier: flags & IFF_LOWER_UP != 0 });
+            let there = kind == RTM_NEWLINK;
+            let state =
+                LinkState { up: there && flags & IFF_UP != 0, carrier: there && flags & IFF_LOWER_UP != 0 };
+            links.push(LinkNow { name, state });
         }
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+/// The interface that a message is about.
+fn name(message: &[u8]) -> Option<String> {
+    let mut attributes = message.get(HEADERS..)?;
+    loop {
+        let (len, kind) = (usize::from(u16_at(attributes, 0)?), u16_at(attributes, 2)?);
+        let value = attributes.get(4..len)?;
+        if kind == IFLA_IFNAME {
+            return Some(String::from_utf8_lossy(value.split(|byte| *byte == 0).next()?).into_owned());
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
 }
 
@@ -160,28 +181,46 @@ mod tests {
     #[test]
     fn the_loopback_interface_is_told_of() {
         let changes = Changes::subscribe().unwrap();
-        let index = changes.index("lo").unwrap();
-        changes.ask(index).unwrap();
+        changes.ask("lo").unwrap();
         let links = changes.take().unwrap();
-        assert!(links.iter().any(|link| link.index == index), "{links:?}");
-        assert!(changes.index("no-such-if").is_err());
+        assert!(links.iter().any(|link| link.name == "lo"), "{links:?}");
+        assert!(changes.ask("no-such-if").is_err());
+    }
+
+    /// A message about `wan`, with another attribute before its name.
+    fn about(kind: u16) -> Vec<u8> {
+        let attributes = [&[5u8, 0, 99, 0, 1, 0, 0, 0][..], &[8, 0, 3, 0], b"wan\0"].concat();
+        request(kind, 0, 3, IFF_UP | IFF_LOWER_UP, 0, &attributes)
+    }
+
+    #[test]
+    fn an_interface_that_is_taken_away_has_no_link() {
+        let mut links = Vec::new();
+        messages(&[about(RTM_NEWLINK), about(RTM_DELLINK)].concat(), &mut links);
+        let there = LinkState { up: true, carrier: true };
+        let expected = [there, LinkState::default()].map(|state| LinkNow { name: "wan".into(), state });
+        assert_eq!(links, expected);
     }
 
     #[test]
     fn what_is_cut_or_says_nonsense_is_passed_over() {
-        let link = request(RTM_NEWLINK, 0, 3, IFF_UP | IFF_LOWER_UP, 0, &[0; 5]);
-        let whole = [&link[..], &[0; 3], &link].concat();
+        let link = about(RTM_NEWLINK);
+        let whole = [&link[..], &link].concat();
         for cut in 0..whole.len() {
             let mut links = Vec::new();
             messages(&whole[..cut], &mut links);
-            let expected = usize::from(cut >= 28) + usize::from(cut >= 40 + 28);
-            assert_eq!(links.len(), expected, "cut at {cut}");
-            assert!(links.iter().all(|link| *link == LinkNow { index: 3, up: true, carrier: true }));
+            assert_eq!(links.len(), cut / link.len(), "cut at {cut}");
         }
         let mut links = Vec::new();
         for len in [0u32, 1, 15, u32::MAX] {
             messages(&[&len.to_ne_bytes()[..], &[16, 0], &[0; 40]].concat(), &mut links);
         }
-        assert!(links.len() <= 1, "{links:?}");
+        for len in [0u16, 1, 3, 4, u16::MAX] {
+            messages(
+                &request(RTM_NEWLINK, 0, 3, 1, 1, &[&len.to_ne_bytes()[..], &[3, 0]].concat()),
+                &mut links,
+            );
+        }
+        assert!(links.iter().all(|link| link.name.is_empty()), "{links:?}");
     }
 }
