@@ -192,8 +192,9 @@ pub enum Record<'a> {
         visits: u64,
         /// Seconds in which somebody was active there, of all people together.
         active_s: u64,
-        /// Share of the flows that were blocked, per cent.
-        blocked_percent: u64,
+        /// Share of the flows that were blocked, per cent. From 100 flows on, as the shares below: by tens, from 1 000 on by ones.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blocked_percent: Option<u64>,
         /// Flows by how their name is known, per cent.
         evidence_percent: Counts,
         /// Flows without a name by reason, per cent.

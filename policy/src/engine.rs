@@ -95,6 +95,8 @@ pub struct Engine {
     hours: VecDeque<Hour>,
     hits: HashMap<String, RuleHits>,
     counters: Counters,
+    /// Events that were taken when the last window ended.
+    events_told: u64,
     /// What the open window lost; becomes `gap` records.
     lost: Lost,
 }
@@ -147,6 +149,7 @@ impl Engine {
             hours: VecDeque::new(),
             hits: HashMap::new(),
             counters: Counters::default(),
+            events_told: 0,
             lost: Lost::default(),
         };
         let version = engine.options.version.clone();
@@ -161,7 +164,7 @@ impl Engine {
         let (hash, content) = (policy.table.hash(), policy.table.content_hash());
         for (place, rule) in policy.rules.as_slice().iter().enumerate() {
             let hits = self.hits.entry(rule.name.clone()).or_default();
-            hits.bind(rule, place, now);
+            hits.bind(rule, place, now, !policy.levels.whole_network());
         }
         self.hits.retain(|name, _| policy.rules.as_slice().iter().any(|rule| rule.name == *name));
         let is_new = self.generations.push(policy);
@@ -364,6 +367,7 @@ impl Engine {
         }
         self.hours.push_back(Hour::of(window, &rollup));
         self.groups.trim();
+        self.events_told = self.counters.events;
         self.hits.values_mut().for_each(|hits| hits.end_hour(window.start_mono_ns));
     }
 

@@ -104,7 +104,7 @@ impl Shape {
     }
 }
 
-/// Weights of [`Shape::features`], fitted on flows of one seed and tried on those of others: `cargo xtask actions --only
+/// Weights of [`Shape::features`], fitted on flows of some seeds and tried on those of others, `docs/uploads.md`: `cargo xtask actions --only
 /// uploads`.
 const MODEL: [f64; 2] = [1.16, 2.52];
 /// What is added to the sum.

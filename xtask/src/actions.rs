@@ -36,7 +36,8 @@ use crate::{setup, ui, workspace};
 /// Options of the task.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// How the gateway gets at frames. Without it: af_xdp, and af_packet where that does not work.
+    /// How the gateway gets at frames. Without it: af_xdp, and af_packet where that does not work. Several lcores are always
+    /// tried on both.
     #[arg(long, value_enum)]
     pub driver: Option<Driver>,
     /// Only this part.
@@ -91,17 +92,23 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
-    if options.only.is_none_or(|only| only == Part::Lcores) {
-        ui::heading("Lcores");
-        lcores::run(&mut lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
-    }
-    if options.only.is_none_or(|only| only == Part::Charter) {
-        ui::heading("Charter");
-        charter::run(&lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
-    }
-    if options.only.is_none_or(|only| only == Part::Links) {
-        ui::heading("Links");
-        links::run(&lab, &binary, &mut Tried { checks: &mut checks }, stop)?;
+    type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
+    let parts: [(Part, &str, Try); 3] = [
+        (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
+        (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
+            charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
+        (Part::Links, "Links", |lab, binary, options, tried, stop| {
+            links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
+    ];
+    for (part, title, run) in parts {
+        if options.only.is_none_or(|only| only == part) {
+            ui::heading(title);
+            let mut tried = Tried { checks: &mut checks };
+            let ran = run(&mut lab, &binary, options, &mut tried, stop);
+            tried.end(title, ran)?;
+        }
     }
     checks.conclude()
 }
@@ -125,11 +132,8 @@ fn rules(lab: &Lab, binary: &Path, options: &Options, checks: &mut Checks, stop:
         }
         ui::heading(title);
         let mut tried = Tried { checks: &mut *checks };
-        match run(&stage, &mut tried) {
-            Err(why) if why.is::<Interrupted>() => return Err(why),
-            Err(why) => tried.hold(title, false, format!("{why:#}")),
-            Ok(()) => {}
-        }
+        let ran = run(&stage, &mut tried);
+        tried.end(title, ran)?;
         // Lcores tell their counters between turns, so the law holds at every moment that a report is of.
         gateway.enforce("", stop)?;
         let (fine, words) = accounted(&gateway.now()?);
@@ -144,6 +148,16 @@ pub struct Tried<'a> {
 }
 
 impl Tried<'_> {
+    /// Notes that a part could not go on; the others go on. An error when the user asked to end.
+    fn end(&mut self, title: &str, ran: Result<()>) -> Result<()> {
+        match ran {
+            Err(why) if why.is::<Interrupted>() => return Err(why),
+            Err(why) => self.hold(title, false, format!("{why:#}")),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
     /// Notes whether something is as it should be, and says so at once.
     pub fn hold(&mut self, what: &str, fine: bool, words: impl Into<String>) {
         let words = words.into();

@@ -36,7 +36,7 @@ impl Identity {
 
     /// From now on, this directory holds.
     pub(super) fn enrol(&mut self, directory: Directory, now_ns: u64) {
-        self.subjects.deal(&directory);
+        self.subjects.deal(&directory, now_ns);
         self.directory = directory;
         self.members = self.bindings.members(&self.directory, &self.subjects, now_ns);
     }

@@ -89,9 +89,7 @@ impl Sources<'_> {
             unnamed: counts(self.counted.reasons.0.iter().copied()),
             too_weak: self.counted.too_weak,
             not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows.iter().sum()),
-            unobserved: counts(
-                Unobserved::ALL.iter().zip(sum.unobserved_flows).map(|(why, flows)| (why.as_str(), flows)),
-            ),
+            unobserved: self.unobserved(&sum),
             categories: self.categories(),
             services: self.services(),
             report: self.report(),
@@ -105,6 +103,16 @@ impl Sources<'_> {
         snapshot.troubles = troubles(&snapshot);
         snapshot.troubles.extend(self.charter_trouble.clone());
         snapshot
+    }
+
+    /// Why flows were not looked at. Where a charter tells people apart, some of the reasons are about very few of them: the one
+    /// who is exempt, the guest. There it is left at how many there were.
+    fn unobserved(&self, sum: &LcoreCounters) -> Vec<Count> {
+        let apart = self.observed.is_some_and(|observed| !observed.levels.whole_network());
+        if apart || !self.counted.report.covered.is_empty() {
+            return Vec::new();
+        }
+        counts(Unobserved::ALL.iter().zip(sum.unobserved_flows).map(|(why, flows)| (why.as_str(), flows)))
     }
 
     fn identity_now(&self) -> IdentityNow {

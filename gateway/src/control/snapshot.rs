@@ -278,14 +278,16 @@ pub(crate) struct GroupNow {
     /// How many must stand behind it.
     pub(crate) k: u32,
     pub(crate) flows: u64,
-    pub(crate) blocked_percent: u64,
+    /// `None` below 100 flows.
+    pub(crate) blocked_percent: Option<u64>,
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
     /// How often somebody came after a while without it.
     pub(crate) visits: u64,
     /// Seconds in which somebody was active, of all people together.
     pub(crate) active_s: u64,
-    /// Probable uploads; `None` where fewer than `k` people uploaded.
+    /// Probable uploads; `None` where fewer than `k` people uploaded or nothing may be counted of it. Without those of the next
+    /// field where the purpose `leak` covers it.
     pub(crate) uploads: Option<u64>,
     /// Probable uploads of 10 MiB and more to where files go; likewise.
     pub(crate) large_uploads: Option<u64>,

@@ -24,7 +24,7 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::put;
-use glassgate_policy::identity::Mac;
+use glassgate_policy::identity::{Mac, is_of_one_host};
 use jiff::Timestamp;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
@@ -163,7 +163,9 @@ async fn answer(
 }
 
 fn address_of(text: &str) -> Result<IpAddr, Refused> {
+    // The same host, however it is written.
     text.parse()
+        .map(|ip: IpAddr| ip.to_canonical())
         .map_err(|_| (StatusCode::BAD_REQUEST, "the path does not end with a network address".to_owned()))
 }
 
@@ -186,7 +188,7 @@ async fn read(body: Body) -> Result<Pushed, Refused> {
 
 fn change(ip: IpAddr, pushed: &Pushed) -> Result<PushChange, Refused> {
     let refuse = |why: String| Err((StatusCode::UNPROCESSABLE_ENTITY, why));
-    if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
+    if !is_of_one_host(ip) {
         return refuse(format!("{ip} is no address of one host"));
     }
     let account = pushed.account.clone();

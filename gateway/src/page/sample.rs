@@ -98,7 +98,7 @@ fn report() -> ReportNow {
             subjects: subjects.to_owned(),
             k: 10,
             flows: visits * 41,
-            blocked_percent: 0,
+            blocked_percent: Some(0),
             bytes_up: visits * 180_000,
             bytes_down: visits * 4_100_000,
             visits,

@@ -222,17 +222,19 @@ fn groups(now: &Snapshot) -> Markup {
                     tbody { @for row in report.rows.iter().take(4 * ROWS) { tr {
                         th scope="row" {
                             (row.title) small { (row.group.as_deref().unwrap_or("all groups")) }
-                            @if row.blocked_percent > 0 { small .some { (row.blocked_percent) " % blocked" } }
+                            @if let Some(share) = row.blocked_percent.filter(|share| *share > 0) { small .some { (share) " % blocked" } }
                         }
                         td .bar { (bar(row.flows as f64, top, "fill")) }
                         td .n { (row.subjects) } td .n { (count(row.visits)) } td .n { (span(row.active_s * 1000)) }
                         td .n { (count(row.flows)) } td .n { (bytes(row.bytes_up)) } td .n { (bytes(row.bytes_down)) }
                         td .n {
-                            @match row.uploads { Some(n) => { (count(n)) }, None => { "fewer than " (row.k) " people" } }
+                            @if let Some(n) = row.uploads { (count(n)) }
                             @if let Some(n) = row.large_uploads { small { (count(n)) " large" } }
+                            @if row.uploads.or(row.large_uploads).is_none() { "–" }
                         }
                     } } }
                 }
+                p .note { "Uploads are probable ones, where enough people made them and the purpose counts them; “–” elsewhere." }
                 @if report.rows.len() > 4 * ROWS { p .note { "and " (count((report.rows.len() - 4 * ROWS) as u64)) " more in " a href="/api/v1/now" { "the data" } } }
                 p .note {
                     "Of these flows " (blind) " % have no name that we can see"
@@ -288,6 +290,9 @@ fn sight(now: &Snapshot) -> Markup {
                 div {
                     p .share { (percent(now.not_looked_at, all)) } p .what { "were not looked at" }
                     @if !now.unobserved.is_empty() { (legend("unlooked", &now.unobserved, all, words::unobserved)) }
+                    @else if now.not_looked_at > 0 && !now.report.suppressed.is_empty() || !now.report.rows.is_empty() {
+                        p .note { "Why is not told under a charter: some reasons are about one person." }
+                    }
                     p .note { "Health, banks, lawyers, unions, faith and the like: counted here as one number, and nowhere else." }
                     @if now.too_weak > 0 {
                         p .note { (count(now.too_weak)) " flows were named by too weak a hint to count for what people do." }
@@ -323,7 +328,7 @@ fn rules(now: &Snapshot) -> Markup {
                     thead { tr {
                         th scope="col" { "rule" } th scope="col" { "does" } th scope="col" { "state" }
                         th .n scope="col" { "flows" } th .n scope="col" { "bytes" }
-                        th scope="col" { "last hit" } th scope="col" { "counted since" }
+                        th .after scope="col" { "last hit" } th scope="col" { "counted since" }
                     } }
                     tbody { @for rule in &now.rules { tr {
                         th scope="row" { code { (rule.name) } }
@@ -334,7 +339,7 @@ fn rules(now: &Snapshot) -> Markup {
                         } @else {
                             td .n { (count(rule.flows)) } td .n { (bytes(rule.bytes)) }
                         }
-                        td { (clock::hour(rule.last_hit.as_deref())) } td { (clock::minute(rule.since.as_deref())) }
+                        td .after { (clock::hour(rule.last_hit.as_deref())) } td { (clock::minute(rule.since.as_deref())) }
                     } } }
                 }
             }
@@ -393,10 +398,13 @@ fn lcore_block(lcore: &LcoreNow) -> Markup {
             }
             dl .gauges {
                 dt { "turns with frames" } dd .bar { (bar(lcore.load, 1.0, "fill")) } dd .n { (format!("{:.1} %", 100.0 * lcore.load)) }
-                (gauge("flow table", lcore.flows_active, lcore.flows_capacity))
-                (gauge("inspections", lcore.inspections, lcore.inspections_capacity))
-                (gauge("event ring", lcore.ring_fill, lcore.ring_capacity))
+                @if lcore.flows_capacity > 0 {
+                    (gauge("flow table", lcore.flows_active, lcore.flows_capacity))
+                    (gauge("inspections", lcore.inspections, lcore.inspections_capacity))
+                    (gauge("event ring", lcore.ring_fill, lcore.ring_capacity))
+                }
             }
+            @if lcore.flows_capacity == 0 { p .note { "Receives and sends for the others, which know the flows." } }
         }
     }
 }
@@ -528,7 +536,7 @@ mod tests {
         for words in [
             "10-19",
             "<b>lab</b>, fewer than 10 people: Recruitment.",
-            "fewer than 10 people</td>",
+            "<td class=\"n\">–</td>",
             "Of these flows 9 % have no name",
             "the name is encrypted",
         ] {

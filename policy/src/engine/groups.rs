@@ -153,10 +153,10 @@ impl Groups {
                 Over::Upload(TraceKey { subject, category, service }, terms, found) => {
                     let key = CellKey { group: terms.group, category, service };
                     let one = Uploads { uploads: 1, bytes: found.bytes };
-                    let mut counted = self.hour.uploads.count(key, subject, terms.k, |sums| sums.merge(&one));
-                    if terms.large && found.bytes >= upload::LARGE {
-                        counted &= self.hour.large.count(key, subject, terms.k, |sums| sums.merge(&one));
-                    }
+                    // One or the other: what is told of all less what is told of the large ones would be about few.
+                    let is_large = terms.large && found.bytes >= upload::LARGE;
+                    let ledger = if is_large { &mut self.hour.large } else { &mut self.hour.uploads };
+                    let counted = ledger.count(key, subject, terms.k, |sums| sums.merge(&one));
                     self.crowded_out += u64::from(!counted);
                 }
                 Over::Session(TraceKey { subject, category, service }, terms, session) => {
@@ -289,13 +289,22 @@ pub(super) fn sight(cell: &Cell) -> Sight {
     }
 }
 
-/// Whole per cent: exact numbers would tell of few people what the counts beside them tell of many.
+/// Shares of these, without those that round to nothing.
 pub(super) fn percents(counts: &Counts, all: u64) -> Counts {
-    Counts(counts.0.iter().map(|(word, n)| (*word, percent(*n, all))).collect())
+    let shares = counts.0.iter().filter_map(|(word, n)| Some((*word, percent(*n, all)?)));
+    Counts(shares.filter(|(_, share)| *share > 0).collect())
 }
 
-pub(super) fn percent(part: u64, all: u64) -> u64 {
-    part.saturating_mul(200).checked_div(all).map_or(0, |twice| twice.saturating_add(1) / 2)
+/// A share in per cent, in steps of at least ten flows: finer ones would tell of few people what the counts beside them tell of
+/// many. `None` where there are too few flows for any.
+pub(super) fn percent(part: u64, all: u64) -> Option<u64> {
+    let step = match all {
+        0..100 => return None,
+        100..1000 => 10,
+        _ => 1,
+    };
+    let (part, whole) = (u128::from(part) * 100, u128::from(all) * step);
+    u64::try_from((2 * part + whole) / (2 * whole) * step).ok()
 }
 
 fn of<'a, S>(part: &Told<S>, names: &'a Generations) -> Of<'a> {

@@ -43,7 +43,7 @@ pub struct RuleHits {
 /// Hits by people, which are not told while they come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Hidden {
-    /// Some of the people, as many as must be.
+    /// Some of the people since it was last told, as many as must be.
     people: BTreeSet<SubjectId>,
     k: u32,
     flows: u64,
@@ -55,7 +55,8 @@ struct Hidden {
 
 impl RuleHits {
     /// Counts for this rule from now on; from zero if it is not what it was.
-    pub(super) fn bind(&mut self, rule: &Rule, place: usize, now: &Now) {
+    /// `by_people`: whether those who do something are told apart from now on.
+    pub(super) fn bind(&mut self, rule: &Rule, place: usize, now: &Now, by_people: bool) {
         // Its line may change, and the numbers of its services and groups do with every table and charter: neither makes it another rule.
         let mut same = rule.clone();
         same.line = 0;
@@ -73,6 +74,8 @@ impl RuleHits {
             };
         }
         self.order = place;
+        // Not by what is counted: that would say when the first of them came.
+        self.rounded |= by_people;
     }
 
     /// Counts an event; `people`: who it is about and how many must stand behind what is told.
@@ -86,7 +89,6 @@ impl RuleHits {
             hidden.flows += u64::from(event.kind == EventKind::Decided);
             hidden.bytes = hidden.bytes.saturating_add(event.bytes_up).saturating_add(event.bytes_down);
             hidden.news = true;
-            self.rounded = true;
             return;
         }
         self.flows += u64::from(event.kind == EventKind::Decided);
@@ -100,6 +102,8 @@ impl RuleHits {
         if !std::mem::take(&mut hidden.news) || hidden.people.len() < hidden.k as usize {
             return;
         }
+        // Whoever comes next waits for others again.
+        hidden.people.clear();
         let now =
             [hidden.flows, hidden.bytes].map(|n| n.checked_ilog10().map_or(0, |power| 10u64.pow(power)));
         let before = std::mem::replace(&mut hidden.told, now);

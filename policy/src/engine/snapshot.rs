@@ -150,8 +150,8 @@ pub struct GroupRow {
     pub k: u32,
     /// Flows.
     pub flows: u64,
-    /// Per cent of them that were blocked.
-    pub blocked_percent: u64,
+    /// Per cent of them that were blocked, if there are enough flows to say.
+    pub blocked_percent: Option<u64>,
     /// What they carried.
     #[serde(flatten)]
     pub volume: Volume,
@@ -159,7 +159,7 @@ pub struct GroupRow {
     pub visits: u64,
     /// Seconds of activity.
     pub active_s: u64,
-    /// Probable uploads, where enough people stand behind these.
+    /// Probable uploads, where enough people stand behind these; where large ones are told, without them.
     pub uploads: Option<u64>,
     /// Large ones, likewise.
     pub large_uploads: Option<u64>,
@@ -275,8 +275,12 @@ pub(super) fn take(engine: &Engine) -> Snapshot {
     services.sort_by(|a, b| b.totals.flows.cmp(&a.totals.flows).then_with(|| a.service.cmp(&b.service)));
     let mut rules: Vec<RuleHits> = engine.hits.values().cloned().collect();
     rules.sort_by_key(|hits| hits.order);
+    // Under a charter an event is somebody whom it covers. How many there were is told when the hour is over.
+    let live = engine.groups.observed().next().is_none();
+    let counters = engine.counters();
+    let events = if live { counters.events } else { engine.events_told };
     Snapshot {
-        counters: engine.counters(),
+        counters: Counters { events, ..counters },
         all: (&all).into(),
         not_looked_at: engine.totals.not_looked_at,
         too_weak: engine.totals.too_weak,

@@ -195,7 +195,7 @@ impl Bindings {
 }
 
 /// Whether an address can belong to one host: not unspecified, loopback, multicast or broadcast.
-pub(super) fn is_of_one_host(ip: IpAddr) -> bool {
+pub fn is_of_one_host(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || broadcast)
 }

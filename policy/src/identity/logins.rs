@@ -16,7 +16,8 @@
 //! So packets that are lost, late or out of order can make a device private, and never somebody else's. One that is played
 //! again is known by its Event-Timestamp, if it has one.
 //!
-//! Bounded: at most [`MAX_SESSIONS`]; when there is no room, the new one is refused, and counted.
+//! Bounded: at most [`MAX_SESSIONS`]; when there is no room, the new one is refused, and counted. What is remembered of places
+//! without a session is bounded too.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -101,6 +102,8 @@ pub struct Logins {
     /// When the latest session began there that was said to begin.
     latest: HashMap<Place, u64>,
     cleared_ns: u64,
+    /// Above so many places those are forgotten that no session is at.
+    clear_at: usize,
     effects: [u64; Effect::ALL.len()],
     changed: bool,
 }
@@ -205,6 +208,9 @@ impl Logins {
                 let latest = self.latest.entry(place).or_default();
                 *latest = (*latest).max(session.began_ns);
             }
+            if self.latest.len() > self.clear_at {
+                self.clear();
+            }
         }
         Ok(effect)
     }
@@ -267,10 +273,16 @@ impl Logins {
         self.changed |= self.sessions.len() != before;
         if now_ns.saturating_sub(self.cleared_ns) >= CLEAR_NS {
             self.cleared_ns = now_ns;
-            let sessions = self.sessions.values();
-            let known: HashSet<Place> = sessions.flat_map(|s| places(s.mac, &s.addresses)).collect();
-            self.latest.retain(|place, _| known.contains(place));
+            self.clear();
         }
+    }
+
+    /// Forgets places that no session is at.
+    fn clear(&mut self) {
+        let sessions = self.sessions.values();
+        let known: HashSet<Place> = sessions.flat_map(|s| places(s.mac, &s.addresses)).collect();
+        self.latest.retain(|place, _| known.contains(place));
+        self.clear_at = MAX_SESSIONS.max(2 * self.latest.len());
     }
 
     /// Keeps the devices that were seen at addresses of sessions that name none.

@@ -124,6 +124,9 @@ fn each(client: &Client<'_>, tried: &mut Tried<'_>) -> Result<()> {
 fn running(client: &Client<'_>, tried: &mut Tried<'_>) -> Result<()> {
     let stage = client.stage;
     stage.gateway.enforce("", stage.stop)?;
+    // A flow is ended when its next frame comes. With the kernel's 6 MiB of receive buffer a download at this rate may be
+    // silent for seconds, with its window shut.
+    stage.lab.netns(client.device).sysctl("ipv4/tcp_rmem", "4096 65536 131072")?;
     let (ended, ruled) = std::thread::scope(|scope| {
         let download = scope.spawn(|| {
             let url = format!("https://{BLOCKED}/bytes/{}", 8 << 20);

@@ -312,9 +312,15 @@ fn radius(newcomer: &Newcomer<'_>, tried: &mut Tried<'_>) -> Result<()> {
     let fine = start.status.success() && !passes;
     tried.hold("radclient, Accounting-Start: in the group of the account", fine, format!("after {took:.0?}"));
     let alive = newcomer.says("Interim-Update", "wang.fang", SECRET, "")?;
+    let renewed = |id: &Identity| id.radius.as_ref().is_some_and(|radius| radius.effect("renewed") > 0);
+    let took = known(stage, "a session that was renewed", renewed)?;
     let same = stage.gateway.now()?.identity;
     let fine = alive.status.success() && same.sessions == 1 && same.members == before + 1;
-    tried.hold("radclient, Interim-Update: goes on", fine, format!("{} session", same.sessions));
+    tried.hold(
+        "radclient, Interim-Update: goes on",
+        fine,
+        format!("{} session after {took:.0?}", same.sessions),
+    );
     let stop = newcomer.says("Stop", "wang.fang", SECRET, "")?;
     let took = known(stage, "the end of the session", |id| id.members == before && id.sessions == 0)?;
     let fine = stop.status.success() && newcomer.passes(false)?;

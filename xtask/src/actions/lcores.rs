@@ -13,16 +13,18 @@ use crate::demo::{round, verify};
 use crate::lab::Lab;
 use crate::stop::Stop;
 
-/// A round of transfers with two lcores, on packet sockets and on XDP sockets.
+/// A round of transfers with several lcores, on packet sockets and on XDP sockets. With three CPUs a distributor has two lcores to
+/// choose from; with two, one.
 pub fn run(lab: &mut Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
-    let setup = Setup { cpus: vec![0, 1], ..Setup::default() };
+    let lcores = std::thread::available_parallelism()?.get().clamp(2, 3);
+    let setup = Setup { cpus: (0..lcores).collect(), ..Setup::default() };
     for (driver, how) in [(Driver::AfPacket, "the kernel's fanout"), (Driver::AfXdp, "a distributor")] {
         let gateway = Gateway::start_as(lab, binary, driver, &setup, stop)?;
         let log = std::fs::read_to_string(gateway.log())?;
         let distributed = log.contains("a distributor spreads the frames");
         let word = driver.word();
         tried.hold(
-            &format!("two lcores on {word}"),
+            &format!("{lcores} lcores on {word}"),
             distributed == (driver == Driver::AfXdp),
             format!("served by {}", if distributed { "a distributor" } else { "a queue each" }),
         );
@@ -39,8 +41,8 @@ pub fn run(lab: &mut Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> 
             Ok(now) => {
                 let flows: Vec<u64> = now.lcores.iter().map(|lcore| lcore.flows_active).collect();
                 // A distributor has none of its own.
-                let fine = flows.len() == 2
-                    && flows.iter().filter(|flows| **flows > 0).count() == 2 - usize::from(distributed);
+                let fine = flows.len() == lcores
+                    && flows.iter().filter(|flows| **flows > 0).count() == lcores - usize::from(distributed);
                 tried.hold(
                     &format!("each flow named, on {word}"),
                     fine,

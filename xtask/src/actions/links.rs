@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Tried;
+use super::{Tried, accounted};
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::Lab;
 use crate::lab::netns::Netns;
@@ -16,9 +16,9 @@ use crate::stop::Stop;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Pulls the cable on each side, and puts it back.
-pub fn run(lab: &Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
+pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
     let setup = Setup { propagate_link: true, ..Setup::default() };
-    let gateway = Gateway::start_as(lab, binary, Driver::AfXdp, &setup, stop)?;
+    let gateway = Gateway::start_as(lab, binary, driver, &setup, stop)?;
     for (pulled, other, what) in [(&lab.wan, &lab.lan, "uplink"), (&lab.lan, &lab.wan, "LAN")] {
         pulled.ip("link set dev uplink down")?;
         let took = await_carrier(other, false, stop)?;
@@ -29,7 +29,7 @@ pub fn run(lab: &Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> Resu
                 format!("the other side sees it after {t:.1?}")
             }),
         );
-        let troubles = gateway.now()?.troubles.join("; ");
+        let troubles = await_trouble(&gateway, stop)?;
         tried.hold(
             &format!("the {what} without a link is a trouble"),
             troubles.contains("has no link"),
@@ -46,7 +46,21 @@ pub fn run(lab: &Lab, binary: &Path, tried: &mut Tried<'_>, stop: &Stop) -> Resu
             }),
         );
     }
+    let (fine, words) = accounted(&gateway.now()?);
+    tried.hold("every frame is accounted for", fine, words);
     Ok(())
+}
+
+/// What the gateway says is wrong, once it says something.
+fn await_trouble(gateway: &Gateway, stop: &Stop) -> Result<String> {
+    let started = Instant::now();
+    loop {
+        let troubles = gateway.now()?.troubles.join("; ");
+        if !troubles.is_empty() || started.elapsed() > LIMIT {
+            return Ok(troubles);
+        }
+        stop.pause(Duration::from_millis(50))?;
+    }
 }
 
 /// How long it took until the cable to the gateway is as wanted, on this side.

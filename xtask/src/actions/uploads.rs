@@ -2,7 +2,7 @@
 //!
 //! curl (HTTP/1.1 and HTTP/2 over TLS) and quinn (QUIC) do what people and pages do, with sizes drawn from a seed. The flows are
 //! captured on the LAN side and replayed by the gateway's binary, which says of each how sure it is that a file was sent. What is
-//! fitted is fitted on the flows of one seed; precision and recall are those on others.
+//! fitted is fitted on the flows of three seeds; precision and recall are those on others, which nobody had seen.
 //!
 //! | action | a file is sent | what it is |
 //! |---|---|---|

@@ -36,8 +36,8 @@ pub struct Now {
     pub identity: Identity,
     /// What is recorded, and why it may be.
     pub recording: Recording,
-    /// Flows that nothing may be written about, by the reason for that.
-    pub unobserved: Vec<Count>,
+    /// Flows that nothing may be written about.
+    pub not_looked_at: u64,
 }
 
 /// Who is known, in numbers.
@@ -60,8 +60,17 @@ pub struct Identity {
 pub struct Radius {
     /// Requests that were taken.
     pub taken: u64,
+    /// What they did.
+    pub effects: Vec<Count>,
     /// Packets that were dropped, by reason.
     pub refused: Vec<Count>,
+}
+
+impl Radius {
+    /// How many requests did this.
+    pub fn effect(&self, name: &str) -> u64 {
+        self.effects.iter().find(|count| count.name == name).map_or(0, |count| count.count)
+    }
 }
 
 /// A process of the gateway.
