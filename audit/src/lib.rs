@@ -33,6 +33,7 @@ mod recover;
 mod testing;
 pub mod tiles;
 mod wal;
+pub mod witness;
 mod writer;
 
 pub use leaf::{MAX_LEAF, Stamp};
