@@ -3,6 +3,7 @@
 //! References run in the same process group, on the same CPU, in turns with ours, so that what disturbs one disturbs
 //! the other. What the figures say and what they don't is in `docs/benchmarks.md`.
 
+mod ethernet_pcap;
 pub mod frames;
 pub mod generator;
 pub mod measure;

@@ -51,6 +51,15 @@ pub struct Figure {
     pub max: f64,
 }
 
+impl Figure {
+    /// What came out of these rounds, if there were any.
+    pub fn of(name: &'static str, mut rounds: Vec<f64>) -> Option<Self> {
+        rounds.sort_by(f64::total_cmp);
+        let (min, max) = rounds.first().copied().zip(rounds.last().copied())?;
+        Some(Self { name, median: *rounds.get(rounds.len() / 2)?, min, max })
+    }
+}
+
 /// Lets the contestants run in turns. The order turns round from one round to the next, so that nobody always runs on
 /// what somebody else left in the caches.
 pub fn alternate(effort: Effort, contestants: &mut [Contestant<'_>]) -> Result<Vec<Figure>> {
@@ -62,12 +71,7 @@ pub fn alternate(effort: Effort, contestants: &mut [Contestant<'_>]) -> Result<V
             samples[at].push(sample);
         }
     }
-    let figure = |(contestant, mut values): (&Contestant<'_>, Vec<f64>)| {
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (values[0], values[values.len() - 1]);
-        Figure { name: contestant.name, median: values[values.len() / 2], min, max }
-    };
-    Ok(contestants.iter().zip(samples).map(figure).collect())
+    Ok(contestants.iter().zip(samples).filter_map(|(who, rounds)| Figure::of(who.name, rounds)).collect())
 }
 
 /// Nanoseconds of the thread's CPU time for each unit of work that `turn` says it did. One turn warms up.

@@ -1,18 +1,16 @@
 //! nDPI's library, the reference of everything that is inspected: `benches/reference/ndpi.c` as a child process on the CPU
 //! that ours runs on, with the same frames.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use glassgate_dataplane::port::{BURST, Frame as _, Link};
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
-use pcap_file::{DataLink, Endianness};
+use pcap_file::pcap::PcapPacket;
 use serde::Deserialize;
 
+use crate::ethernet_pcap;
 use crate::frames::Frames;
 use crate::stage::Stage;
 
@@ -65,13 +63,7 @@ impl Ndpi {
 }
 
 fn write(path: &Path, frames: &Frames, step_ns: u64) -> Result<()> {
-    // In this machine's byte order: the program around the library reads no other.
-    let header = PcapHeader {
-        datalink: DataLink::ETHERNET,
-        endianness: Endianness::native(),
-        ..PcapHeader::default()
-    };
-    let mut out = PcapWriter::with_header(BufWriter::new(File::create(path)?), header)?;
+    let mut out = ethernet_pcap::create(path)?;
     for (n, frame) in frames.iter().enumerate() {
         let time = Duration::from_secs(1_000_000_000) + Duration::from_nanos((n / BURST) as u64 * step_ns);
         out.write_packet(&PcapPacket::new(time, frame.wire_len() as u32, frame.bytes()))?;

@@ -3,6 +3,8 @@
 //! It is started once and forwards only between `start` and `stop`; its worker sleeps otherwise, so that ours and the
 //! reference take turns on the CPU.
 
+mod arguments;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -29,18 +31,8 @@ pub struct Moved {
 impl Testpmd {
     /// Starts it with these devices on `cpu`, in forwarding mode `mode`; `mib` of memory, in huge pages or not.
     pub fn start(vdevs: &[&str], mode: &str, cpu: usize, mib: u32, no_huge: bool) -> Result<Self> {
-        let main = if cpu == 0 { 1 } else { cpu - 1 };
-        // Its answers would stay in a full buffer: they are not for a terminal.
         let mut command = Command::new("stdbuf");
-        command.args(["-oL", "dpdk-testpmd", "--lcores", &format!("0@{main},1@{cpu}")]);
-        command.args(["--no-pci", "--in-memory", "--no-telemetry", "--file-prefix", "gg-bench-pmd"]);
-        command.args(["-m", &mib.to_string()]);
-        for vdev in vdevs {
-            command.args(["--vdev", vdev]);
-        }
-        if no_huge {
-            command.arg("--no-huge");
-        }
+        command.args(arguments::environment(vdevs, cpu, "gg-bench-pmd", mib, no_huge));
         command.args([
             "--",
             "-i",

@@ -47,8 +47,9 @@ impl Options {
         if has(&["--help", "-h", "--list"]) || !(rows.is_empty() || rows.contains(&"line")) {
             return None;
         }
-        let rounds = self.rest.windows(2).find(|pair| pair[0] == "--rounds");
-        let rounds = rounds.and_then(|pair| pair[1].parse().ok()).unwrap_or(5);
+        let after = self.rest.windows(2).find(|pair| pair[0] == "--rounds").map(|pair| pair[1].as_str());
+        let rounds = after.or_else(|| self.rest.iter().find_map(|word| word.strip_prefix("--rounds=")));
+        let rounds = rounds.and_then(|n| n.parse().ok()).unwrap_or(5);
         let quick = has(&["--quick"]);
         Some(line::Effort { rounds: if quick { 1 } else { rounds }, seconds: if quick { 1 } else { 4 } })
     }
@@ -82,10 +83,34 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     }
     if let Some(effort) = options.line() {
         let path = workspace::target().join("bench-line.json");
-        std::fs::write(&path, serde_json::to_vec(&line::measure(effort, stop)?)?)?;
-        bench.arg("--line").arg(path);
+        // One row of many: without it the benchmark says of this row that it was not measured, and runs the others.
+        match line::measure(effort, stop)
+            .and_then(|line| Ok(std::fs::write(&path, serde_json::to_vec(&line)?)?))
+        {
+            Ok(()) => _ = bench.arg("--line").arg(path),
+            Err(why) if !stop.asked() => ui::line(format_args!("  the line could not be measured: {why:#}")),
+            Err(why) => return Err(why),
+        }
     }
     bench.args(&options.rest).current_dir(workspace::root());
     bench.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1").env_remove("RUST_BACKTRACE");
     Err(bench.exec()).with_context(|| format!("cannot start {}", bin.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_of_the_line_in_both_forms() {
+        let rounds = |words: &[&str]| {
+            let rest = words.iter().map(|word| (*word).to_owned()).collect();
+            Options { rest, ..Options::default() }.line().map(|effort| effort.rounds)
+        };
+        assert_eq!(rounds(&["--rounds", "7"]), Some(7));
+        assert_eq!(rounds(&["--rounds=7"]), Some(7));
+        assert_eq!(rounds(&["--row=line", "--rounds=7", "--quick"]), Some(1));
+        assert_eq!(rounds(&[]), Some(5));
+        assert_eq!(rounds(&["--row", "known"]), None);
+    }
 }

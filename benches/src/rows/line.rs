@@ -38,8 +38,5 @@ pub(super) fn run(stage: &mut Stage, report: &mut Report) -> Result<()> {
 }
 
 fn gbits(name: &'static str, rounds: &[f64]) -> Result<Figure> {
-    let mut rounds: Vec<f64> = rounds.iter().map(|bits| bits / 1e9).collect();
-    rounds.sort_by(f64::total_cmp);
-    let (min, max) = rounds.first().copied().zip(rounds.last().copied()).context("no rounds")?;
-    Ok(Figure { name, median: rounds.get(rounds.len() / 2).copied().unwrap_or(min), min, max })
+    Figure::of(name, rounds.iter().map(|bits| bits / 1e9).collect()).context("no rounds")
 }

@@ -2,6 +2,9 @@
 //! same two interfaces, both with XDP sockets. In turns, because everything shares the machine's CPUs: the clients, the
 //! servers, the kernel's ends of the cables, and what is in their middle.
 
+#[path = "../../../benches/src/testpmd/arguments.rs"]
+mod arguments;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -85,15 +88,10 @@ fn start(lab: &Lab, binary: &Path, stop: &Stop) -> Result<Gateway> {
 
 fn testpmd(lab: &Lab, stop: &Stop) -> Result<Daemon> {
     let cpu = Setup::default().cpus[0];
-    let main = if cpu == 0 { 1 } else { cpu - 1 };
-    // Its answers would stay in a full buffer: they are not for a terminal.
     let mut command = lab.gateway.command("stdbuf");
-    command.args(["-oL", "dpdk-testpmd", "--lcores", &format!("0@{main},1@{cpu}")]);
-    command.args(["--no-pci", "--in-memory", "--no-telemetry", "--file-prefix", "gg-line", "-m", "256"]);
-    command.args(["--vdev", "net_af_xdp0,iface=port-a", "--vdev", "net_af_xdp1,iface=port-b"]);
-    if !matches!(huge_pages::state(), State::Enough { .. }) {
-        command.arg("--no-huge");
-    }
+    let vdevs = ["net_af_xdp0,iface=port-a", "net_af_xdp1,iface=port-b"];
+    let no_huge = !matches!(huge_pages::state(), State::Enough { .. });
+    command.args(arguments::environment(&vdevs, cpu, "gg-line", 256, no_huge));
     // With a period for statistics it needs no terminal. Rings as long as ours: with its own 256 it would be much slower.
     command.args([
         "--",

@@ -10,15 +10,17 @@
 //! the Ethernet captures are written into one file; for the processes again and again, an hour later each time, which keeps
 //! every repetition's flows apart for both programs.
 
-use std::fs::File;
+#[path = "../../../benches/src/ethernet_pcap.rs"]
+mod ethernet_pcap;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use pcap_file::DataLink;
+use pcap_file::pcap::{PcapPacket, PcapReader};
 use pcap_file::pcapng::{Block, PcapNgReader};
-use pcap_file::{DataLink, Endianness};
 use serde::Serialize;
 
 use crate::{ndpi, process, ui};
@@ -182,16 +184,7 @@ fn count(bin: &Path, captures: &[&PathBuf]) -> Result<u64> {
 fn merge(captures: &[PathBuf], path: &Path, least: u64) -> Result<(usize, u64)> {
     let all: Vec<Vec<Packet>> = captures.iter().filter_map(|capture| ethernet(capture)).collect();
     let frames = all.iter().map(|packets| packets.len() as u64).sum::<u64>();
-    // In this machine's byte order: the program around nDPI's library reads no other.
-    let header = PcapHeader {
-        datalink: DataLink::ETHERNET,
-        endianness: Endianness::native(),
-        ..PcapHeader::default()
-    };
-    let file = std::io::BufWriter::new(
-        File::create(path).with_context(|| format!("cannot write {}", path.display()))?,
-    );
-    let mut out = PcapWriter::with_header(file, header)?;
+    let mut out = ethernet_pcap::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let (mut written, mut clock) = (0, Duration::from_secs(1_000_000_000));
     while frames > 0 && written < least {
         for packets in &all {
