@@ -28,6 +28,7 @@ pub mod leaf;
 mod log;
 pub mod merkle;
 pub mod note;
+pub mod reader;
 mod recover;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,6 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
+pub(crate) mod audit;
 pub(crate) mod charter;
 pub(crate) mod lists;
 pub(crate) mod pack;
@@ -66,6 +67,18 @@ pub(crate) enum Command {
         after_help = "Example:\n  glassgate calendar preview charter.toml --week 2027-03-01"
     )]
     Calendar(charter::Calendar),
+    /// Read, check and prove the audit log
+    #[command(subcommand, after_help = "Example:\n  glassgate audit verify")]
+    Audit(audit::Audit),
+    /// Remember how far audit logs were, and sign that
+    ///
+    /// A witness for C2SP tlog-witness: gateways post their checkpoints to it, and it signs what continues the last one it saw. Run it
+    /// where those who could change a log can't reach it. It has no other access control than the keys of its logs: a management
+    /// network is the place for it.
+    #[command(
+        after_help = "Example:\n  glassgate witness --dir /var/lib/glassgate-witness --listen 10.9.0.3:7380 --log office.pub"
+    )]
+    Witness(audit::Witness),
     /// Show how the running gateway is: processes, ports, lcores, active hashes
     #[command(after_help = "Examples:\n  \
         glassgate status\n  \

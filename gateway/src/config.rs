@@ -3,12 +3,14 @@
 //! Two steps. [`schema`] reads the text into plain values and refuses whatever it does not know; this module checks
 //! the values, all of them, so that one run shows all faults, each with file, line and column.
 
+mod audit;
 mod device;
 mod docs;
 mod identity;
 mod lists;
 mod schema;
 
+pub(crate) use audit::{Audit, Witness};
 pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
 pub(crate) use identity::{Radius, RadiusClient};
@@ -47,8 +49,8 @@ pub(crate) struct Config {
     pub(crate) push_token: Option<PathBuf>,
     /// Who says who is logged in, if anybody does.
     pub(crate) radius: Option<Radius>,
-    /// The folder of the audit log.
-    pub(crate) audit_dir: PathBuf,
+    /// The audit log.
+    pub(crate) audit: Audit,
     /// Where the page is served.
     pub(crate) listen: SocketAddr,
     /// The socket of `status` and `reload`.
@@ -231,7 +233,7 @@ impl Check<'_> {
         let directory = self.path_or_none(&raw.identity.directory);
         let push_token = self.path_or_none(&raw.identity.push_token);
         let radius = self.radius(raw);
-        let audit_dir = self.path(&raw.audit.dir);
+        let audit = audit::check(self, &raw.audit);
         let listen = self.listen(&raw.page.listen);
         let socket = self.socket(&raw.control.socket);
         let hang = self.number(&raw.guard.hang_ms, 20..=60_000, "milliseconds");
@@ -253,7 +255,7 @@ impl Check<'_> {
             directory: directory?,
             push_token: push_token?,
             radius: radius?,
-            audit_dir: audit_dir?,
+            audit: audit?,
             listen: listen?,
             socket: socket?,
             guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },

@@ -3,7 +3,7 @@
 //! | process | gives up | how |
 //! |---|---|---|
 //! | data plane | opening anything, new sockets, new processes, new privileges, capabilities, core dumps | seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
-//! | control | files but its own, TCP but its page, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
+//! | control | files but its own, TCP but its page and the port of a witness, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
 //!
 //! Landlock does not know UDP: the socket of the RADIUS listener is taken before, like its secrets, and no other is opened.
 //!
@@ -57,6 +57,9 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .create()?
         .add_rule(NetPort::new(config.listen.port(), AccessNet::BindTcp))?;
+    if let Some(witness) = &config.audit.witness {
+        ruleset = ruleset.add_rule(NetPort::new(witness.address.port(), AccessNet::ConnectTcp))?;
+    }
     // Folders, not files: editors replace a file by another one of the same name.
     let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
     let signatures = config.files.signatures.iter().map(|p| if p.is_dir() { p.clone() } else { folder(p) });
@@ -74,7 +77,7 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         }
     }
     let state = (!config.files.subscriptions.is_empty()).then(|| config.files.feeds_dir.clone());
-    let own = [config.audit_dir.clone(), config.charter.dir.clone(), folder(&config.socket)];
+    let own = [config.audit.dir.clone(), config.charter.dir.clone(), folder(&config.socket)];
     for path in own.into_iter().chain(state) {
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&path)?, write))?;

@@ -23,6 +23,7 @@ mod report;
 mod slow_path;
 pub(crate) mod snapshot;
 pub(crate) mod socket;
+mod witness;
 
 use crate::child;
 use crate::config::Config;

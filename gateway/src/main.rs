@@ -8,6 +8,7 @@
 //! This crate only wires: frames are the business of `glassgate-dataplane`, decisions of `glassgate-policy`.
 
 mod ask;
+mod audit;
 mod calendar;
 mod charter;
 mod check;
@@ -38,6 +39,7 @@ mod secret;
 mod sources;
 mod terms;
 mod verdicts;
+mod witness;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -93,6 +95,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Charter(verb) => charter::run(&verb),
         Command::Calendar(cli::charter::Calendar::Preview(args)) => calendar::preview(&args),
         Command::Rules(verb) => rules::run(&verb),
+        Command::Audit(verb) => audit::run(&verb),
+        Command::Witness(args) => witness::run(&args),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A record is one JSON object on one line. Every record carries
 //! `{boot_id, seq, mono_ns, wall, wall_quality, event_type}`; keys that mean the same as in EVE (the JSON of Suricata) have
-//! its names, such as `bytes_toserver`. `seq` has no gaps: what is missing was lost, and a `gap` record says how much.
+//! its names, such as `bytes_toserver`. `seq` counts what was written; what is missing was lost, and a `gap` record says how
+//! much. This module knows what a record says; the sink it goes to puts number and time on it and keeps it.
 //!
 //! There is no record type with room for a name, an address, a device or a person, and none for a protected category:
 //! a category can only be written as [`OnRecord`], and that has no protected one.
@@ -17,9 +18,8 @@
 //! | `uploads` | likewise: probable uploads, and large ones |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
-//! | `removed` | an old segment was deleted to keep within the quota |
-
-mod file;
+//!
+//! A log adds records of its own: more `gap`s, `log_full`, `removed`.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -27,7 +27,6 @@ use serde::{Serialize, Serializer};
 use crate::category::Category;
 use crate::charter::{PurposeStanding, Standing};
 use crate::vocab::{GroupId, ObservationLevel, Purpose, coded};
-pub use file::{FileLog, FileLogOptions, OpenError, Recovered};
 
 coded! {
     /// How far the wall clock can be believed.
@@ -255,13 +254,13 @@ pub enum Record<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
-    /// An old segment was deleted.
-    Removed {
-        /// Its file name.
-        segment: &'a str,
-        /// Its size.
-        bytes: u64,
-    },
+}
+
+impl Record<'_> {
+    /// The record as a JSON object, without number and time. Empty if it can't be written, which no record is known for.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }
 
 coded! {
@@ -381,13 +380,7 @@ coded! {
         BadEvents = 2 => "bad_events",
         /// More services and groups at once than are kept; they were counted under their category.
         TooManyCells = 3 => "too_many_cells",
-        /// The end of the last segment was not a whole record.
-        TornTail = 4 => "torn_tail",
-        /// The last run did not end in order: up to an hour of counts is missing.
-        UncleanEnd = 5 => "unclean_end",
-        /// Writing failed; records went to a new segment, some may stand in both.
-        WriteFailed = 6 => "write_failed",
-        /// Writing failed for so long that records had to be given up.
+        /// There was no log for so long that records had to be given up.
         LogFull = 7 => "log_full",
         /// More people, services and groups at once than are kept: what they did is not counted.
         TooManyPeople = 8 => "too_many_people",
@@ -474,8 +467,15 @@ pub trait AuditSink {
     /// [`Record::Gap`] as soon as something can be written again.
     fn append(&mut self, now: &Now, record: &Record<'_>);
 
-    /// Makes durable what was taken. An error says what is wrong now; nothing has to be done about it.
+    /// Makes durable what was taken, soon. An error says what is wrong now; nothing has to be done about it.
     fn commit(&mut self, now: &Now) -> std::io::Result<()>;
+
+    /// Takes the record of something that must not happen unrecorded, and waits until it is durable, for two seconds at most. On
+    /// an error it must not happen.
+    fn act(&mut self, now: &Now, record: &Record<'_>) -> std::io::Result<()> {
+        self.append(now, record);
+        self.commit(now)
+    }
 }
 
 /// Records in memory, as lines: for `replay` and for tests.

@@ -221,6 +221,12 @@ sections! {
     [audit] {
         /// The folder that records are written to. Relative to this file. It is made if it is missing.
         dir: String = "/var/lib/glassgate/audit".to_owned();
+        /// The name of the log in its checkpoints, such as `example.com/gateway-1`: no spaces, no plus signs. It is given when the log is made, with its key; a change later has no effect. Empty: a name that follows from the key.
+        origin: String = String::new();
+        /// A witness, which remembers how far the log was and signs that: `http://ADDRESS:PORT`, an address and not a name. Empty: nobody, and then nobody can show that the end of the log was not cut off.
+        witness: String = String::new();
+        /// The public key of the witness, as `glassgate witness` prints it.
+        witness_key: String = String::new();
     }
 
     /// The page.

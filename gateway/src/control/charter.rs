@@ -238,8 +238,7 @@ fn write_record(
         level: Word(observed.highest()),
         purposes: purposes.map(|(p, s)| PurposeNow { purpose: Word(*p), standing: Word(*s) }).collect(),
     };
-    log.append(now, &record);
-    log.commit(now)
+    log.act(now, &record)
 }
 
 fn read(settings: &Settings) -> Result<Option<Charter>> {

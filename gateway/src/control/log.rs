@@ -1,36 +1,61 @@
-//! The audit log as the slow path has it: files, or nothing while they can't be opened.
+//! The audit log as the slow path has it: a Merkle log, or nothing while it can't be opened.
 //!
 //! A log that can't be opened must not keep the page from saying so, and never keeps a frame from passing. What would
 //! have been written meanwhile is counted and becomes a record of its own when the log opens.
 
-use glassgate_policy::audit::{
-    AuditSink, BootId, FileLog, FileLogOptions, GapCause, Now, Record, Recovered, Word,
-};
+use super::witness::Asking;
+use crate::clock;
+use crate::config::Audit;
+use glassgate_audit::{Clock, Options, Recovered, Stamp, Status};
+use glassgate_policy::audit::{AuditSink, BootId, GapCause, Now, Record, Word};
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// How long to wait before a log that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long an act of a person waits until its record is durable.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Log {
-    folder: PathBuf,
+    settings: Audit,
     boot: BootId,
-    file: Option<FileLog>,
+    log: Option<glassgate_audit::Log>,
+    witness: Option<Asking>,
     /// Records that nobody took.
     missed: u64,
+    /// Why it could not be opened.
+    closed: Option<String>,
+    /// How it was when it was last looked at.
+    status: Status,
+    /// What is wrong with it or with its witness, of then.
     trouble: Option<String>,
     retry_at: Instant,
 }
 
+/// The clocks of this machine.
+struct Machine;
+
+impl Clock for Machine {
+    fn now(&self) -> Stamp {
+        stamp(&clock::now())
+    }
+}
+
+fn stamp(now: &Now) -> Stamp {
+    Stamp { mono_ns: now.mono_ns, wall: now.wall, quality: now.quality.as_str() }
+}
+
 impl Log {
-    pub(super) fn open(folder: &Path, boot: BootId) -> Self {
+    pub(super) fn open(settings: &Audit, boot: BootId) -> Self {
         let mut log = Self {
-            folder: folder.to_owned(),
+            settings: settings.clone(),
             boot,
-            file: None,
+            log: None,
+            witness: settings.witness.as_ref().map(|witness| Asking::start(&settings.dir, witness)),
             missed: 0,
+            closed: None,
+            status: Status::default(),
             trouble: None,
             retry_at: Instant::now(),
         };
@@ -40,9 +65,9 @@ impl Log {
 
     /// Opens the log if it is not open and it is time to try again; says what was missed.
     pub(super) fn mend(&mut self, now: &Now) {
-        if self.file.is_none() && Instant::now() >= self.retry_at {
+        if self.log.is_none() && Instant::now() >= self.retry_at {
             self.try_open(Instant::now());
-            if self.file.is_some() && self.missed > 0 {
+            if self.log.is_some() && self.missed > 0 {
                 let records = std::mem::take(&mut self.missed);
                 let cause = Word(GapCause::LogFull);
                 self.append(now, &Record::Gap { cause, events: 0, records, bytes: 0, error: None });
@@ -57,60 +82,99 @@ impl Log {
 
     /// Records made durable since the log was opened.
     pub(super) fn committed(&self) -> u64 {
-        self.file.as_ref().map_or(0, FileLog::committed)
+        self.status.committed
     }
 
     /// Size of the log in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.file.as_ref().map_or(0, FileLog::bytes)
+        self.status.bytes
+    }
+
+    /// Ends in order, if the disk lets it.
+    pub(super) fn close(&mut self) -> bool {
+        self.log.take().is_none_or(|log| log.close(PATIENCE))
     }
 
     fn try_open(&mut self, now: Instant) {
-        match FileLog::open(FileLogOptions::new(&self.folder), self.boot) {
-            Ok((file, Recovered { segments, torn_bytes, unclean })) => {
-                info!(segments, torn_bytes, unclean, "audit log open");
-                (self.file, self.trouble) = (Some(file), None);
+        let options = Options { origin: self.settings.origin.clone(), ..Options::new(&self.settings.dir) };
+        match glassgate_audit::Log::open(options, self.boot.0, Machine) {
+            Ok((log, recovered)) => {
+                tell(&recovered, self.settings.origin.as_deref());
+                (self.log, self.closed) = (Some(log), None);
             }
             Err(e) => {
-                let why = e.to_string();
-                if self.trouble.as_ref() != Some(&why) {
-                    warn!("the audit log can't be opened, records are only counted: {why}");
-                }
-                self.trouble = Some(why);
+                self.closed = Some(e.to_string());
                 self.retry_at = now + RETRY;
             }
         }
+        self.look();
+    }
+
+    /// Looks how it is; says what is new.
+    fn look(&mut self) {
+        if let Some(log) = &self.log {
+            self.status = log.status();
+        }
+        let trouble = self.closed.clone().or_else(|| self.status.trouble.clone());
+        let trouble = trouble.or_else(|| self.witness.as_ref().and_then(Asking::trouble));
+        if let Some(why) = trouble.as_ref().filter(|why| self.trouble.as_ref() != Some(why)) {
+            warn!("audit log: {why}");
+        }
+        self.trouble = trouble;
+    }
+}
+
+fn tell(recovered: &Recovered, origin: Option<&str>) {
+    let Recovered { entries, torn_bytes, unclean, key, .. } = recovered;
+    info!(entries, torn_bytes, unclean, key, "audit log open");
+    if let Some(why) = &recovered.damaged {
+        warn!("the audit log was not what had been written, a new one is begun: {why}");
+    }
+    if recovered.old_files > 0 {
+        info!(
+            "{} files of JSON lines from before there was a Merkle log are left alone",
+            recovered.old_files
+        );
+    }
+    if origin.is_some_and(|origin| origin != recovered.origin) {
+        warn!("`audit.origin` has no effect: the log that is there is called {}", recovered.origin);
     }
 }
 
 impl AuditSink for Log {
     fn append(&mut self, now: &Now, record: &Record<'_>) {
-        match &mut self.file {
-            Some(file) => file.append(now, record),
+        match &self.log {
+            // One that finds no room is counted there.
+            Some(log) => _ = log.append(&stamp(now), &record.to_json()),
             None => self.missed += 1,
         }
     }
 
-    fn commit(&mut self, now: &Now) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let result = file.commit(now);
-        match &result {
-            Ok(()) => self.trouble = None,
-            Err(e) => {
-                let why = format!("records can't be written: {e}");
-                if self.trouble.as_ref() != Some(&why) {
-                    warn!("audit log: {why}");
-                }
-                self.trouble = Some(why);
-            }
+    fn commit(&mut self, _now: &Now) -> io::Result<()> {
+        self.look();
+        match &self.trouble {
+            Some(why) if self.log.is_some() => Err(io::Error::other(why.clone())),
+            _ => Ok(()),
         }
-        result
+    }
+
+    fn act(&mut self, now: &Now, record: &Record<'_>) -> io::Result<()> {
+        let outcome = match &self.log {
+            Some(log) => log.act(&stamp(now), &record.to_json(), PATIENCE).map_err(io::Error::other),
+            None => {
+                self.missed += 1;
+                Err(io::Error::other(self.closed.clone().unwrap_or_default()))
+            }
+        };
+        self.look();
+        outcome.map(|_| ())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glassgate_audit::reader::Reader;
 
     #[test]
     fn what_was_missed_is_said_when_the_log_opens() {
@@ -118,22 +182,26 @@ mod tests {
         let folder = dir.path().join("audit");
         std::fs::write(&folder, "in the way").unwrap();
         let now = crate::clock::now();
-        let mut log = Log::open(&folder, BootId(1));
+        let settings = Audit { dir: folder.clone(), origin: None, witness: None };
+        let mut log = Log::open(&settings, BootId(1));
         log.append(&now, &Record::Started { version: "1" });
         log.append(&now, &Record::Stopped {});
         log.commit(&now).unwrap();
+        assert!(log.act(&now, &Record::Stopped {}).is_err());
         assert!(log.trouble().is_some());
         std::fs::remove_file(&folder).unwrap();
         log.retry_at = Instant::now();
         log.mend(&now);
         assert!(log.trouble().is_none());
-        log.commit(&now).unwrap();
-        let text: String = std::fs::read_dir(&folder)
-            .unwrap()
-            .map(|f| f.unwrap().path())
-            .filter(|p| p.extension().is_some_and(|e| e == "jsonl"))
-            .map(|p| std::fs::read_to_string(p).unwrap())
-            .collect();
-        assert!(text.contains("\"event_type\":\"gap\"") && text.contains("\"records\":2"), "{text}");
+        log.act(&now, &Record::Stopped {}).unwrap();
+        assert_eq!(log.committed(), 2);
+        let reader = Reader::open(&folder).unwrap();
+        let lines: Vec<_> =
+            reader.entries(0).map(|entry| String::from_utf8(entry.unwrap().1).unwrap()).collect();
+        assert!(
+            lines[0].contains("\"event_type\":\"gap\"") && lines[0].contains("\"records\":3"),
+            "{lines:?}"
+        );
+        assert!(log.close());
     }
 }

@@ -94,7 +94,7 @@ impl SlowPath {
             Ring { consumer: ring.consumer(), bad_told: counters.bad_events + counters.bad_indices }
         };
         let now = clock::now();
-        let mut log = Log::open(&begun.config.audit_dir, begun.boot);
+        let mut log = Log::open(&begun.config.audit, begun.boot);
         let options =
             EngineOptions { version: env!("CARGO_PKG_VERSION").to_owned(), ..EngineOptions::default() };
         Self {
@@ -189,6 +189,11 @@ impl SlowPath {
         if let Err(e) = self.engine.stop(&clock::now(), &mut self.log) {
             warn!("the end of the audit log could not be written: {e}");
         }
+        if !self.log.close() {
+            warn!(
+                "the disk of the audit log did not answer in time; the next start goes on from what is durable"
+            );
+        }
         Ok(())
     }
 
@@ -244,9 +249,7 @@ impl SlowPath {
         }
         let recorded = self.charters.record(&observed, now, &mut self.log);
         // Without a charter there are only counts of the whole network: they need no record of their own.
-        if (recorded.is_ok() && self.log.trouble().is_none())
-            || observed.observation.standing == Standing::Absent
-        {
+        if recorded.is_ok() || observed.observation.standing == Standing::Absent {
             let levels = observed.levels.clone();
             self.observed = Some(observed);
             levels
@@ -262,8 +265,7 @@ impl SlowPath {
         let what = format!("{} no. {}", charter.file().name, charter.file().serial);
         let now = clock::now();
         let recorded = self.charters.record_install(&charter, self.identity.groups(), &now, &mut self.log);
-        let trouble = recorded.err().map(|e| e.to_string()).or_else(|| self.log.trouble().map(str::to_owned));
-        if let Some(why) = trouble {
+        if let Err(why) = recorded {
             return Err(format!("the audit log does not take the record of it: {why}"));
         }
         let kept = self.charters.install(charter, text, signatures);
@@ -281,9 +283,8 @@ impl SlowPath {
     /// record, since it can only take away; on again is not.
     fn set_bypass(&mut self, on: bool, keep: bool, uid: Option<u32>) -> Result<String, String> {
         let now = clock::now();
-        self.log.append(&now, &Record::Bypass { on, kept: on && keep, uid });
-        let committed = self.log.commit(&now).err().map(|e| e.to_string());
-        let unrecorded = committed.or_else(|| self.log.trouble().map(str::to_owned));
+        let record = Record::Bypass { on, kept: on && keep, uid };
+        let unrecorded = self.log.act(&now, &record).err().map(|e| e.to_string());
         if let (false, Some(why)) = (on, &unrecorded) {
             return Err(format!("the audit log does not take the record of it: {why}"));
         }

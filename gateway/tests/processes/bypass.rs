@@ -15,13 +15,7 @@ fn is(now: &Value, on: bool) -> bool {
 }
 
 fn records(gateway: &Gateway) -> Vec<String> {
-    let files = std::fs::read_dir(gateway.dir().join("audit")).unwrap();
-    let texts = files.map(|file| std::fs::read(file.unwrap().path()).unwrap_or_default());
-    let lines = texts.flat_map(|text| {
-        let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().map(str::to_owned).collect::<Vec<_>>()
-    });
-    lines.filter(|line| line.contains("\"bypass\"")).collect()
+    gateway.records().into_iter().filter(|line| line.contains("\"bypass\"")).collect()
 }
 
 /// Sends a request for the blocked host, and sees what becomes of it.

@@ -48,13 +48,7 @@ fn said(output: &Output) -> String {
 
 /// All records of the audit log, in order.
 fn records(gateway: &Gateway) -> Vec<serde_json::Value> {
-    let folder = std::fs::read_dir(gateway.dir().join("audit")).unwrap();
-    let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
-    files.sort();
-    let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap_or_default());
-    let lines: Vec<String> =
-        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-    lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    gateway.records().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// The charter of the sample begins in 2027 and needs a clock that a time server has set: whatever this machine's

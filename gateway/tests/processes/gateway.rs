@@ -85,6 +85,12 @@ impl Gateway {
         Command::new(env!("CARGO_BIN_EXE_glassgate")).args(args).arg("--config").arg(config).output().unwrap()
     }
 
+    /// All records of the audit log that are durable, in order.
+    pub(crate) fn records(&self) -> Vec<String> {
+        let out = self.command(&["audit", "export"]);
+        String::from_utf8(out.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
     /// What the gateway says of itself; `None` while it does not answer.
     pub(crate) fn now(&self) -> Option<Value> {
         serde_json::from_slice(&self.command(&["status", "--json"]).stdout).ok()

@@ -99,19 +99,11 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let (fine, words) = accounted(&gateway.now()?);
     tried.hold("every frame is accounted for", fine, words);
 
-    gateway.stop();
-    log(lab, &office, tried)
+    log(&gateway.stop_for_records()?, &office, tried)
 }
 
 /// What the log says in the end: counts of sales, told as those of at least ten people, and nobody's anything.
-fn log(lab: &Lab, office: &Office<'_>, tried: &mut Tried<'_>) -> Result<()> {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(lab.dir().join("audit"))? {
-        let path = entry?.path();
-        if path.is_file() {
-            text += &std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        }
-    }
+fn log(text: &str, office: &Office<'_>, tried: &mut Tried<'_>) -> Result<()> {
     let records: Vec<serde_json::Value> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let rows: Vec<_> = records.iter().filter(|record| record["event_type"] == "group_rollup").collect();

@@ -228,6 +228,12 @@ impl Gateway {
         self.daemon.end(Duration::from_secs(10));
     }
 
+    /// Ends it in order and gives the records of its audit log, a line of JSON each.
+    pub fn stop_for_records(mut self) -> Result<String> {
+        self.daemon.end(Duration::from_secs(10));
+        self.command(&["audit", "export"])
+    }
+
     /// `kill -9` of one of its processes, by the name that the API gives it.
     pub fn kill_process(&self, name: &str) -> Result<()> {
         let now = self.now()?;

@@ -11,7 +11,16 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("dpdk-sys", &[]),
     ("glassgate-dataplane", &["glassgate-policy"]),
     ("glassgate-dpdk", &["glassgate-policy", "glassgate-dataplane", "dpdk-sys"]),
-    ("glassgate", &["glassgate-policy", "glassgate-audit", "glassgate-dataplane", "glassgate-dpdk"]),
+    (
+        "glassgate",
+        &[
+            "glassgate-policy",
+            "glassgate-audit",
+            "glassgate-audit-verify",
+            "glassgate-dataplane",
+            "glassgate-dpdk",
+        ],
+    ),
     (
         "glassgate-benches",
         &["glassgate-policy", "glassgate-dataplane", "glassgate-dpdk", "dpdk-sys", "glassgate"],
