@@ -66,7 +66,17 @@ fn part() {
             let text = glassgate_policy::diagnostic::Text::new("test", &text);
             let mut config = Config::parse(text, dir.path()).unwrap();
             config.listen.set_port(18_481);
+            let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+            let [witness, other] = listeners.each_ref().map(|l| l.local_addr().unwrap());
+            let (url, key) = (String::new(), String::new());
+            config.audit.witness = Some(crate::config::Witness { address: witness, url, key });
             println!("{}", control(&config).unwrap());
+            refused("witness", std::net::TcpStream::connect(witness).map(drop));
+            refused("other server", std::net::TcpStream::connect(other).map(drop));
+            let aside = dir.path().join("audit/damaged-0001");
+            std::fs::create_dir_all(dir.path().join("audit/tile")).unwrap();
+            std::fs::create_dir(&aside).unwrap();
+            refused("set aside", std::fs::rename(dir.path().join("audit/tile"), aside.join("tile")));
             refused("own file", std::fs::write(dir.path().join("audit/log"), b"x"));
             refused("rules", std::fs::read(dir.path().join("rules/r.toml")).map(drop));
             refused("write rules", std::fs::write(dir.path().join("rules/r.toml"), b"x"));
@@ -112,8 +122,11 @@ fn control_has_its_own_files_and_port_only() {
         ("other file", "refused"),
         ("read elsewhere", "refused"),
         ("own port", "possible"),
+        ("witness", "possible"),
+        ("set aside", "possible"),
     ];
     if !said.contains("as far as") {
+        expected.push(("other server", "refused"));
         expected.push(("other port", "refused"));
     }
     for (what, answer) in expected {

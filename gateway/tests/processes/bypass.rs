@@ -67,4 +67,10 @@ fn the_bypass_is_on_record_and_outlives_the_control_process() {
     assert_eq!(records(&gateway).len(), 2);
     gateway.wait_for("the bypass is off", |now| is(now, false));
     is_blocked(&gateway, 40_004);
+    // The log knows of the death in its middle, and is what was signed.
+    let gaps =
+        gateway.records().into_iter().filter(|line| line.contains("\"cause\":\"unclean_end\"")).count();
+    assert_eq!(gaps, 1);
+    let out = gateway.command(&["audit", "verify"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }

@@ -31,11 +31,12 @@ pub struct Package {
 
 /// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
 /// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
-pub const PACKAGES: [Package; 25] = [
+pub const PACKAGES: [Package; 26] = [
     Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
     Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
     Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
     Package { name: "dpdk-dev", need: Need::Build, why: "dpdk-testpmd, the reference for speed" },
+    Package { name: "strace", need: Need::Build, why: "tests of the audit log kill its writer at each call" },
     Package { name: "valgrind", need: Need::Build, why: "counts instructions a frame" },
     Package {
         name: "libclang-dev",
