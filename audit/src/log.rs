@@ -166,7 +166,6 @@ pub struct Log {
     writer: Option<JoinHandle<()>>,
     queue_bytes: usize,
     group_bytes: usize,
-    _lock: File,
 }
 
 impl Log {
@@ -202,10 +201,10 @@ impl Log {
         lock_inbox(&shared).status = writer.status();
         let thread = {
             let shared = shared.clone();
-            let work = move || Thread { writer, shared, clock, group_bytes, delay }.run();
+            let work = move || Thread { writer, shared, clock, group_bytes, delay, lock }.run();
             thread::Builder::new().name("gg-audit".to_owned()).spawn(work).map_err(io_error)?
         };
-        Ok((Self { shared, writer: Some(thread), queue_bytes, group_bytes, _lock: lock }, recovered))
+        Ok((Self { shared, writer: Some(thread), queue_bytes, group_bytes }, recovered))
     }
 
     /// Takes a record: a JSON object without the members that a [`Stamp`] and the log give. Never waits for a disk. A record
@@ -316,6 +315,8 @@ struct Thread<C> {
     clock: C,
     group_bytes: usize,
     delay: Duration,
+    /// Held for as long as this may write, however long others waited for its end.
+    lock: File,
 }
 
 /// What the thread took from the inbox.
@@ -366,6 +367,8 @@ impl<C: Clock> Thread<C> {
         }
         self.writer.close(&self.clock.now());
         self.writer.resolve();
+        // Not left to the closing of the file: a process that is just being started may have a copy of it.
+        _ = self.lock.unlock();
         let mut inbox = lock_inbox(&self.shared);
         for entry in inbox.entries.drain(..) {
             if let Some(waiter) = entry.waiter {

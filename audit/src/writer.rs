@@ -346,7 +346,7 @@ impl Writer {
                     self.trouble = Some(error.to_string());
                     failures += 1;
                     if failures > 1 {
-                        if only_acts {
+                        if only_acts || failures > 4 {
                             return Err(error);
                         }
                         self.is_full(&error, now);
