@@ -48,8 +48,8 @@ pub struct Options {
 /// Runs the demo. What it has started is gone when this returns, however it returns.
 pub fn run(options: &Options, kind: slot::Kind, stop: &Stop) -> Result<()> {
     ui::heading("Setup");
-    let picture = options.screenshot.is_some();
-    setup::run(&setup::Options { yes: options.yes, picture, ..setup::Options::default() })?;
+    let browser = options.screenshot.is_some();
+    setup::run(&setup::Options { yes: options.yes, browser, ..setup::Options::default() })?;
     let dir = workspace::target().join("lab");
     let outcome = if options.bypass_gateway {
         Lab::start(kind, &dir, stop).and_then(|lab| without_gateway(options, lab, stop))

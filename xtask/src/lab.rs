@@ -19,6 +19,7 @@
 //! the lab is dropped, and by the next start if it could not be (`kill -9`). What it refuses: to touch an
 //! interface, namespace or process that no lab made.
 
+pub mod browser;
 pub mod capture;
 pub mod certs;
 pub mod devices;

@@ -20,9 +20,9 @@ pub struct Options {
     /// Install without asking (also when CI=true is set).
     #[arg(long, short)]
     pub yes: bool,
-    /// Also what is needed to take a picture of the page (a browser: large).
+    /// Also a browser, as a client of the lab and to take a picture of the page (large).
     #[arg(long)]
-    pub picture: bool,
+    pub browser: bool,
     /// Also the classifier that `corpus --ndpi` and `bench` compare with.
     #[arg(long)]
     pub peer: bool,
@@ -31,8 +31,8 @@ pub struct Options {
 /// Finds what is missing, says so, asks, and installs it.
 pub fn run(options: &Options) -> Result<()> {
     let mut needs = vec![Need::Build, Need::Lab];
-    if options.picture {
-        needs.push(Need::Picture);
+    if options.browser {
+        needs.push(Need::Browser);
     }
     if options.peer {
         needs.push(Need::Peer);

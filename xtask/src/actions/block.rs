@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::{Stage, Tried};
+use crate::lab::browser::{self, Over};
 use crate::lab::devices::{DEVICES, Device};
 use crate::lab::{dns, quic};
 use crate::process::{self, Finished};
 
 /// Soon enough for somebody who waits.
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// What the origin's page says over TCP.
+const OVER_TCP: &str = "an origin of the lab";
+/// A browser that is told by nobody tries for longer.
+const HANGS: Duration = Duration::from_secs(30);
 /// A name of the category that is blocked.
 pub(super) const BLOCKED: &str = "www.douyin.com";
 const OTHER: &str = "www.jd.com";
@@ -74,7 +79,38 @@ pub fn run(stage: &Stage<'_>, tried: &mut Tried<'_>) -> Result<()> {
             each(&client, tried)?;
         }
     }
-    running(&Client { stage, device: &DEVICES[0], v6: false }, tried)
+    running(&Client { stage, device: &DEVICES[0], v6: false }, tried)?;
+    chromium(stage, tried)
+}
+
+/// Chromium, over QUIC and over whatever it likes. Of a page that does not come it prints nothing.
+fn chromium(stage: &Stage<'_>, tried: &mut Tried<'_>) -> Result<()> {
+    let netns = stage.lab.netns(&DEVICES[0]);
+    let hosts = [(BLOCKED, dns::address(BLOCKED, false)?), (OTHER, dns::address(OTHER, false)?)];
+    stage.gateway.enforce("", stage.stop)?;
+    let keys = hosts.map(|(name, at)| browser::key_of(netns, &format!("{at}:443"), name, stage.stop));
+    let keys = keys.into_iter().collect::<Result<Vec<_>>>()?.join(",");
+    let mut visit = |what: &str, name: &str, over, comes: bool| {
+        let url = format!("https://{name}/page");
+        let done = browser::dom(netns, &url, &hosts, over, Some(&keys), stage.stop)?;
+        let dom = String::from_utf8_lossy(&done.stdout);
+        let (over_h3, over_tcp) = (dom.contains(quic::OVER_H3), dom.contains(OVER_TCP));
+        let fine = match comes {
+            true => [over_h3, over_tcp] == [over == Over::Quic, over != Over::Quic],
+            false => done.stdout.is_empty() && done.took < HANGS,
+        };
+        let how = if over_h3 { "over HTTP/3" } else { "over TCP" };
+        let how = if done.stdout.is_empty() { "nothing" } else { how };
+        tried.hold(what, fine, format!("{:.0?}: {how}", done.took));
+        Ok::<_, anyhow::Error>(())
+    };
+    visit("no block, Chromium over QUIC", BLOCKED, Over::Quic, true)?;
+    visit("no block, Chromium over TCP", BLOCKED, Over::Anything, true)?;
+    stage.gateway.enforce(RULES, stage.stop)?;
+    visit("block, Chromium over QUIC", BLOCKED, Over::Quic, false)?;
+    visit("block, Chromium over TCP", BLOCKED, Over::Anything, false)?;
+    visit("block leaves others alone, Chromium over QUIC", OTHER, Over::Quic, true)?;
+    stage.gateway.enforce("", stage.stop)
 }
 
 fn each(client: &Client<'_>, tried: &mut Tried<'_>) -> Result<()> {

@@ -1,8 +1,8 @@
 //! QUIC at both ends: a server beside the HTTPS origin, and a client, since no packaged command-line client of
 //! Debian 12 speaks it.
 //!
-//! What is asked and answered is HTTP/0.9 over one stream (`hq-interop`, which QUIC implementations use to test
-//! against each other): `GET /bytes/N`, then N bytes.
+//! What our own client asks is HTTP/0.9 over one stream (`hq-interop`, which QUIC implementations use to test against each
+//! other): `GET /bytes/N`, then N bytes. Browsers get HTTP/3: a page of one sentence, whatever they ask for.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -21,6 +21,8 @@ use rustls::server::ResolvesServerCert;
 use super::payload;
 
 const ALPN: &[u8] = b"hq-interop";
+/// What a browser is told over HTTP/3.
+pub const OVER_H3: &str = "This came over HTTP/3.";
 
 /// Longest request: `GET /bytes/`, a number, and what is sent besides, which nobody reads.
 const MAX_REQUEST: usize = payload::MAX + 64;
@@ -31,7 +33,7 @@ pub fn listen(certificates: Arc<dyn ResolvesServerCert>) -> Result<Endpoint> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![b"h3".to_vec(), ALPN.to_vec()];
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 443))?;
     Ok(Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))?)
@@ -44,6 +46,10 @@ pub async fn serve(endpoint: Endpoint, payload: Bytes) {
         tokio::spawn(async move {
             // How it ends is for the client to say.
             let Ok(connection) = incoming.await else { return };
+            if is_h3(&connection) {
+                _ = serve_h3(connection).await;
+                return;
+            }
             while let Ok((mut answer, mut request)) = connection.accept_bi().await {
                 let Ok(request) = request.read_to_end(MAX_REQUEST).await else { return };
                 let head = request.split(|b| *b == b'\r').next().unwrap_or_default();
@@ -55,6 +61,26 @@ pub async fn serve(endpoint: Endpoint, payload: Bytes) {
             }
         });
     }
+}
+
+fn is_h3(connection: &quinn::Connection) -> bool {
+    let handshake = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    handshake.is_some_and(|data| data.protocol.as_deref() == Some(b"h3"))
+}
+
+async fn serve_h3(connection: quinn::Connection) -> Result<()> {
+    let mut connection =
+        h3::server::Connection::<_, Bytes>::new(h3_quinn::Connection::new(connection)).await?;
+    while let Some(request) = connection.accept().await? {
+        let (_, mut stream) = request.resolve_request().await?;
+        let response = http::Response::builder().header("content-type", "text/html").body(())?;
+        stream.send_response(response).await?;
+        stream
+            .send_data(Bytes::from(format!("<!doctype html><title>HTTP/3</title><p>{OVER_H3}</p>")))
+            .await?;
+        stream.finish().await?;
+    }
+    Ok(())
 }
 
 /// Fetches so many bytes from the namespace it is called in and gives their SHA-256.

@@ -13,8 +13,8 @@ pub enum Need {
     Build,
     /// To run the lab and its clients.
     Lab,
-    /// To take a picture of the page.
-    Picture,
+    /// To have a browser as a client, or take a picture of the page.
+    Browser,
     /// To compare with another classifier.
     Peer,
 }
@@ -57,9 +57,13 @@ pub const PACKAGES: [Package; 26] = [
     Package { name: "isc-dhcp-client", need: Need::Lab, why: "dhclient, DHCPv6 client (no service)" },
     Package { name: "freeradius-utils", need: Need::Lab, why: "radclient, RADIUS client (no service)" },
     Package { name: "ca-certificates", need: Need::Lab, why: "curl looks for them even when given others" },
-    Package { name: "chromium", need: Need::Picture, why: "draws the page" },
-    Package { name: "fonts-dejavu-core", need: Need::Picture, why: "a font to draw it with" },
-    Package { name: "fonts-wqy-zenhei", need: Need::Picture, why: "and one for names in Chinese" },
+    Package {
+        name: "chromium",
+        need: Need::Browser,
+        why: "browser: draws the page, and is a client of the lab",
+    },
+    Package { name: "fonts-dejavu-core", need: Need::Browser, why: "a font to draw it with" },
+    Package { name: "fonts-wqy-zenhei", need: Need::Browser, why: "and one for names in Chinese" },
     Package { name: "libndpi-dev", need: Need::Peer, why: "nDPI's library, the peer in speed" },
     Package { name: "libndpi-bin", need: Need::Peer, why: "ndpiReader, the peer in recall" },
 ];
