@@ -104,6 +104,11 @@ impl Answers {
         self.len == 0
     }
 
+    /// How many more there can be.
+    pub fn room(&self) -> usize {
+        self.store.len() - self.len
+    }
+
     /// Answers with a TCP segment. False when there is no room for it.
     pub fn tcp(&mut self, of: &Answered<'_>, way: Way, segment: &Segment, payload: &[u8]) -> bool {
         self.make(of, way, TCP, |out, [src, dst]| {

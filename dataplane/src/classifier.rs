@@ -40,6 +40,7 @@ use crate::hints::Hints;
 use crate::identity::{self, Gate};
 use crate::inspect::{quic, tls};
 use crate::limiter::Limiters;
+use crate::notice::Notices;
 use crate::packet::{Packet, Transport, flag};
 use crate::parse::{self, Fragment, OpaqueKind, ParseOptions, Parsed};
 use crate::port::{BURST, Burst, Frame, Link};
@@ -79,6 +80,8 @@ pub struct Options {
     pub limiters: Limiters,
     /// Whether frames of blocked flows are answered.
     pub answers: bool,
+    /// Key of the tokens by which a notice that was read is known: the same for all lcores.
+    pub notice_key: [u8; 32],
 }
 
 /// Idle times after which a flow ends, milliseconds.
@@ -126,6 +129,7 @@ impl Default for Options {
             secret: [0; 4],
             limiters: Limiters::default(),
             answers: false,
+            notice_key: [0; 32],
         }
     }
 }
@@ -160,6 +164,7 @@ pub struct Classifier<S> {
     over_limit: u32,
     /// What the frames of the burst are answered with, and the number of its first.
     answers: Answers,
+    notices: Notices,
     burst_first: u64,
     /// What was counted.
     pub counters: LcoreCounters,
@@ -270,6 +275,7 @@ impl<S: FlowSink> Classifier<S> {
             event_seq: 0,
             over_limit: 0,
             answers: Answers::default(),
+            notices: Notices::new(&options.notice_key),
             burst_first: 0,
             counters: LcoreCounters::default(),
             sink,

@@ -232,6 +232,7 @@ impl Hot {
         match self.cell & 15 {
             1 => Action::Block,
             2 => Action::Limit,
+            3 => Action::Notice,
             _ => Action::Allow,
         }
     }
@@ -345,11 +346,22 @@ pub struct Cold {
     pub told_ms: u32,
 }
 
-/// A page that was given to the client of a blocked flow.
+/// A page that was given to a client in the name of its server.
 #[derive(Clone, Copy, Debug)]
 pub struct Given {
     /// Sequence number of the segment that it answered.
     pub request: u32,
+    /// Which page.
+    pub page: Page,
+}
+
+/// What a client is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Which rule blocks it.
+    Rule,
+    /// The notice, or thanks for its receipt.
+    Notice(crate::notice::Answer),
 }
 
 /// Marks of [`Cold::marks`].

@@ -32,6 +32,7 @@ pub mod inspect;
 pub mod latency;
 pub mod lcore;
 pub mod limiter;
+pub mod notice;
 pub mod packet;
 pub mod parse;
 pub mod port;

@@ -12,6 +12,10 @@
 //! A limiter whose time has passed is as good as one that never was, so nothing has to be thrown out: a bucket is full
 //! only when four others in it are in use at this very moment. What finds no place then passes, and is counted.
 //!
+//! **A quota** is a number as well: the bytes of an hour, day or week, with which of them it is. In another one it counts from zero, and
+//! its place is free for others. It counts both directions together. The numbers of hours, days and weeks come with the matrix, as only the
+//! slow path knows what time it is; what was counted is lost when the data plane is started again.
+//!
 //! One atomic exchange a frame of a limited flow, and only of those. Lcores that share a limiter share its rate exactly,
 //! where a rate divided among them would starve whoever has the busy flow. A place that is given to another between
 //! the look at its key and the exchange takes one frame on the wrong account, which is less than a burst.
@@ -20,14 +24,14 @@
 //! time of its predecessor, which is bounded by a burst: a reload neither frees nor starves anybody for longer.
 
 use glassgate_policy::Direction;
-use glassgate_policy::limit::{Limit, LimitId, MAX_LIMITS, Rate};
+use glassgate_policy::limit::{Amount, Limit, LimitId, MAX_LIMITS, Pace, Quota, Rate, WINDOWS, Windows};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Times are in 64ths of a nanosecond, so that 64 bytes at 400 Gbit/s (1.28 ns) are exact to 0.2 %; 64 bits of them last
-/// nine years.
+/// Times are in 64ths of a nanosecond, so that 64 bytes at 400 Gbit/s (1.28 ns) are exact to 0.2 %; 63 bits of them last
+/// four years.
 const TICKS_PER_NS: u64 = 64;
 /// What may pass at once after a pause. A flow that goes over the limit loses the rest of what it sent and, without a
 /// queue that would slow it down, waits for its retransmission timer (200 ms at least on Linux, 1 s as RFC 6298 has
@@ -117,26 +121,41 @@ impl Limiters {
         id: LimitId,
         limit: &Limit,
         share: Share,
-        direction: Direction,
-        bytes: u32,
-        now_ns: u64,
+        (direction, bytes): (Direction, u32),
+        (now_ns, windows): (u64, &Windows),
     ) -> Admission {
-        let now = now_ns.saturating_mul(TICKS_PER_NS);
+        let now = now_ns.saturating_mul(TICKS_PER_NS) & !QUOTA;
+        let direction = match limit.pace {
+            Pace::Rate(_) => direction,
+            Pace::Quota(_) => Direction::Up,
+        };
         let paid = match share {
             Share::Everybody => {
                 let at = usize::from(id.0) * 2 + direction.index();
                 self.0.shared.get(at).map(|Line(paid)| paid)
             }
-            Share::One(who) => self.place(id, direction, &who, now),
+            Share::One(who) => self.place(id, direction, &who, now, windows),
         };
         match paid {
             None => Admission::NoPlace,
-            Some(paid) if pay(paid, limit.rate, bytes, now) => Admission::Within,
-            Some(_) => Admission::Over,
+            Some(paid) => {
+                let fits = match limit.pace {
+                    Pace::Rate(rate) => pay(paid, rate, bytes, now),
+                    Pace::Quota(quota) => spend(paid, &quota, windows, bytes),
+                };
+                if fits { Admission::Within } else { Admission::Over }
+            }
         }
     }
 
-    fn place(&self, id: LimitId, direction: Direction, who: &[u8; 16], now: u64) -> Option<&AtomicU64> {
+    fn place(
+        &self,
+        id: LimitId,
+        direction: Direction,
+        who: &[u8; 16],
+        now: u64,
+        windows: &Windows,
+    ) -> Option<&AtomicU64> {
         let mut hasher = self.0.keyed.clone();
         hasher.write_u16(u16::from_be_bytes([id.0, direction as u8]));
         hasher.write(who);
@@ -148,10 +167,41 @@ impl Limiters {
         }
         bucket.keys.iter().zip(&bucket.paid).find_map(|(known, paid)| {
             let other = known.load(Relaxed);
-            let over = paid.load(Relaxed) <= now;
+            let over = is_over(paid.load(Relaxed), now, windows);
             (over && known.compare_exchange(other, key, Relaxed, Relaxed).is_ok()).then_some(paid)
         })
     }
+}
+
+/// The bit that tells what a quota counted from the time of a rate. Behind it, two bits say how long the quota is for, thirteen in which
+/// of these times, and the others how many bytes.
+const QUOTA: u64 = 1 << 63;
+const USED: u64 = (1 << 48) - 1;
+const _: () = assert!(Amount::MAX.bytes() + FRAME_MAX <= USED && WINDOWS <= 1 << 13);
+
+fn counted_in(quota: &Quota, windows: &Windows) -> u64 {
+    QUOTA | (quota.every as u64) << 61 | u64::from(quota.window(windows)) << 48
+}
+
+/// Whether nobody needs what stands in a place any more.
+fn is_over(held: u64, now: u64, windows: &Windows) -> bool {
+    if held & QUOTA == 0 {
+        return held <= now;
+    }
+    let (every, window) = (held >> 61 & 3, held >> 48 & u64::from(WINDOWS - 1));
+    let now = (every as usize).checked_sub(1).and_then(|at| windows.get(at));
+    now.is_none_or(|now| u64::from(now % WINDOWS) != window)
+}
+
+/// Takes a frame off a quota, if there is enough left of it.
+fn spend(held: &AtomicU64, quota: &Quota, windows: &Windows, bytes: u32) -> bool {
+    let counted_in = counted_in(quota, windows);
+    let next = |held: u64| {
+        let used = if held & !USED == counted_in { held & USED } else { 0 };
+        let used = used + u64::from(bytes);
+        (used <= quota.amount.bytes()).then_some(counted_in | used)
+    };
+    held.fetch_update(Relaxed, Relaxed, next).is_ok()
 }
 
 /// Pays for a frame, if the limiter lets it pass.
@@ -160,6 +210,7 @@ fn pay(paid: &AtomicU64, rate: Rate, bytes: u32, now: u64) -> bool {
     // Further ahead than this only a slower limit can have brought it, which is no longer in force.
     let bound = burst.saturating_add(ticks(rate, FRAME_MAX));
     let next = |until: u64| {
+        let until = if until & QUOTA == 0 { until } else { 0 };
         let ahead = match until.saturating_sub(now) {
             ahead if ahead > bound => burst,
             ahead => ahead,
@@ -182,13 +233,14 @@ fn burst(rate: Rate) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glassgate_policy::limit::Per;
+    use glassgate_policy::limit::{Every, Per};
     use proptest::prelude::*;
 
     const EVERYBODY: Share = Share::Everybody;
+    const NOW: Windows = [1, 2, 3];
 
     fn limit(bits_per_second: u64) -> Limit {
-        Limit { rate: Rate::new(bits_per_second), per: Per::Rule }
+        Limit { pace: Pace::Rate(Rate::new(bits_per_second)), per: Per::Rule }
     }
 
     fn device(n: u32) -> Share {
@@ -198,7 +250,7 @@ mod tests {
     }
 
     fn up(limiters: &Limiters, id: u8, limit: &Limit, share: Share, bytes: u32, now_ns: u64) -> Admission {
-        limiters.admit(LimitId(id), limit, share, Direction::Up, bytes, now_ns)
+        limiters.admit(LimitId(id), limit, share, (Direction::Up, bytes), (now_ns, &NOW))
     }
 
     proptest! {
@@ -225,7 +277,7 @@ mod tests {
                 }
             }
             let paid = (at - start) / 1e9 * rate as f64;
-            let burst = burst(limit.rate) as f64 / 64.0 / 1e9 * rate as f64 + 9000.0 * 8.0;
+            let burst = burst(Rate::new(rate)) as f64 / 64.0 / 1e9 * rate as f64 + 9000.0 * 8.0;
             prop_assert!((passed as f64) <= paid * 1.001 + burst + 1.0, "{} of {} and {}", passed, paid, burst);
             let least = (paid - 9000.0 * 8.0).min(offered as f64) * 0.999;
             prop_assert!((passed as f64) + 1.0 >= least, "{} of {}", passed, least);
@@ -256,7 +308,7 @@ mod tests {
         let (limiters, limit) = (Limiters::default(), limit(1_000_000));
         for share in [EVERYBODY, device(1)] {
             while up(&limiters, 0, &limit, share, 1500, 5) == Admission::Within {}
-            let down = limiters.admit(LimitId(0), &limit, share, Direction::Down, 1500, 5);
+            let down = limiters.admit(LimitId(0), &limit, share, (Direction::Down, 1500), (5, &NOW));
             assert_eq!(down, Admission::Within);
             assert_eq!(up(&limiters, 1, &limit, share, 1500, 5), Admission::Within);
             assert_eq!(up(&limiters, 0, &limit, device(2), 1500, 5), Admission::Within);
@@ -310,5 +362,65 @@ mod tests {
         assert_eq!(up(&limiters, 1, &fast, EVERYBODY, 1500, 1_000_000), Admission::Within);
         while up(&limiters, 1, &fast, EVERYBODY, 1500, 1_000_000) == Admission::Within {}
         assert_eq!(up(&limiters, 1, &slow, EVERYBODY, 1500, 1_000_000), Admission::Within, "tightened");
+    }
+
+    fn quota(bytes: u64, every: Every) -> Limit {
+        Limit { pace: Pace::Quota(Quota { amount: Amount::new(bytes), every }), per: Per::Device }
+    }
+
+    /// Frames of so many bytes that pass of a thousand.
+    fn within(limiters: &Limiters, limit: &Limit, share: Share, bytes: u32, windows: Windows) -> usize {
+        let ways = [Direction::Up, Direction::Down].into_iter().cycle();
+        let admit = |direction| limiters.admit(LimitId(0), limit, share, (direction, bytes), (9, &windows));
+        ways.take(1000).filter(|direction| admit(*direction) == Admission::Within).count()
+    }
+
+    #[test]
+    fn a_quota_is_for_both_ways_together_and_begins_anew_with_its_time() {
+        let limiters = Limiters::default();
+        for (at, every) in Every::ALL.iter().enumerate() {
+            for share in [EVERYBODY, device(at as u32)] {
+                let limit = quota(1_000_000, *every);
+                assert_eq!(within(&limiters, &limit, share, 10_000, [1, 2, 3]), 100, "{every}");
+                assert_eq!(within(&limiters, &limit, share, 60, [1, 2, 3]), 0, "used up");
+                let mut next = [1, 2, 3];
+                next[at] += 1;
+                assert_eq!(within(&limiters, &limit, share, 10_000, next), 100, "{every}, the next");
+                next[(at + 1) % 3] += 1;
+                assert_eq!(within(&limiters, &limit, share, 10_000, next), 0, "another time is over");
+            }
+        }
+        // One that counts less than was used already lets nothing through; one that counts more, the rest.
+        assert_eq!(within(&limiters, &quota(2_000_000, Every::Hour), device(50), 10_000, NOW), 200);
+        assert_eq!(within(&limiters, &quota(1_000_000, Every::Hour), device(50), 10_000, NOW), 0);
+        assert_eq!(within(&limiters, &quota(3_000_000, Every::Hour), device(50), 10_000, NOW), 100);
+    }
+
+    #[test]
+    fn places_of_quotas_are_free_when_their_time_is_over() {
+        let limiters = Limiters::new(WAYS, [7; 4]);
+        let limit = quota(1_000_000, Every::Day);
+        let admit =
+            |n, windows| limiters.admit(LimitId(0), &limit, device(n), (Direction::Up, 1000), (9, &windows));
+        assert!((0..WAYS as u32).all(|n| admit(n, NOW) == Admission::Within));
+        assert_eq!(admit(9, NOW), Admission::NoPlace, "and passes");
+        let tomorrow = [1, 3, 3];
+        assert_eq!(admit(9, tomorrow), Admission::Within);
+        // A rate in the place of a quota, and the other way round, finds nothing that binds it.
+        let (rate, now) = (limit_of_a_rate(), 5_000_000_000);
+        let used = limiters.admit(LimitId(1), &rate, device(1), (Direction::Up, 1000), (now, &[0, 9, 0]));
+        assert_eq!(used, Admission::Within);
+        for (first, second) in [(limit, rate), (rate, limit)] {
+            let limiters = Limiters::default();
+            for which in [first, second] {
+                let admitted =
+                    limiters.admit(LimitId(0), &which, EVERYBODY, (Direction::Up, 1000), (now, &NOW));
+                assert_eq!(admitted, Admission::Within);
+            }
+        }
+    }
+
+    fn limit_of_a_rate() -> Limit {
+        limit(8_000_000)
     }
 }

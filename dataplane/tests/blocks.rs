@@ -1,25 +1,19 @@
 //! What the ends of a blocked flow are answered with, frame by frame: addresses, VLAN tags, sequence numbers, checksums.
 
-use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
-use glassgate_dataplane::lcore::Lcore;
-use glassgate_dataplane::packet::{Packet, Tcp, flag};
-use glassgate_dataplane::parse::{self, Checksum, ParseOptions, Parsed};
-use glassgate_dataplane::port::memory::{MemoryPort, Pool, pair};
-use glassgate_dataplane::port::{Frame as _, Link};
+#[path = "support/bridge.rs"]
+mod bridge;
+
+use bridge::*;
+use glassgate_dataplane::classifier::{NoSink, Policy};
+use glassgate_dataplane::packet::flag;
+use glassgate_dataplane::port::Frame as _;
+use glassgate_dataplane::port::memory::MemoryPort;
 use glassgate_policy::compile::compile;
 use glassgate_policy::matrix::Column;
 use glassgate_policy::source::Source;
 use glassgate_policy::{Action, Category, SignatureTable, Verdict, VerdictMatrix};
 use std::sync::Arc;
 
-const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 10], 40_000);
-const SERVER: ([u8; 4], u16) = ([198, 51, 100, 80], 80);
-const VLAN: [u8; 4] = [0x81, 0, 0, 20];
-/// First sequence numbers.
-const UP: u32 = u32::MAX - 20;
-const DOWN: u32 = 9000;
 const PAGE: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: www.play.example\r\n\r\n";
 
@@ -43,117 +37,13 @@ fn policy(blocks: bool) -> Policy {
     Policy { table: Arc::new(table), matrix: Arc::new(matrix.telling(&[PAGE.into()], |_, _| Some(0))) }
 }
 
-fn frame(up: bool, l4: u8, segment: &[u8]) -> Vec<u8> {
-    let ([dst_mac, src_mac], [src, dst]) = match up {
-        true => ([SERVER_MAC, CLIENT_MAC], [CLIENT, SERVER]),
-        false => ([CLIENT_MAC, SERVER_MAC], [SERVER, CLIENT]),
-    };
-    let mut ip = vec![0x45, 0];
-    ip.extend((20 + segment.len() as u16).to_be_bytes());
-    ip.extend([0, 1, 0x40, 0, 61, l4, 0, 0]);
-    ip.extend(src.0.iter().chain(&dst.0));
-    let sum = parse::checksum_of([&ip], 0);
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    [&dst_mac[..], &src_mac, &VLAN, &[8, 0], &ip, segment].concat()
-}
-
-fn tcp(up: bool, seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let (src, dst) = if up { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
-    let mut out = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
-    out.extend(seq.to_be_bytes());
-    out.extend(ack.to_be_bytes());
-    // With timestamps: 7 and 8 from the client, 8 and 7 from the server.
-    let stamps = if up { [7u32, 8] } else { [8, 7] };
-    out.extend([8 << 4, flags, 0xff, 0xff, 0, 0, 0, 0, 1, 1, 8, 10]);
-    out.extend(stamps.iter().flat_map(|s| s.to_be_bytes()));
-    out.extend(payload);
-    let pseudo = [&src.0[..], &dst.0[..], &[0, 6], &(out.len() as u16).to_be_bytes()].concat();
-    let sum = parse::checksum_of([&pseudo, &out], 0);
-    out[16..18].copy_from_slice(&sum.to_be_bytes());
-    frame(up, 6, &out)
-}
-
-/// A frame that left, taken apart: its tags and addresses are those of the flow, and its checksums are right.
-struct Left {
-    bytes: Vec<u8>,
-    packet: Packet,
-}
-
-impl Left {
-    fn new(bytes: Vec<u8>, up: bool) -> Self {
-        let options = ParseOptions::default();
-        let Parsed::Packet(packet) = parse::parse(&bytes, bytes.len(), Link::Ethernet, &options) else {
-            panic!("no packet: {bytes:02x?}");
-        };
-        assert!(parse::ipv4_header_ok(&bytes, packet.l3_at, &options));
-        let macs = if up { [SERVER_MAC, CLIENT_MAC] } else { [CLIENT_MAC, SERVER_MAC] };
-        assert_eq!(bytes[..16], [&macs.concat()[..], &VLAN].concat());
-        let from = if up { CLIENT } else { SERVER };
-        assert_eq!((packet.src, packet.src_port), (glassgate_dataplane::packet::Addr::v4(from.0), from.1));
-        Self { bytes, packet }
-    }
-
-    fn tcp(&self) -> (u32, u32, u8) {
-        assert_eq!(parse::l4_checksum(&self.packet, &self.bytes), Checksum::Good);
-        let Tcp { seq, ack, flags, .. } = self.packet.tcp(&self.bytes).unwrap();
-        (seq, ack, flags)
-    }
-
-    fn payload(&self) -> &[u8] {
-        self.packet.payload(&self.bytes)
-    }
-}
-
-struct Bridge {
-    lcore: Lcore<MemoryPort, NoSink>,
-    outside: [MemoryPort; 2],
-    pool: Pool,
-    now: u64,
-}
-
-impl Bridge {
-    fn new(answers: bool, buffers: usize) -> Self {
-        let ((lan, inner_lan), (uplink, inner_uplink)) = (pair(256), pair(256));
-        let classifier = Classifier::new(Options { answers, ..Options::default() }, policy(true), NoSink, 0);
-        let lcore = Lcore::new(inner_lan, inner_uplink, classifier);
-        Self { lcore, outside: [lan, uplink], pool: Pool::new(buffers, 2048), now: 0 }
-    }
-
-    /// Sends frames one by one; gives what comes out at the client's and at the server's side.
-    fn pass(&mut self, frames: &[(bool, Vec<u8>)]) -> [Vec<Left>; 2] {
-        let mut left = [Vec::new(), Vec::new()];
-        for (up, bytes) in frames {
-            let frame = self.pool.frame(bytes).unwrap();
-            self.outside[usize::from(!up)].send(frame).unwrap();
-            self.now += 1_000_000;
-            self.lcore.turn(self.now);
-            for (side, outside) in self.outside.iter_mut().enumerate() {
-                while let Some(frame) = outside.receive() {
-                    left[side].push(Left::new(frame.bytes().to_vec(), side == 1));
-                }
-            }
-        }
-        let counters = self.lcore.counters();
-        for port in 0..2 {
-            let came = counters.rx_frames[port] + counters.answers[1 - port];
-            assert_eq!(came, counters.tx_frames[1 - port] + counters.drop_policy[port], "conservation");
-        }
-        left
-    }
-}
-
-fn handshake() -> Vec<(bool, Vec<u8>)> {
-    let next = UP.wrapping_add(1);
-    vec![
-        (true, tcp(true, UP, 0, flag::SYN, b"")),
-        (false, tcp(false, DOWN, next, flag::SYN | flag::ACK, b"")),
-        (true, tcp(true, next, DOWN + 1, flag::ACK, b"")),
-    ]
+fn blocking(answers: bool, buffers: usize) -> Bridge<NoSink> {
+    Bridge::new(policy(true), answers, buffers, NoSink)
 }
 
 #[test]
 fn a_request_gets_a_page_and_its_server_a_reset() {
-    let mut bridge = Bridge::new(true, 64);
+    let mut bridge = blocking(true, 64);
     bridge.pass(&handshake());
     let next = UP.wrapping_add(1);
     let request = (true, tcp(true, next, DOWN + 1, flag::PSH | flag::ACK, REQUEST));
@@ -183,7 +73,7 @@ fn a_request_gets_a_page_and_its_server_a_reset() {
 
 #[test]
 fn a_flow_that_runs_is_reset_both_ways_with_the_numbers_that_its_ends_expect() {
-    let mut bridge = Bridge::new(true, 64);
+    let mut bridge = blocking(true, 64);
     bridge.lcore.classifier().set_policy(policy(false));
     bridge.pass(&handshake());
     let next = UP.wrapping_add(1);
@@ -207,7 +97,7 @@ fn a_flow_that_runs_is_reset_both_ways_with_the_numbers_that_its_ends_expect() {
 
 #[test]
 fn a_question_for_a_blocked_name_is_answered_and_the_next_one_passes() {
-    let mut bridge = Bridge::new(true, 64);
+    let mut bridge = blocking(true, 64);
     let query = |name: &[u8]| {
         let dns =
             [b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", name, b"\x00\x00\x01\x00\x01"].concat();
@@ -236,7 +126,7 @@ fn a_question_for_a_blocked_name_is_answered_and_the_next_one_passes() {
 }
 
 /// Frames that come out at either side, as they are.
-fn pass_dns(bridge: &mut Bridge, frame: &(bool, Vec<u8>)) -> Vec<Vec<Vec<u8>>> {
+fn pass_dns(bridge: &mut Bridge<NoSink>, frame: &(bool, Vec<u8>)) -> Vec<Vec<Vec<u8>>> {
     let sent = bridge.pool.frame(&frame.1).unwrap();
     bridge.outside[0].send(sent).unwrap();
     bridge.now += 1_000_000;
@@ -251,7 +141,7 @@ fn without_answers_or_buffers_frames_are_dropped_all_the_same() {
     let next = UP.wrapping_add(1);
     let request = [(true, tcp(true, next, DOWN + 1, flag::PSH | flag::ACK, REQUEST))];
     for (answers, buffers, lost) in [(false, 64, 0), (true, 1, 2)] {
-        let mut bridge = Bridge::new(answers, buffers);
+        let mut bridge = blocking(answers, buffers);
         bridge.pass(&handshake());
         let [client, server] = bridge.pass(&request);
         assert_eq!((client.len(), server.len()), (0, 0));
@@ -269,7 +159,7 @@ fn groups_tunnels_and_other_links_get_no_answer() {
     // The same behind an MPLS label.
     let labelled = [&request[..16], &[0x88, 0x47, 0, 0, 0x11, 64], &request[18..]].concat();
     for bytes in [to_group, labelled] {
-        let mut bridge = Bridge::new(true, 64);
+        let mut bridge = blocking(true, 64);
         bridge.pass(&handshake());
         let [client, server] = {
             let frame = bridge.pool.frame(&bytes).unwrap();

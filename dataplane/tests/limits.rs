@@ -4,7 +4,7 @@
 use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
 use glassgate_dataplane::lcore::Lcore;
 use glassgate_dataplane::port::memory::{MemoryPort, Pool, pair};
-use glassgate_policy::limit::{Limit, LimitId, Per, Rate};
+use glassgate_policy::limit::{Amount, Every, Limit, LimitId, Pace, Per, Quota, Rate, Windows};
 use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
 use std::sync::Arc;
 
@@ -14,13 +14,17 @@ const RATE: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 fn policy(limit: Option<Per>) -> Policy {
+    let limits = limit.iter().map(|per| Limit { pace: Pace::Rate(Rate::new(RATE)), per: *per });
+    limiting(&limits.collect::<Vec<_>>(), [0; 3])
+}
+
+fn limiting(limits: &[Limit], windows: Windows) -> Policy {
     let compiled = glassgate_policy::compile::compile(&[], &Default::default()).unwrap();
-    let action = if limit.is_some() { Action::Limit } else { Action::Allow };
+    let action = if limits.is_empty() { Action::Allow } else { Action::Limit };
     let matrix = VerdictMatrix::uniform(1, Verdict { action, ..Verdict::FAIL_OPEN });
-    let limits: Vec<Limit> = limit.iter().map(|per| Limit { rate: Rate::new(RATE), per: *per }).collect();
     Policy {
         table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
-        matrix: Arc::new(matrix.limiting(&limits, |_, _| Some(LimitId(0)))),
+        matrix: Arc::new(matrix.limiting(limits, |_, _| Some(LimitId(0))).in_windows(windows)),
     }
 }
 
@@ -129,4 +133,26 @@ fn a_rule_is_shared_and_a_device_has_its_own() {
     bridge.run(&senders, 2);
     let each = bridge.run(&senders, 10);
     assert!(is_rate(each[0] + each[1]) && is_rate(each[2]), "{each:?}");
+}
+
+#[test]
+fn a_quota_is_used_up_by_a_device_and_is_there_again_the_next_day() {
+    let mut bridge = Bridge::new();
+    let amount = Amount::new(1_000_000);
+    let limits = [Limit { pace: Pace::Quota(Quota { amount, every: Every::Day }), per: Per::Device }];
+    let day = |bridge: &mut Bridge, n| {
+        bridge.lcore.classifier().set_policy(limiting(&limits, [0, n, 0]));
+        // Twice the rate is 2 Mbit/s each: 30 seconds are 7.5 MB, or 15 of the one that has two flows.
+        let passed = bridge.run(&[(1, 4000, true), (1, 4000, false), (2, 4000, true)], 30);
+        passed.into_iter().map(|bits| bits * 30 / 8).collect::<Vec<_>>()
+    };
+    for n in 1..3 {
+        let passed = day(&mut bridge, n);
+        // What the rounding of a rate takes away aside.
+        let whole = |bytes: u64| (999_980..=1_000_000).contains(&bytes);
+        assert!(whole(passed[0] + passed[1]) && whole(passed[2]), "day {n}: {passed:?}");
+    }
+    assert_eq!(day(&mut bridge, 2), [0; 3], "the same day once more, as every renewal brings it");
+    let counters = bridge.lcore.counters();
+    assert!(counters.drop_limit[0] > 0 && counters.drop_policy == [0; 2]);
 }

@@ -7,7 +7,7 @@ use glassgate_dataplane::parse::ParseOptions;
 use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
 use glassgate_policy::compile::{Options, compile};
-use glassgate_policy::limit::{Limit, LimitId, Per, Rate};
+use glassgate_policy::limit::{Limit, LimitId, Pace, Per, Rate};
 use glassgate_policy::source::Source;
 use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn table() -> SignatureTable {
 
 fn classifier() -> Classifier<NoSink> {
     // Every flow is limited, each device for itself, and there is no place for all of them.
-    let limit = Limit { rate: Rate::MIN, per: Per::Device };
+    let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Device };
     let limited = VerdictMatrix::uniform(1, Verdict { action: Action::Limit, ..Verdict::FAIL_OPEN })
         .limiting(&[limit], |_, _| Some(LimitId(0)));
     let policy = Policy { table: Arc::new(table()), matrix: Arc::new(limited) };

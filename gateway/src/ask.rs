@@ -221,6 +221,9 @@ fn describe(now: &Snapshot) -> String {
     if id.radius.is_some() || id.push.is_some() {
         _ = writeln!(out, "logins     {} sessions", id.sessions);
     }
+    if id.receipts > 0 {
+        _ = writeln!(out, "notices    {} receipts", id.receipts);
+    }
     if let Some(radius) = &id.radius {
         let (did, refused) = (list(&radius.effects), list(&radius.refused));
         _ = writeln!(out, "  RADIUS   {} taken ({did}), refused: {refused}", radius.taken);

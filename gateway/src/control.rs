@@ -19,6 +19,7 @@ mod identity;
 mod log;
 mod policy;
 mod radius;
+mod receipts;
 mod report;
 mod slow_path;
 pub(crate) mod snapshot;

@@ -127,6 +127,13 @@ pub enum Record<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
     },
+    /// On a device of a group, or by an account of it, notices were read for the first time. Which, is in no record.
+    NoticeRead {
+        /// The group.
+        group: String,
+        /// Versions of the notices.
+        notices: Vec<String>,
+    },
     /// What may be observed changes with the records that follow. Names a charter, never a person.
     Charter {
         /// What changes it.

@@ -16,6 +16,7 @@
 pub mod basis;
 mod file;
 mod levels;
+mod notice;
 mod signatures;
 mod standing;
 pub mod why;
@@ -23,6 +24,7 @@ pub mod why;
 pub use basis::Basis;
 pub use file::{Approver, CharterFile, DEFAULT_K, Document, LEAST_K, MAX_BYTES, Notice, PurposeEntry, Role};
 pub use levels::{Levels, without_charter};
+pub use notice::{MAX_NOTICE_BODY, ReceiptFor, TOKEN, Unread};
 pub use signatures::{KeyError, MAX_SIGNATURE_BYTES, PublicKey, Signatures, SigningKey, Statement};
 pub use standing::{Group, Installed, Observation, PurposeStanding, Standing, observe};
 

@@ -25,7 +25,7 @@ mod subjects;
 mod who;
 
 pub use bindings::{Bindings, Counters, MAX_BINDINGS, SILENCE_NS, is_of_one_host};
-pub use directory::{Directory, Enrolment, MAX_BYTES, MAX_ENTRIES};
+pub use directory::{Device, Directory, Enrolment, MAX_BYTES, MAX_ENTRIES};
 pub use event::{IdentityEvent, Source};
 pub use logins::{Effect, FRESH_S, Heard, Logins, MAX_SESSIONS};
 pub use mac::Mac;

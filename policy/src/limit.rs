@@ -1,6 +1,10 @@
-//! Limits: at what rate the flows that a verdict limits may send, and who shares it.
+//! Limits: at what rate, or how much in an hour, a day or a week, the flows that a verdict limits may send, and who shares it.
 
 use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use crate::vocab::coded;
 
@@ -36,14 +40,66 @@ coded! {
     }
 }
 
-/// What the action `limit` limits to: in each direction, so much for each of those who share it.
+coded! {
+    /// How long a quota is for.
+    pub enum Every {
+        /// From one full hour to the next.
+        Hour = 1 => "hour",
+        /// From midnight to midnight.
+        Day = 2 => "day",
+        /// From Monday to Monday.
+        Week = 3 => "week",
+    }
+}
+
+/// So many bytes in each hour, day or week: both ways together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    /// Bytes, of frames as they are on the wire, from the Ethernet header on.
+    pub amount: Amount,
+    /// In what time.
+    pub every: Every,
+}
+
+/// A number of bytes between [`Amount::MIN`] and [`Amount::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(u64);
+
+/// Why a text is no amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAmount {
+    /// Not a number and a unit.
+    #[error(
+        "write a number and a unit, such as `5 GB`; units are MB, GB and TB, each a thousand of the one before"
+    )]
+    Shape,
+    /// Out of bounds.
+    #[error("amounts are {} to {}", Amount::MIN, Amount::MAX)]
+    Range,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pace {
+    /// The rate, in each direction.
+    Rate(Rate),
+    /// The amount.
+    Quota(Quota),
+}
+
+/// What the actions `limit` and `quota` limit to: so much for each of those who share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit {
-    /// The rate, of frames as they are on the wire, from the Ethernet header on.
-    pub rate: Rate,
+    /// How much: of frames as they are on the wire, from the Ethernet header on.
+    pub pace: Pace,
     /// Who shares it.
     pub per: Per,
 }
+
+/// Which hour, day and week it is, in order of [`Every`]: numbers that change when one is over. Below [`WINDOWS`].
+pub type Windows = [u16; 3];
+/// How many windows are told apart: in so many hours, most of a year, none has the number of another.
+pub const WINDOWS: u16 = 1 << 13;
 
 /// The most limits of a verdict matrix, which is the most rules with `limit` in a file.
 pub const MAX_LIMITS: usize = 255;
@@ -54,10 +110,78 @@ pub struct LimitId(pub u8);
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.per {
-            Per::Rule => self.rate.fmt(f),
-            per => write!(f, "{} per {per}", self.rate),
+        match self.pace {
+            Pace::Rate(rate) => rate.fmt(f)?,
+            Pace::Quota(quota) => quota.fmt(f)?,
         }
+        match self.per {
+            Per::Rule => Ok(()),
+            per => write!(f, " per {per}"),
+        }
+    }
+}
+
+/// Which hour, day and week it is, in a zone.
+pub fn windows_at(at: Timestamp, zone: &TimeZone) -> Windows {
+    let days = i64::from(
+        at.to_zoned(zone.clone()).date().duration_since(Date::constant(1970, 1, 1)).as_hours() as i32 / 24,
+    );
+    // 1970 began on a Thursday.
+    [at.as_second().div_euclid(3600), days, (days + 3).div_euclid(7)]
+        .map(|n| n.rem_euclid(i64::from(WINDOWS)) as u16)
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let article = if self.every == Every::Hour { "an" } else { "a" };
+        write!(f, "{} {article} {}", self.amount, self.every)
+    }
+}
+
+impl Quota {
+    /// The window that it is in.
+    pub fn window(&self, windows: &Windows) -> u16 {
+        windows.get(self.every as usize - 1).map_or(0, |window| window % WINDOWS)
+    }
+}
+
+impl Amount {
+    /// Some pages.
+    pub const MIN: Self = Self(1_000_000);
+    /// A week at 1 Gbit/s.
+    pub const MAX: Self = Self(75_000_000_000_000);
+
+    /// So many bytes; the nearest that is in bounds.
+    pub fn new(bytes: u64) -> Self {
+        Self(bytes.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// Reads a number with at most three decimals and a unit: `5 GB`, `1.5 TB`, `500MB`.
+    pub fn parse(text: &str) -> Result<Self, BadAmount> {
+        let text = text.trim();
+        let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let (number, unit) = text.split_at_checked(digits).ok_or(BadAmount::Shape)?;
+        let thousandths = thousandths(number).ok_or(BadAmount::Shape)?;
+        let factor: u64 = match unit.trim_start() {
+            "MB" => 1_000,
+            "GB" => 1_000_000,
+            "TB" => 1_000_000_000,
+            _ => return Err(BadAmount::Shape),
+        };
+        let bytes = thousandths.checked_mul(factor).ok_or(BadAmount::Range)?;
+        if (Self::MIN.0..=Self::MAX.0).contains(&bytes) { Ok(Self(bytes)) } else { Err(BadAmount::Range) }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB")];
+        units_of(f, self.0, &units)
     }
 }
 
@@ -105,17 +229,22 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1_000, "kbit/s"), (1, "bit/s")];
-        let fits = |unit: u64| {
-            self.0.is_multiple_of(unit) || self.0 >= unit && (self.0 % unit).is_multiple_of(unit / 1000)
-        };
-        let (unit, word) = units.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((1, "bit/s"));
-        let (whole, rest) = (self.0 / unit, self.0 % unit);
-        if rest == 0 {
-            return write!(f, "{whole} {word}");
-        }
-        let decimals = format!("{:03}", rest * 1000 / unit);
-        write!(f, "{whole}.{} {word}", decimals.trim_end_matches('0'))
+        units_of(f, self.0, &units)
     }
+}
+
+/// A number in the largest unit in which it has no more than three decimals, or in the smallest.
+fn units_of(f: &mut fmt::Formatter<'_>, n: u64, units: &[(u64, &str)]) -> fmt::Result {
+    let fits =
+        |unit: u64| n.is_multiple_of(unit) || n >= unit && (n % unit).is_multiple_of((unit / 1000).max(1));
+    let found = units.iter().find(|(unit, _)| fits(*unit)).or(units.last());
+    let (unit, word) = found.copied().unwrap_or((1, ""));
+    let (whole, rest) = (n / unit, n % unit);
+    if rest == 0 {
+        return write!(f, "{whole} {word}");
+    }
+    let decimals = format!("{:03}", u128::from(rest) * 1000 / u128::from(unit));
+    write!(f, "{whole}.{} {word}", decimals.trim_end_matches('0'))
 }
 
 /// A decimal number in thousandths.
@@ -170,7 +299,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn amounts_as_people_write_them() {
+        let read = |text| Amount::parse(text).map(|amount| (amount.bytes(), amount.to_string()));
+        assert_eq!(read("5 GB"), Ok((5_000_000_000, "5 GB".into())));
+        assert_eq!(read("1.5TB"), Ok((1_500_000_000_000, "1.5 TB".into())));
+        assert_eq!(read(" 1 MB "), Ok((1_000_000, "1 MB".into())));
+        for shapeless in ["", "5", "GB", "5 gb", "5 GiB", "5 Gbit", "-1 GB", "1.2345 GB"] {
+            assert_eq!(read(shapeless), Err(BadAmount::Shape), "{shapeless}");
+        }
+        for out in ["0 MB", "0.999 MB", "76 TB", "18446744073709551 TB"] {
+            assert_eq!(read(out), Err(BadAmount::Range), "{out}");
+        }
+        let quota = Quota { amount: Amount::new(5_000_000_000), every: Every::Hour };
+        assert_eq!(
+            Limit { pace: Pace::Quota(quota), per: Per::Device }.to_string(),
+            "5 GB an hour per device"
+        );
+        assert_eq!(quota.window(&[WINDOWS + 3, 1, 2]), 3);
+    }
+
+    #[test]
+    fn days_begin_at_midnight_and_weeks_on_monday() {
+        let zone = TimeZone::get("Asia/Shanghai").unwrap();
+        let at = |text: &str| windows_at(text.parse().unwrap(), &zone);
+        // A Sunday and a Monday there, while it is Sunday in Greenwich.
+        let (before, after) = (at("2027-01-10T15:59:59Z"), at("2027-01-10T16:00:00Z"));
+        assert_eq!([0, 1, 2].map(|i| after[i] - before[i]), [1, 1, 1]);
+        let later = at("2027-01-10T16:59:59Z");
+        assert_eq!(after, later);
+        assert_eq!(at("2027-01-17T15:59:59Z")[2], after[2]);
+        assert!(before.iter().all(|window| *window < WINDOWS));
+    }
+
     proptest! {
+        #[test]
+        fn an_amount_that_is_shown_is_read_again(thousands in 1_000u64..75_000_000_000) {
+            let amount = Amount::new(thousands * 1000);
+            prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
+        }
+
         #[test]
         fn what_is_shown_is_read_again(bits in Rate::MIN.0..=Rate::MAX.0) {
             prop_assert_eq!(Rate::parse(&Rate(bits).to_string()), Ok(Rate(bits)));

@@ -11,20 +11,25 @@
 mod members;
 
 use crate::category::Category;
-use crate::limit::{Limit, LimitId, MAX_LIMITS, Per, Rate};
+use crate::limit::{Amount, Every, Limit, LimitId, MAX_LIMITS, Pace, Per, Quota, Rate, Windows};
 use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Verdict};
 
 pub use members::{MAX_MEMBERS, Member, Members, key as address_key};
 
-const MAGIC: [u8; 8] = *b"GGMATRX5";
-const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4 + 4;
-/// A limit: its rate and who shares it.
-const LIMIT: usize = 8 + 1;
+const MAGIC: [u8; 8] = *b"GGMATRX7";
+const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4 + 4 + 4 + 2 + 2 + 2;
+/// A limit: its rate or amount, in what time, and who shares it.
+const LIMIT: usize = 8 + 1 + 1;
 /// The most pages, and the longest: one segment, whatever stands before it.
 pub const MAX_PAGES: usize = 255;
 /// See [`MAX_PAGES`].
 pub const MAX_PAGE: usize = 1200;
-/// In the place of the number of a limit or page: none.
+/// The most notices, and the longest: with all of them full, 1 MiB.
+pub const MAX_NOTICES: usize = 64;
+/// See [`MAX_NOTICES`].
+pub const MAX_NOTICE: usize = crate::charter::MAX_NOTICE_BODY;
+const _: () = assert!(MAX_NOTICE <= u16::MAX as usize);
+/// In the place of the number of a limit, page or notice: none.
 const NO_NUMBER: u8 = u8::MAX;
 const _: () = assert!(MAX_LIMITS <= NO_NUMBER as usize && MAX_PAGES <= NO_NUMBER as usize);
 const DIGEST: usize = 32;
@@ -52,9 +57,13 @@ pub struct VerdictMatrix {
     blocks: bool,
     /// The limits of cells whose action is [`Action::Limit`].
     limits: Vec<Limit>,
+    /// Which hour, day and week it is.
+    windows: Windows,
     /// What clients of cells whose action is [`Action::Block`] are told over HTTP: whole responses.
     pages: Vec<Box<[u8]>>,
-    /// For each cell the number of its limit or page; empty where there are neither.
+    /// What clients of cells whose action is [`Action::Notice`] are shown over HTTP: pages without a head.
+    notices: Vec<Box<[u8]>>,
+    /// For each cell the number of its limit, page or notice; empty where there are none.
     numbers: Vec<u8>,
     /// For each group, why what is not observed is not: codes of [`Unobserved`].
     unobserved: Vec<u8>,
@@ -76,7 +85,7 @@ pub enum BadMatrix {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no verdict matrix of version 5")]
+    #[error("this is no verdict matrix of version 7")]
     Magic,
     /// Damaged on the way.
     #[error("the matrix does not match its checksum")]
@@ -98,6 +107,9 @@ pub enum BadMatrix {
     /// A page is too long, is not all there, or there are more than [`MAX_PAGES`].
     #[error("page {0} is out of bounds")]
     Page(usize),
+    /// A notice is too long, is not all there, or there are more than [`MAX_NOTICES`].
+    #[error("notice {0} is out of bounds")]
+    Notice(usize),
     /// The list of members is not sorted, or names a group that is not there.
     #[error("member {0} is out of order or out of range")]
     Member(usize),
@@ -146,7 +158,9 @@ impl VerdictMatrix {
             blocks: any_blocks(&cells),
             cells,
             limits: Vec::new(),
+            windows: [0; 3],
             pages: Vec::new(),
+            notices: Vec::new(),
             numbers: Vec::new(),
             unobserved,
             own_columns,
@@ -183,6 +197,18 @@ impl VerdictMatrix {
         self
     }
 
+    /// The same for this hour, day and week: quotas count from zero when their number is another.
+    #[must_use]
+    pub fn in_windows(mut self, windows: Windows) -> Self {
+        self.windows = windows;
+        self
+    }
+
+    /// Which hour, day and week it is.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
     /// The same with pages: `number` says which of `pages`, each a whole HTTP response of [`MAX_PAGE`] bytes at most, the
     /// clients of a cell are told whose action is [`Action::Block`]. Those that it gives none, or one that does not
     /// fit, are told nothing. It is asked only if something is blocked.
@@ -195,6 +221,24 @@ impl VerdictMatrix {
         }
         self.pages = pages.to_vec();
         self.number(Action::Block, pages.len(), number);
+        self
+    }
+
+    /// The same with notices: `number` says which of `notices`, each [`MAX_NOTICE`] bytes at most, the clients of a cell are shown
+    /// whose action is [`Action::Notice`]. Those that it gives none, or one that does not fit, are shown nothing.
+    #[must_use]
+    pub fn noticing(
+        mut self,
+        notices: &[Box<[u8]>],
+        number: impl FnMut(GroupId, Column) -> Option<u8>,
+    ) -> Self {
+        let notices = notices.get(..MAX_NOTICES).unwrap_or(notices);
+        let fits = notices.iter().all(|page| page.len() <= MAX_NOTICE);
+        if notices.is_empty() || !fits || !self.cells.iter().any(|cell| cell & 15 == Action::Notice as u8) {
+            return self;
+        }
+        self.notices = notices.to_vec();
+        self.number(Action::Notice, notices.len(), number);
         self
     }
 
@@ -271,25 +315,38 @@ impl VerdictMatrix {
 
     /// The limit of a flow whose verdict is [`Action::Limit`]. Without one it passes.
     pub fn limit(&self, group: GroupId, category: Category, service: ServiceId) -> Option<LimitId> {
-        if usize::from(group.0) >= self.groups {
-            return None;
-        }
-        let number = *self.numbers.get(self.place(group, category, service))?;
+        let number = self.number_of(Action::Limit, group, category, service)?;
         (usize::from(number) < self.limits.len()).then_some(LimitId(number))
     }
 
     /// What the client of a blocked flow is told over HTTP.
     pub fn page(&self, group: GroupId, category: Category, service: ServiceId) -> Option<&[u8]> {
-        if usize::from(group.0) >= self.groups {
-            return None;
-        }
-        let number = *self.numbers.get(self.place(group, category, service))?;
+        let number = self.number_of(Action::Block, group, category, service)?;
         self.pages.get(usize::from(number)).map(AsRef::as_ref)
+    }
+
+    /// What the client of a flow is shown whose verdict is [`Action::Notice`].
+    pub fn notice(&self, group: GroupId, category: Category, service: ServiceId) -> Option<&[u8]> {
+        let number = self.number_of(Action::Notice, group, category, service)?;
+        self.notices.get(usize::from(number)).map(AsRef::as_ref)
     }
 
     /// The limits, by number.
     pub fn limits(&self) -> &[Limit] {
         &self.limits
+    }
+
+    /// The number of a cell, if its action is this one: that of another action is the number of something else.
+    fn number_of(
+        &self,
+        action: Action,
+        group: GroupId,
+        category: Category,
+        service: ServiceId,
+    ) -> Option<u8> {
+        let at = self.place(group, category, service);
+        let fits = usize::from(group.0) < self.groups && self.cells.get(at)? & 15 == action as u8;
+        self.numbers.get(at).copied().filter(|_| fits)
     }
 
     fn place(&self, group: GroupId, category: Category, service: ServiceId) -> usize {
@@ -308,7 +365,7 @@ impl VerdictMatrix {
     /// SHA-256 over all of it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let own = self.own_columns.len() * 6;
-        let pages = self.pages.iter().map(|page| 2 + page.len()).sum::<usize>();
+        let pages = self.pages.iter().chain(&self.notices).map(|page| 2 + page.len()).sum::<usize>();
         let limits = self.limits.len() * LIMIT + self.numbers.len() + pages;
         let mut out = Vec::with_capacity(HEADER + own + self.groups + self.cells.len() + limits + DIGEST);
         out.extend_from_slice(&MAGIC);
@@ -321,6 +378,8 @@ impl VerdictMatrix {
         out.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.limits.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.pages.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.notices.len() as u32).to_le_bytes());
+        self.windows.iter().for_each(|window| out.extend_from_slice(&window.to_le_bytes()));
         for (service, column) in &self.own_columns {
             out.extend_from_slice(&service.0.to_le_bytes());
             out.extend_from_slice(&column.to_le_bytes());
@@ -328,12 +387,16 @@ impl VerdictMatrix {
         self.members.write(&mut out);
         out.extend_from_slice(&self.unobserved);
         out.extend_from_slice(&self.cells);
-        for Limit { rate, per } in &self.limits {
-            out.extend_from_slice(&rate.bits_per_second().to_le_bytes());
-            out.push(*per as u8);
+        for Limit { pace, per } in &self.limits {
+            let (number, every) = match pace {
+                Pace::Rate(rate) => (rate.bits_per_second(), 0),
+                Pace::Quota(quota) => (quota.amount.bytes(), quota.every as u8),
+            };
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&[every, *per as u8]);
         }
         out.extend_from_slice(&self.numbers);
-        for page in &self.pages {
+        for page in self.pages.iter().chain(&self.notices) {
             out.extend_from_slice(&(page.len() as u16).to_le_bytes());
             out.extend_from_slice(page);
         }
@@ -362,6 +425,10 @@ impl VerdictMatrix {
             |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
         let (groups, columns, own) = (u32_at(32) as usize, u32_at(36) as usize, u32_at(40) as usize);
         let (count, limits, pages) = (u32_at(44) as usize, u32_at(48) as usize, u32_at(52) as usize);
+        let notices = u32_at(56) as usize;
+        let u16_at =
+            |at: usize| header.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes);
+        let windows = [60, 62, 64].map(u16_at);
         if groups == 0
             || groups > MAX_GROUPS
             || columns > MAX_COLUMNS
@@ -377,11 +444,14 @@ impl VerdictMatrix {
         if pages > MAX_PAGES {
             return Err(BadMatrix::Page(pages));
         }
-        let numbered = if limits + pages > 0 { groups * columns } else { 0 };
+        if notices > MAX_NOTICES {
+            return Err(BadMatrix::Notice(notices));
+        }
+        let numbered = if limits + pages + notices > 0 { groups * columns } else { 0 };
         let fixed = HEADER + own * 6 + listed + groups + groups * columns + limits * LIMIT + numbered;
         // Pages say themselves how long they are.
-        let expected = fixed + pages * 2 + DIGEST;
-        if !(expected..=expected + pages * MAX_PAGE).contains(&bytes.len()) {
+        let expected = fixed + (pages + notices) * 2 + DIGEST;
+        if !(expected..=expected + pages * MAX_PAGE + notices * MAX_NOTICE).contains(&bytes.len()) {
             return Err(short(expected));
         }
         if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != digest {
@@ -394,16 +464,8 @@ impl VerdictMatrix {
         let (cells, rest) = rest.split_at_checked(groups * columns).ok_or(short(expected))?;
         let (limits, rest) = rest.split_at_checked(limits * LIMIT).ok_or(short(expected))?;
         let (numbers, mut rest) = rest.split_at_checked(numbered).ok_or(short(expected))?;
-        let mut told = Vec::with_capacity(pages);
-        for page in 0..pages {
-            let split = rest.split_first_chunk().and_then(|(len, rest)| {
-                rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))
-                    .filter(|(p, _)| p.len() <= MAX_PAGE)
-            });
-            let (text, more) = split.ok_or(BadMatrix::Page(page))?;
-            told.push(text.into());
-            rest = more;
-        }
+        let told = read_pages(&mut rest, pages, MAX_PAGE).map_err(BadMatrix::Page)?;
+        let shown = read_pages(&mut rest, notices, MAX_NOTICE).map_err(BadMatrix::Notice)?;
         if !rest.is_empty() {
             return Err(BadMatrix::Page(pages));
         }
@@ -427,6 +489,7 @@ impl VerdictMatrix {
             let there = match Action::from_code(cell & 15) {
                 Some(Action::Limit) => limits.len(),
                 Some(Action::Block) => told.len(),
+                Some(Action::Notice) => shown.len(),
                 _ => 0,
             };
             *number != NO_NUMBER && usize::from(*number) >= there
@@ -446,7 +509,9 @@ impl VerdictMatrix {
             blocks: any_blocks(cells),
             cells: cells.to_vec(),
             limits,
+            windows,
             pages: told,
+            notices: shown,
             numbers: numbers.to_vec(),
             unobserved: unobserved.to_vec(),
             own_columns,
@@ -484,15 +549,35 @@ fn each_cell(
     }
 }
 
+/// Pages, each behind its length; `Err` with the one that is too long or not all there.
+fn read_pages(rest: &mut &[u8], count: usize, most: usize) -> Result<Vec<Box<[u8]>>, usize> {
+    let mut pages = Vec::with_capacity(count);
+    for page in 0..count {
+        let split = rest.split_first_chunk().and_then(|(len, rest)| {
+            let (text, more) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+            (text.len() <= most).then_some((text, more))
+        });
+        let (text, more) = split.ok_or(page)?;
+        pages.push(text.into());
+        *rest = more;
+    }
+    Ok(pages)
+}
+
 fn any_blocks(cells: &[u8]) -> bool {
     cells.iter().any(|cell| cell & 15 == Action::Block as u8)
 }
 
 fn read_limit(bytes: &[u8]) -> Option<Limit> {
-    let (per, rate) = bytes.split_last()?;
-    let bits = u64::from_le_bytes(rate.try_into().ok()?);
-    let rate = Rate::new(bits);
-    (rate.bits_per_second() == bits).then_some(Limit { rate, per: Per::from_code(*per)? })
+    let (number, rest) = bytes.split_first_chunk()?;
+    let &[every, per] = rest else { return None };
+    let (number, per) = (u64::from_le_bytes(*number), Per::from_code(per)?);
+    if every == 0 {
+        let rate = Rate::new(number);
+        return (rate.bits_per_second() == number).then_some(Limit { pace: Pace::Rate(rate), per });
+    }
+    let (amount, every) = (Amount::new(number), Every::from_code(every)?);
+    (amount.bytes() == number).then_some(Limit { pace: Pace::Quota(Quota { amount, every }), per })
 }
 
 fn encode_cell(verdict: Verdict) -> u8 {
@@ -579,7 +664,7 @@ mod tests {
     #[test]
     fn limits_stand_where_they_are_said_and_nowhere_else() {
         let limits = [(9_000, Per::Device), (2_000_000, Per::Rule)]
-            .map(|(rate, per)| Limit { rate: Rate::new(rate), per });
+            .map(|(rate, per)| Limit { pace: Pace::Rate(Rate::new(rate)), per });
         let m = VerdictMatrix::new(1, u64::MAX, 2, &[ServiceId(7)], |_, column| Verdict {
             action: if column == Column::Category(Category::News) { Action::Allow } else { Action::Limit },
             level: ObservationLevel::None,
@@ -609,7 +694,8 @@ mod tests {
         assert_eq!(altered(plane, 2), BadMatrix::Cell(0), "no such limit");
         assert_eq!(altered(plane + Category::News as usize, 0), BadMatrix::Cell(Category::News as usize));
         assert_eq!(altered(plane - 1, 9), BadMatrix::Limit(1), "nobody shares it");
-        assert_eq!(altered(plane - 2, 1), BadMatrix::Limit(1), "out of bounds");
+        assert_eq!(altered(plane - 2, 9), BadMatrix::Limit(1), "for a time that means nothing");
+        assert_eq!(altered(plane - 3, 1), BadMatrix::Limit(1), "out of bounds");
     }
 
     #[test]
@@ -622,7 +708,7 @@ mod tests {
             },
             level: ObservationLevel::None,
         });
-        let limit = Limit { rate: Rate::MIN, per: Per::Rule };
+        let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Rule };
         let pages: [Box<[u8]>; 2] = [b"one".as_slice().into(), b"two".as_slice().into()];
         let m = m.limiting(&[limit], |_, _| Some(LimitId(0))).telling(&pages, |group, column| {
             (column == Column::Category(Category::Games)).then_some(group.0 as u8)

@@ -235,25 +235,42 @@ impl Rules {
         moment: &Moment,
     ) -> VerdictMatrix {
         let own = self.services();
-        let matrix = VerdictMatrix::new(epoch, valid_until_ns, levels.groups(), &own, |group, column| {
-            let target = target(table, group, column);
+        let target = |row, column| target(table, levels.group_of(row), column);
+        let unread = |row| levels.unread_in(row).filter(|unread| !unread.page.is_empty());
+        let matrix = VerdictMatrix::new(epoch, valid_until_ns, levels.rows(), &own, |row, column| {
+            let target = target(row, column);
             let Decision { action, .. } = self.decide(&target, moment);
             Verdict {
-                // An enforced rule with an action beyond the fast path is refused when rules are read.
-                action: action.on_frames().unwrap_or(Action::Allow),
-                level: action.observes(levels.level(group, target.category)),
+                action: match action.on_frames() {
+                    // There is nothing that they have not read.
+                    Action::Notice if unread(row).is_none() => Action::Allow,
+                    action => action,
+                },
+                level: action.observes(levels.level(row, target.category)),
             }
         });
         let (limits, numbers) = self.limits();
-        let matrix = matrix.limiting(&limits, |group, column| {
-            let by = self.decide(&target(table, group, column), moment).by?;
+        let matrix = matrix.limiting(&limits, |row, column| {
+            let by = self.decide(&target(row, column), moment).by?;
             numbers.get(by).copied().flatten()
         });
         let (pages, numbers) = self.pages();
-        let matrix = matrix.telling(&pages, |group, column| {
-            let by = self.decide(&target(table, group, column), moment).by?;
+        let matrix = matrix.telling(&pages, |row, column| {
+            let by = self.decide(&target(row, column), moment).by?;
             numbers.get(by).copied().flatten()
         });
+        let mut pages: Vec<Box<[u8]>> = Vec::new();
+        let numbers: Vec<Option<u8>> = (0..levels.rows())
+            .map(|row| {
+                let page = &unread(GroupId(u16::try_from(row).ok()?))?.page;
+                let number = pages.iter().position(|known| known == page).unwrap_or_else(|| {
+                    pages.push(page.clone());
+                    pages.len() - 1
+                });
+                u8::try_from(number).ok()
+            })
+            .collect();
+        let matrix = matrix.noticing(&pages, |row, _| numbers.get(usize::from(row.0)).copied().flatten());
         matrix.observing(u64::MAX, |group| levels.why_not(group))
     }
 

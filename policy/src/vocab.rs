@@ -105,6 +105,8 @@ coded! {
         Block = 1 => "block",
         /// Pass at a rate; discard what is over it, counted as `limit`.
         Limit = 2 => "limit",
+        /// Pass, but for what is asked for in clear: that is answered with the notice that its client has not read yet.
+        Notice = 3 => "notice",
     }
 }
 

@@ -151,15 +151,13 @@ fn truth_table_of_groups_and_calendars() {
     }
 }
 
-/// In shadow every action may stand; what is not for the fast path is never taken for something else.
+/// Without a charter there is nothing to read; and a rule with `notice` may be about everything.
 #[test]
-fn actions_beyond_the_fast_path_are_for_shadow_only() {
-    {
-        let text = |state| format!("version = 1\n{}", rule("a", "category = [\"games\"]", "notice", state));
-        assert_eq!(bind(&text("enforce")).unwrap_err().as_slice()[0].code, "not-carried-out");
-        let rules = bind(&text("shadow")).unwrap_or_else(|e| panic!("{e}"));
+fn observe_and_notice_alone_take_nothing() {
+    for matches in ["", "category = [\"games\"]"] {
+        let rules = rules(&rule("a", matches, "notice", "enforce"));
         let explained: Vec<_> = rules.explain(&target("steam"), &Moment::default()).collect();
-        assert_eq!(explained, [(0, Outcome::WouldDecide)]);
+        assert_eq!(explained, [(0, Outcome::Decides)]);
         let verdict = rules.matrix(&TABLE, 1, u64::MAX, &Levels::counts(1), &Moment::default());
         assert_eq!(verdict.verdict(GroupId(0), Category::Games, ServiceId::NONE, 0).action, Action::Allow);
     }
@@ -185,7 +183,9 @@ fn limits_go_by_rule() {
     let rules = rules(
         &(limit("later", games, "shadow", "rate = \"1 Mbit/s\"\n")
             + &limit("steam", "service = [\"steam\"]", "enforce", "rate = \"2 Mbit/s\"\nper = \"device\"\n")
-            + &limit("games", games, "enforce", "rate = \"3 Mbit/s\"\n")),
+            + &limit("games", games, "enforce", "rate = \"3 Mbit/s\"\n")
+            + &rule("news", "category = [\"news\"]", "quota", "enforce")
+            + "amount = \"5 GB\"\nevery = \"day\"\nper = \"group\"\n"),
     );
     let matrix = rules.matrix(&TABLE, 1, u64::MAX, &Levels::counts(2), &Moment::default());
     let matrix = VerdictMatrix::from_bytes(&matrix.to_bytes()).unwrap();
@@ -198,11 +198,13 @@ fn limits_go_by_rule() {
     };
     assert_eq!(says("steam", Category::Games).as_deref(), Some("2 Mbit/s per device"));
     assert_eq!(says("spotify", Category::Music).as_deref(), Some("3 Mbit/s"));
-    let other = matrix.verdict(GroupId(0), Category::News, ServiceId::NONE, 0);
-    assert_eq!(
-        (other.action, matrix.limit(GroupId(0), Category::News, ServiceId::NONE)),
-        (Action::Allow, None)
-    );
+    let no_service = |category| {
+        let id = matrix.limit(GroupId(0), category, ServiceId::NONE);
+        id.map(|id| matrix.limits()[usize::from(id.0)].to_string())
+    };
+    assert_eq!(no_service(Category::News).as_deref(), Some("5 GB a day per group"));
+    let other = matrix.verdict(GroupId(0), Category::Shopping, ServiceId::NONE, 0);
+    assert_eq!((other.action, no_service(Category::Shopping)), (Action::Allow, None));
     assert_eq!(matrix.limit(GroupId(2), Category::Games, ServiceId::NONE), None, "no such group");
 }
 
@@ -307,7 +309,17 @@ fn faults_have_their_place() {
         (swap("\"block\"", "\"limit\"\nrate = \"2 Mbit/s\"\nper = \"user\""), "\"user\"", "unknown-share"),
         (swap("\"block\"", "\"block\"\nper = \"device\""), "\"device\"", "stray-rate"),
         (swap("\"block\"", "\"block\"\nrate = \"2 Mbit/s\""), "\"2 Mbit/s\"", "stray-rate"),
-        (swap("\"block\"", "\"notice\""), "\"notice\"", "not-carried-out"),
+        (swap("\"block\"", "\"quota\""), "\"quota\"", "missing"),
+        (swap("\"block\"", "\"quota\"\namount = \"5 GB\""), "\"quota\"", "missing"),
+        (swap("\"block\"", "\"quota\"\namount = \"5 GiB\"\nevery = \"day\""), "\"5 GiB\"", "bad-amount"),
+        (swap("\"block\"", "\"quota\"\namount = \"1 kB\"\nevery = \"day\""), "\"1 kB\"", "bad-amount"),
+        (swap("\"block\"", "\"quota\"\namount = \"5 GB\"\nevery = \"month\""), "\"month\"", "unknown-time"),
+        (
+            swap("\"block\"", "\"quota\"\namount = \"5 GB\"\nevery = \"day\"\nrate = \"1 Mbit/s\""),
+            "\"1 Mbit/s\"",
+            "stray-rate",
+        ),
+        (swap("\"block\"", "\"notice\"\namount = \"5 GB\""), "\"5 GB\"", "stray-rate"),
         (swap("\"block\"", "block"), "block\n", "toml"),
         (swap("\"block\"", "1"), "1\nstate", "toml"),
         (swap("\"enforce\"", "\"on\""), "\"on\"", "unknown-state"),

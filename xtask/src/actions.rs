@@ -2,11 +2,12 @@
 //!
 //! | part | clients | what is held |
 //! |---|---|---|
-//! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device |
-//! | [`block`] | curl, dig, quinn | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
+//! | [`limit`] | iperf3, curl | the rate within 5 %, both ways, IPv4 and IPv6, flows that run already, a rate each device; a quota |
+//! | [`block`] | curl, dig, quinn, Chromium | TLS reset at once, a page over HTTP, no such name in DNS, no QUIC, flows that run already |
 //! | [`uploads`] | curl, quinn | how many probable uploads are uploads, and how many uploads are found |
 //! | [`lcores`] | the demo's round | two lcores: a queue each, and behind a distributor; each flow whole and named |
 //! | [`charter`] | curl | what is observed of an office without a charter, with one, by its calendar, and when it is revoked |
+//! | [`notice`] | curl, Chromium | a device that has a notice to read is shown it over HTTP, and is not observed until it is read |
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod lcores;
 pub mod limit;
 pub mod links;
+pub mod notice;
 pub mod uploads;
 
 use std::path::Path;
@@ -67,6 +69,8 @@ pub enum Part {
     Identity,
     /// An office under a charter.
     Charter,
+    /// The action `notice`.
+    Notice,
 }
 
 /// What a part works with.
@@ -84,19 +88,23 @@ pub struct Stage<'a> {
 /// Runs all parts, or one; an error when something was not as it should be.
 pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Setup");
-    setup::run(&setup::Options { yes: options.yes, ..setup::Options::default() })?;
+    let browser = options.only.is_none_or(|only| matches!(only, Part::Notice | Part::Block));
+    setup::run(&setup::Options { yes: options.yes, browser, ..setup::Options::default() })?;
     let binary = gateway::build(stop, &workspace::target().join("build.log"))?;
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter)) {
+    if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter | Part::Notice)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 3] = [
+    let parts: [(Part, &str, Try); 4] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
             charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
+        (Part::Notice, "Notice", |lab, binary, options, tried, stop| {
+            notice::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)

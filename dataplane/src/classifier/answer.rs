@@ -6,6 +6,7 @@
 //! | a request in clear | a page that says which rule | RST |
 //! | a DNS question for a blocked name | no such name, blocked (RFC 8914) | |
 //! | any other datagram, QUIC among them | | |
+//! | a request in clear of a device that has a notice to read | the notice | RST |
 //!
 //! RST is sent for every frame of the flow, so that one which its receiver finds out of place is mended by the next: the
 //! receiver's challenge (RFC 5961 section 3.2) is a frame of the flow, too, and says what it expects.
@@ -15,10 +16,13 @@
 
 use super::{Classifier, FlowSink};
 use crate::answer::{Answered, Segment, Way, timestamps};
-use crate::flow::{FlowId, Given, Stage, bit};
+use crate::flow::{FlowId, Given, Page, Stage, bit};
 use crate::inspect::dns::{self, Family, Place};
-use crate::packet::{Packet, Tcp, flag};
+use crate::notice::{self, Answer};
+use crate::packet::{Addr, Packet, Tcp, flag};
 use crate::probe::Probe;
+use glassgate_policy::identity::{IdentityEvent, Mac, Source};
+use glassgate_policy::matrix::MAX_PAGE;
 use glassgate_policy::{Action, AppProto, Evidence, L4};
 
 /// The longest DNS answer: a question and an option.
@@ -77,9 +81,9 @@ impl<S: FlowSink> Classifier<S> {
         let of = self.answered(packet, bytes, number);
         let mut all = true;
         match given {
-            Some(Given { request: at }) if by_client => {
+            Some(Given { request: at, page }) if by_client => {
                 if request && tcp.seq == at {
-                    all = self.page(id, &of, &tcp);
+                    all = self.page(id, &of, &tcp, page);
                 } else if tcp.has(flag::FIN) {
                     let ack = tcp.seq.wrapping_add(packet.payload_wire_len).wrapping_add(1);
                     let segment =
@@ -88,11 +92,7 @@ impl<S: FlowSink> Classifier<S> {
                 }
             }
             None if request && is_http && tcp.has(flag::ACK) && self.has_page(id) => {
-                if let Some(cold) = self.cold.get_mut(id.index()) {
-                    cold.page = Some(Given { request: tcp.seq });
-                }
-                all = self.page(id, &of, &tcp);
-                all &= self.answers.tcp(&of, Way::Onward, &onward(&tcp), &[]);
+                all = self.give(id, &of, &tcp, Page::Rule);
             }
             _ => {
                 all = self.answers.tcp(&of, Way::Back, &back(packet, &tcp), &[]);
@@ -105,6 +105,65 @@ impl<S: FlowSink> Classifier<S> {
         self.counters.answers_lost[0] += u64::from(!all);
     }
 
+    /// What becomes of a segment of a flow whose client may be shown the notice.
+    pub(super) fn notice_tcp(
+        &mut self,
+        id: FlowId,
+        side: usize,
+        packet: &Packet,
+        bytes: &[u8],
+        number: u64,
+    ) -> Action {
+        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else {
+            return Action::Allow;
+        };
+        if cold.page.is_some() {
+            self.answer_tcp(id, side, packet, bytes, number);
+            return Action::Block;
+        }
+        let is_http = cold.app == Some(AppProto::Http) && cold.evidence == Evidence::HttpHost;
+        if !is_http || !hot.is_client(side) || packet.payload_len == 0 || !self.options.answers {
+            return Action::Allow;
+        }
+        let Some(tcp) = packet.tcp(bytes).filter(|tcp| tcp.has(flag::ACK)) else { return Action::Allow };
+        let [(client, _), _] = hot.client_server();
+        let request = notice::request(packet.payload(bytes));
+        let Some(answer) = self.notices.answers(&client.0, request, self.now_ns) else {
+            return Action::Allow;
+        };
+        if answer == Answer::Thanks {
+            self.receipt(&client, bytes);
+        }
+        let of = self.answered(packet, bytes, number);
+        let all = self.give(id, &of, &tcp, Page::Notice(answer));
+        self.counters.answers_lost[0] += u64::from(!all);
+        if let Some(hot) = self.table.get_mut(id) {
+            hot.bits |= bit::RST;
+        }
+        Action::Block
+    }
+
+    /// Tells that the notice was read at an address.
+    fn receipt(&mut self, client: &Addr, bytes: &[u8]) {
+        let Some(mac) = bytes.get(6..12).and_then(|mac| mac.try_into().ok()) else { return };
+        self.identity(Some(IdentityEvent {
+            seq: 0,
+            mono_ns: self.now_ns,
+            ip: client.ip(),
+            mac: Mac(mac),
+            source: Source::NoticeRead,
+            seconds: 0,
+        }));
+    }
+
+    /// Answers a request with a page, and ends the flow for its server.
+    fn give(&mut self, id: FlowId, of: &Answered<'_>, tcp: &Tcp, page: Page) -> bool {
+        if let Some(cold) = self.cold.get_mut(id.index()) {
+            cold.page = Some(Given { request: tcp.seq, page });
+        }
+        self.page(id, of, tcp, page) & self.answers.tcp(of, Way::Onward, &onward(tcp), &[])
+    }
+
     fn answered<'a>(&self, packet: &'a Packet, bytes: &'a [u8], number: u64) -> Answered<'a> {
         Answered { packet, bytes, at: number.wrapping_sub(self.burst_first) as usize }
     }
@@ -114,17 +173,41 @@ impl<S: FlowSink> Classifier<S> {
         self.cold.get(id.index()).is_some_and(|c| matrix.page(c.group, c.category, c.service).is_some())
     }
 
-    fn page(&mut self, id: FlowId, of: &Answered<'_>, tcp: &Tcp) -> bool {
-        let Some(cold) = self.cold.get(id.index()) else { return true };
-        let matrix = &self.policy.matrix;
-        let Some(page) = matrix.page(cold.group, cold.category, cold.service) else { return true };
-        let segment = Segment {
+    /// Sends a page, all of it or nothing: of a part its client would wait for the rest, for nothing it asks again.
+    fn page(&mut self, id: FlowId, of: &Answered<'_>, tcp: &Tcp, page: Page) -> bool {
+        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else { return true };
+        let (matrix, (group, category, service)) =
+            (&self.policy.matrix, (cold.group, cold.category, cold.service));
+        let whole = match page {
+            Page::Rule => matrix.page(group, category, service).unwrap_or_default(),
+            Page::Notice(answer) => {
+                let [(client, _), _] = hot.client_server();
+                let notice = matrix.notice(group, category, service).unwrap_or_default();
+                if notice.is_empty() && answer != Answer::Thanks {
+                    return true;
+                }
+                self.notices.response(&client.0, answer, notice)
+            }
+        };
+        if whole.len().div_ceil(MAX_PAGE) > self.answers.room() {
+            return false;
+        }
+        let mut segment = Segment {
             seq: tcp.ack,
             ack: tcp.seq.wrapping_add(of.packet.payload_wire_len),
-            flags: flag::PSH | flag::ACK | flag::FIN,
+            flags: flag::PSH | flag::ACK,
             timestamps: mirrored(of.packet, of.bytes),
         };
-        self.answers.tcp(of, Way::Back, &segment, page)
+        let mut chunks = whole.chunks(MAX_PAGE).peekable();
+        let mut all = true;
+        while let Some(chunk) = chunks.next() {
+            if chunks.peek().is_none() {
+                segment.flags |= flag::FIN;
+            }
+            all &= self.answers.tcp(of, Way::Back, &segment, chunk);
+            segment.seq = segment.seq.wrapping_add(chunk.len() as u32);
+        }
+        all
     }
 }
 

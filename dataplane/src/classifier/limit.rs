@@ -5,7 +5,7 @@ use crate::flow::FlowId;
 use crate::limiter::{Admission, Share};
 use crate::packet::{Packet, Transport};
 use glassgate_policy::Action;
-use glassgate_policy::limit::Per;
+use glassgate_policy::limit::{Pace, Per};
 
 impl<S: FlowSink> Classifier<S> {
     /// What becomes of a frame that this side of the flow sent: it passes, is blocked, or is over its limit
@@ -24,12 +24,26 @@ impl<S: FlowSink> Classifier<S> {
         }
         match self.table.get(id).map(|hot| hot.action()) {
             None | Some(Action::Allow) => Action::Allow,
-            Some(Action::Limit) => self.meter(id, side, wire_len),
+            Some(Action::Limit) => {
+                let action = self.meter(id, side, wire_len);
+                if action == Action::Limit && self.has_quota(id) {
+                    // It is over until the next hour or day: both ends are told, instead of waiting for each other.
+                    self.answer_tcp(id, side, packet, bytes, number);
+                }
+                action
+            }
+            Some(Action::Notice) => self.notice_tcp(id, side, packet, bytes, number),
             Some(Action::Block) => {
                 self.answer_tcp(id, side, packet, bytes, number);
                 Action::Block
             }
         }
+    }
+
+    fn has_quota(&self, id: FlowId) -> bool {
+        let number = self.cold.get(id.index()).and_then(|cold| cold.limit);
+        let limit = number.and_then(|number| self.policy.matrix.limits().get(usize::from(number.0)));
+        limit.is_some_and(|limit| matches!(limit.pace, Pace::Quota(_)))
     }
 
     fn meter(&mut self, id: FlowId, side: usize, wire_len: u32) -> Action {
@@ -46,7 +60,8 @@ impl<S: FlowSink> Classifier<S> {
             Per::Device => Share::One(hot.client_server()[0].0.0),
         };
         let direction = hot.direction(side == 0);
-        match self.options.limiters.admit(number, limit, share, direction, wire_len, self.now_ns) {
+        let now = (self.now_ns, self.policy.matrix.windows());
+        match self.options.limiters.admit(number, limit, share, (direction, wire_len), now) {
             Admission::Within => Action::Allow,
             Admission::Over => Action::Limit,
             Admission::NoPlace => {

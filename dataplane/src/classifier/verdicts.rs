@@ -7,7 +7,7 @@ use glassgate_policy::flow_event::EventKind;
 use glassgate_policy::signature::Role;
 use glassgate_policy::table::SignatureTable;
 use glassgate_policy::{
-    Action, AppProto, Category, Evidence, FlowEvent, Name, ObservationLevel, Reason, ServiceId, Verdict,
+    Action, AppProto, Category, Evidence, FlowEvent, L4, Name, ObservationLevel, Reason, ServiceId, Verdict,
     VerdictMatrix,
 };
 use std::sync::Arc;
@@ -187,6 +187,12 @@ impl<S: FlowSink> Classifier<S> {
         (cold.group, cold.subject) = (member.group, member.subject);
         let verdict = self.policy.matrix.verdict(cold.group, cold.category, cold.service, self.now_ns);
         let verdict = if cold.has(mark::AMBIGUOUS) { Verdict::FAIL_OPEN } else { verdict };
+        // Only what is asked for in clear is answered with a notice: everything else passes at full speed.
+        let in_clear = hot.key.l4() == L4::Tcp && matches!(cold.app, None | Some(AppProto::Http));
+        let verdict = match verdict.action {
+            Action::Notice if !in_clear => Verdict { action: Action::Allow, ..verdict },
+            _ => verdict,
+        };
         cold.limit = match verdict.action {
             Action::Limit => self.policy.matrix.limit(cold.group, cold.category, cold.service),
             _ => None,

@@ -1,13 +1,14 @@
 //! Who is in which group: the directory on disk, and the addresses that the fast path hears of.
 
 use super::PushChange;
+use super::receipts::Receipts;
 use crate::config::read_bounded;
 use glassgate_policy::GroupId;
-use glassgate_policy::charter::Group;
+use glassgate_policy::charter::{Group, Levels};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::identity::radius::{Refused, Request};
 use glassgate_policy::identity::{
-    Bindings, Counters, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES, Subjects,
+    Bindings, Counters, Device, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES, Subjects,
 };
 use glassgate_policy::matrix::Members;
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ impl Identity {
     pub(super) fn enrol(&mut self, directory: Directory, now_ns: u64) {
         self.subjects.deal(&directory, now_ns);
         self.directory = directory;
-        self.members = self.bindings.members(&self.directory, &self.subjects, now_ns);
+        self.members = self.plain_members(now_ns);
     }
 
     /// Takes what the fast path heard.
@@ -83,10 +84,34 @@ impl Identity {
         if !self.bindings.take_changed() {
             return false;
         }
-        let members = self.bindings.members(&self.directory, &self.subjects, now_ns);
+        let members = self.plain_members(now_ns);
         let changed = members != self.members;
         self.members = members;
         changed
+    }
+
+    fn plain_members(&self, now_ns: u64) -> Members {
+        self.bindings.members(&self.directory, &self.subjects, now_ns, |_, group| group)
+    }
+
+    /// The rows of addresses under these levels: of those who have a notice to read, that of those who have.
+    pub(super) fn members_under(&self, levels: &Levels, receipts: &Receipts, now_ns: u64) -> Members {
+        if levels.rows() == levels.groups() {
+            return self.members.clone();
+        }
+        self.bindings.members(&self.directory, &self.subjects, now_ns, |device, group| {
+            match levels.unread(group) {
+                Some((row, unread)) if !receipts.missing(&device.to_string(), &unread.notices).is_empty() => {
+                    row
+                }
+                _ => group,
+            }
+        })
+    }
+
+    /// What an address is enrolled as, and its group.
+    pub(super) fn enrolled_at(&self, ip: IpAddr, now_ns: u64) -> Option<(Device, GroupId)> {
+        self.bindings.enrolled_at(ip, &self.directory, now_ns)
     }
 
     /// The groups, in order of their rows.

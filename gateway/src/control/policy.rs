@@ -11,6 +11,7 @@ use glassgate_policy::audit::{Hex, Now};
 use glassgate_policy::charter::Levels;
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::engine;
+use glassgate_policy::limit::Windows;
 use glassgate_policy::matrix::{MatrixHash, Members};
 use glassgate_policy::rules::{Declared, Moment, Rules};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -69,13 +70,13 @@ impl InForce {
     ) -> Result<HandedOut> {
         let valid_until_ns = now.mono_ns.saturating_add(valid_for.as_nanos() as u64);
         let epoch = id.epoch;
-        let Terms { levels, observe_until_ns, moment, members, groups: _ } = terms;
+        let Terms { levels, observe_until_ns, moment, members, groups: _, windows } = terms;
         let matrix = if id.bypass {
             Rules::default().matrix(&self.compiled.table, epoch, valid_until_ns, &levels, &moment)
         } else {
             self.compiled.matrix(epoch, valid_until_ns, &levels, &moment).of_members(members)
         };
-        let matrix = matrix.observing(observe_until_ns, |group| levels.why_not(group));
+        let matrix = matrix.in_windows(windows).observing(observe_until_ns, |group| levels.why_not(group));
         let hash = matrix.hash();
         let matrix = handover::seal("glassgate-matrix", &matrix.to_bytes()).context("sealing the matrix")?;
         let fds = [self.sealed.as_fd(), matrix.as_fd()];
@@ -95,6 +96,8 @@ pub(super) struct Terms {
     pub(super) members: Members,
     /// Names of the groups, in order of their rows.
     pub(super) groups: Arc<[String]>,
+    /// Which hour, day and week it is.
+    pub(super) windows: Windows,
 }
 
 /// Whether a table of so many bytes may be handed over.

@@ -42,6 +42,8 @@ pub(super) struct Sources<'a> {
     pub(super) compiled: Option<&'a Compiled>,
     pub(super) handed_out: Option<&'a HandedOut>,
     pub(super) observed: Option<&'a Observed>,
+    /// How many receipts of notices there are.
+    pub(super) receipts: usize,
     pub(super) identity: &'a Identity,
     pub(super) radius: Option<&'a Radius>,
     pub(super) push: Option<&'a Push>,
@@ -125,6 +127,7 @@ impl Sources<'_> {
             disputes: counters.disputes,
             no_room: counters.no_room,
             sessions: self.identity.logins().len(),
+            receipts: self.receipts,
             radius: self.radius.map(|radius| radius.now(self.identity.logins())),
             push: self.push.map(|push| {
                 let (set, withdrawn, refused) = push.counts();

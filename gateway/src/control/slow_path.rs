@@ -8,6 +8,7 @@ use super::identity::Identity;
 use super::log::Log;
 use super::policy::{HandedOut, InForce, Terms};
 use super::radius::Radius;
+use super::receipts::Receipts;
 use super::report::Sources;
 use super::snapshot::Snapshot;
 use crate::clock;
@@ -19,10 +20,14 @@ use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record};
-use glassgate_policy::charter::{Levels, Standing};
+use glassgate_policy::charter::{Levels, ReceiptFor, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
+use glassgate_policy::identity::Source;
+use glassgate_policy::limit;
 use glassgate_policy::rules::{Declared, Moment};
 use glassgate_policy::{ObservationLevel, Unobserved};
+use jiff::{SignedDuration, Timestamp};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -69,6 +74,7 @@ pub(super) struct SlowPath {
     history: History,
     charters: Charters,
     identity: Identity,
+    receipts: Receipts,
     bypass: Bypass,
     /// What is observed, once it is on record.
     observed: Option<Observed>,
@@ -106,6 +112,7 @@ impl SlowPath {
             history: History::default(),
             charters: Charters::load(&begun.config.charter),
             identity: Identity::default(),
+            receipts: Receipts::load(&begun.config.charter.dir),
             bypass: Bypass::load(
                 &begun.config.charter.dir,
                 begun.last.as_ref().is_some_and(|last| last.bypass),
@@ -198,18 +205,56 @@ impl SlowPath {
     }
 
     fn drain(&mut self) -> usize {
-        let mut taken = 0;
+        let (mut taken, mut read) = (0, Vec::new());
         for (lcore, ring) in self.consumers.iter_mut().enumerate() {
             let (engine, identity) = (&mut self.engine, &mut self.identity);
             taken += ring.consumer.drain_all(BATCH, |event| match event {
                 RingEvent::Flow(event) => engine.event(lcore, &event),
                 RingEvent::Identity(event) => {
                     engine.other_event(lcore, event.seq);
-                    identity.hear(&event);
+                    match event.source {
+                        Source::NoticeRead => read.push(event.ip),
+                        _ => identity.hear(&event),
+                    }
                 }
             });
         }
+        if !read.is_empty() {
+            self.receive(&read);
+        }
         taken
+    }
+
+    /// Whoever is at these addresses has read the notices that their group is to read: on record, then kept, then in force.
+    fn receive(&mut self, addresses: &[IpAddr]) {
+        let now = clock::now();
+        let Some(levels) = self.observed.as_ref().map(|observed| observed.levels.clone()) else { return };
+        let given = addresses.iter().filter_map(|ip| {
+            let (device, row) = self.identity.enrolled_at(*ip, now.mono_ns)?;
+            let (_, unread) = levels.unread(row)?;
+            let group = self.identity.groups().get(usize::from(row.0).checked_sub(1)?)?;
+            let missing = self.receipts.missing(&device.to_string(), &unread.notices);
+            (!missing.is_empty()).then(|| (device.to_string(), &group.name, missing))
+        });
+        let given: Vec<_> = given.collect();
+        let Some((last, others)) = given.split_last() else { return };
+        let record = |(_, group, notices): &(String, &String, Vec<&ReceiptFor>)| Record::NoticeRead {
+            group: group.as_str().to_owned(),
+            notices: notices.iter().map(|notice| notice.version.clone()).collect(),
+        };
+        others.iter().for_each(|one| self.log.append(&now, &record(one)));
+        // When the last one is durable, those before it are: in the morning a whole floor reads its notice.
+        if let Err(why) = self.log.act(&now, &record(last)) {
+            return warn!(
+                "receipts are not taken, since the audit log does not take the record of them: {why}"
+            );
+        }
+        for (device, _, notices) in &given {
+            if let Err(e) = self.receipts.add(device, notices, &clock::wall_text()) {
+                warn!("a receipt is not taken: {e:#}");
+            }
+        }
+        self.renew(Instant::now());
     }
 
     /// Takes what waits at the RADIUS socket.
@@ -360,13 +405,16 @@ impl SlowPath {
         // decided since the first epoch with this content, perhaps under a predecessor of this process.
         let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
         let moment = Moment { today: clock::today(&at), calendars };
-        let mut members = self.identity.members().clone();
+        let mut members = self.identity.members_under(&levels, &self.receipts, at.mono_ns);
         if levels.whole_network() || levels.highest() == ObservationLevel::None {
             // Nobody is counted, so nobody needs a number.
             members = members.without_subjects();
         }
         let groups = self.identity.groups().iter().map(|group| group.name.clone()).collect();
-        let terms = Terms { levels, observe_until_ns: until_ns, moment, members, groups };
+        // While nobody knows what time it is, hours and days are those since the machine was started: a quota must end.
+        let since_boot = Timestamp::UNIX_EPOCH + SignedDuration::from_nanos(at.mono_ns as i64);
+        let windows = limit::windows_at(at.trusted_wall().unwrap_or(since_boot), &self.charters.zone());
+        let terms = Terms { levels, observe_until_ns: until_ns, moment, members, groups, windows };
         self.engine.set_zone(self.charters.zone());
         self.engine.set_policy(in_force.for_engine(known_since, &terms), &at, &mut self.log);
         self.last = Some(id.clone());
@@ -396,7 +444,8 @@ impl SlowPath {
             radius: self.begun.radius.as_ref(),
             push: self.begun.push.as_deref(),
             bypass: self.bypass.now(),
-            charter_trouble: self.charters.trouble(),
+            charter_trouble: self.charters.trouble().or_else(|| self.receipts.trouble().map(str::to_owned)),
+            receipts: self.receipts.len(),
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),
         };

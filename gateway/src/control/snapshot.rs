@@ -88,6 +88,8 @@ pub(crate) struct IdentityNow {
     /// Sessions of people who are logged in, as servers say.
     #[serde(default)]
     pub(crate) sessions: usize,
+    /// Receipts of notices that were given, of whom is told nowhere.
+    pub(crate) receipts: usize,
     /// What came in by RADIUS, where somebody listens to it.
     #[serde(default)]
     pub(crate) radius: Option<RadiusNow>,

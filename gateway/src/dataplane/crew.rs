@@ -3,7 +3,7 @@
 //! Where both ports have a queue for each of them, each has its pair of queues. Where one has fewer, the first lcore becomes the
 //! distributor of [`glassgate_dataplane::distributor`], and the others run the bridge behind it.
 
-use super::lcore_loop::{Behind, DistributorLoop, LcoreLoop};
+use super::lcore_loop::{Behind, DistributorLoop, LcoreLoop, Secrets};
 use super::{Ports, Shared, no_verdicts, secret};
 use crate::config::Dataplane;
 use crate::confine;
@@ -37,6 +37,7 @@ struct Crew<'a, E> {
     shared: &'a Shared,
     settings: &'a Dataplane,
     limiters: Limiters,
+    notice_key: [u8; 32],
     enter: E,
     /// The ports can't be closed by a confined process; they go with it.
     leave_open: bool,
@@ -87,7 +88,14 @@ where
     let posts = settings.lcores.iter().zip(lcores).enumerate();
     let mut posts: Vec<Post> =
         posts.map(|(number, (cpu, (events, page)))| Post { number, cpu: *cpu, events, page }).collect();
-    let crew = Crew { shared, settings, limiters: Limiters::new(LIMIT_PLACES, secret()?), enter, leave_open };
+    let crew = Crew {
+        shared,
+        settings,
+        limiters: Limiters::new(LIMIT_PLACES, secret()?),
+        notice_key: notice_key()?,
+        enter,
+        leave_open,
+    };
     let (ready, started) = mpsc::channel();
     thread::scope(|scope| {
         // Whatever keeps this from going on, the scope waits for the threads that were started.
@@ -152,8 +160,9 @@ where
             self.spawn(scope, post.number, move || {
                 let _entered = (self.enter)(post.cpu)?;
                 let (events, page, first) = (post.events.producer(), post.page.writer(), no_verdicts()?);
-                let limiters = self.limiters.clone();
-                let lcore = LcoreLoop::new(ports, events, page, self.settings, &first, secret()?, limiters);
+                let shared =
+                    Secrets { own: secret()?, limiters: self.limiters.clone(), notice_key: self.notice_key };
+                let lcore = LcoreLoop::new(ports, events, page, self.settings, &first, shared);
                 confine::no_capabilities()?;
                 _ = ready.send(());
                 drop(ready);
@@ -210,6 +219,14 @@ where
             std::mem::forget(ports);
         }
     }
+}
+
+fn notice_key() -> Result<[u8; 32]> {
+    let mut key = [0; 32];
+    for (bytes, word) in key.as_chunks_mut::<8>().0.iter_mut().zip(secret()?) {
+        *bytes = word.to_le_bytes();
+    }
+    Ok(key)
 }
 
 /// When one lcore ends, for whatever reason, the frames of its queue wait for ever: all must end, so that the guard starts them

@@ -36,6 +36,15 @@ pub(super) enum Behind {
     Distributor,
 }
 
+/// What nobody outside may know, and what lcores share by it.
+pub(super) struct Secrets {
+    /// Of the hashes of this lcore.
+    pub(super) own: [u64; 4],
+    pub(super) limiters: Limiters,
+    /// Of the tokens in notices.
+    pub(super) notice_key: [u8; 32],
+}
+
 /// What the lcores decide by, and the hash by which they acknowledge it.
 #[derive(Clone)]
 pub(super) struct Verdicts {
@@ -75,11 +84,12 @@ impl<P: Port> LcoreLoop<P> {
         page: StatsWriter,
         settings: &Dataplane,
         verdicts: &Verdicts,
-        secret: [u64; 4],
-        limiters: Limiters,
+        secrets: Secrets,
     ) -> Self {
         let (flows, slab) = (settings.flows, settings.inspections);
-        let options = Options { flows, slab, secret, limiters, answers: true, ..Options::default() };
+        let Secrets { own: secret, limiters, notice_key } = secrets;
+        let options =
+            Options { flows, slab, secret, limiters, answers: true, notice_key, ..Options::default() };
         let now = mono_ns();
         let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
         let state = LcoreState {

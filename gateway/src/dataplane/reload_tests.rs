@@ -1,7 +1,7 @@
 //! A thousand policies, swapped under a running lcore: no frame is lost, nothing is decided by a mix of two, and
 //! nothing of the old ones is left.
 
-use super::lcore_loop::{Behind, LcoreLoop, Verdicts};
+use super::lcore_loop::{Behind, LcoreLoop, Secrets, Verdicts};
 use super::policy_slot::PolicySlot;
 use crate::config::Dataplane;
 use glassgate_dataplane::classifier::Policy;
@@ -237,8 +237,7 @@ fn reload(reloads: u64, pace: Duration) {
         page.writer(),
         &settings,
         &first,
-        [1, 2, 3, 4],
-        Limiters::default(),
+        Secrets { own: [1, 2, 3, 4], limiters: Limiters::default(), notice_key: [0; 32] },
     );
     let (slot, stop) = (PolicySlot::new(first), AtomicBool::new(false));
     let mut old: Vec<(Weak<SignatureTable>, Weak<VerdictMatrix>)> = Vec::new();

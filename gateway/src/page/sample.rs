@@ -151,6 +151,7 @@ pub(crate) fn snapshot() -> Snapshot {
             disputes: 0,
             no_room: 0,
             sessions: 31,
+            receipts: 118,
             radius: Some(RadiusNow {
                 taken: 1_904,
                 effects: counts(&[("renewed", 1_802), ("began", 61), ("ended", 41)]),

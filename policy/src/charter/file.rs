@@ -14,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::basis::Basis;
+use super::notice::{self, MAX_NOTICE_BODY};
 use super::signatures::{PublicKey, hex};
 use crate::calendar::{self, Calendar, RawCalendar};
 use crate::category::Category;
@@ -120,6 +121,8 @@ pub struct PurposeEntry {
     pub k: u32,
     /// The version of the notice that people were given.
     pub notice: String,
+    /// Whether a device counts only after its notice was read on it.
+    pub receipt: bool,
     /// Its last day, if that is before the charter's.
     pub expires: Option<Date>,
 }
@@ -243,8 +246,9 @@ impl Reader<'_> {
             issued,
             expires,
         };
+        let purposes_at = raw.purpose.span();
         let purposes = self.purposes(raw.purpose, &known);
-        Some(CharterFile {
+        let file = CharterFile {
             name: name?,
             serial,
             controller: controller?,
@@ -257,7 +261,15 @@ impl Reader<'_> {
             purposes,
             notices,
             calendars,
-        })
+        };
+        if let Some(group) = notice::too_long(&file) {
+            let message = format!(
+                "the notices that `{group}` gives receipts of are longer than {MAX_NOTICE_BODY} bytes as a page"
+            );
+            let help = "shorten them, or take `receipt` out of one of the purposes";
+            self.fault(first_line(&self.text, purposes_at), "notice-too-long", message, help);
+        }
+        Some(file)
     }
 
     fn term(&mut self, at: &Spanned<toml::value::Datetime>, issued: Date, expires: Date) {

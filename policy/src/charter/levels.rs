@@ -1,6 +1,9 @@
 //! What may be written, for each group and category: the observation part of the verdict matrix.
 
+use std::sync::Arc;
+
 use super::file::{DEFAULT_K, LEAST_K};
+use super::notice::Unread;
 use crate::category::Category;
 use crate::matrix::MAX_GROUPS;
 use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved};
@@ -9,11 +12,16 @@ use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved};
 ///
 /// There are three ways to a value: [`Levels::nothing`], [`Levels::counts`], and compiling a charter in force. Only the
 /// last can hold a level above [`ObservationLevel::Aggregate`], and whatever the way, a protected category has none.
+///
+/// Where a charter asks for receipts of its notice, each group has two rows: that of those who gave theirs, and, behind all of
+/// these, that of those who did not. So the fast path needs to know nothing of receipts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Levels {
     rows: Vec<Row>,
     /// Counts are of the whole network: groups are not told apart.
     whole_network: bool,
+    /// How many rows there are without those of groups whose notice is unread.
+    plain: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +32,8 @@ struct Row {
     /// Which purposes allow it, a bit each.
     purposes: [u8; Category::SLOTS],
     why_not: Unobserved,
+    /// What those in this row have not read.
+    unread: Option<Arc<Unread>>,
 }
 
 impl Levels {
@@ -34,8 +44,10 @@ impl Levels {
             k: [LEAST_K as u16; Category::SLOTS],
             purposes: [0; Category::SLOTS],
             why_not,
+            unread: None,
         };
-        Self { rows: vec![row; groups.clamp(1, MAX_GROUPS)], whole_network: false }
+        let plain = groups.clamp(1, MAX_GROUPS);
+        Self { rows: vec![row; plain], whole_network: false, plain }
     }
 
     /// Counts of everything but protected categories, of the whole network: what it carries, not who. Groups are known to
@@ -53,7 +65,45 @@ impl Levels {
 
     /// How many groups there are; at least one, that of everybody who belongs to no other.
     pub fn groups(&self) -> usize {
+        self.plain
+    }
+
+    /// How many rows a matrix needs for them.
+    pub fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// The group of a row.
+    pub fn group_of(&self, row: GroupId) -> GroupId {
+        match usize::from(row.0).checked_sub(self.plain) {
+            Some(behind) => GroupId(u16::try_from(behind + 1).unwrap_or_default()),
+            None => row,
+        }
+    }
+
+    /// The row of those in a group who gave no receipt, and what they have not read. `None` where none is asked of it.
+    pub fn unread(&self, group: GroupId) -> Option<(GroupId, &Arc<Unread>)> {
+        let row = usize::from(group.0).checked_sub(1)? + self.plain;
+        let unread = self.rows.get(row)?.unread.as_ref()?;
+        Some((GroupId(u16::try_from(row).ok()?), unread))
+    }
+
+    /// What those in a row have not read.
+    pub fn unread_in(&self, row: GroupId) -> Option<&Arc<Unread>> {
+        self.rows.get(usize::from(row.0))?.unread.as_ref()
+    }
+
+    /// Adds a row for those of each group who gave no receipt. `false` if there is no room for them.
+    pub(super) fn add_unread(&mut self, unread: impl Fn(GroupId) -> Option<Arc<Unread>>) -> bool {
+        if self.plain * 2 - 1 > MAX_GROUPS {
+            return false;
+        }
+        for group in 1..self.plain {
+            let Some(row) = self.rows.get(group).cloned() else { break };
+            let unread = u16::try_from(group).ok().and_then(|group| unread(GroupId(group)));
+            self.rows.push(Row { unread, ..row });
+        }
+        true
     }
 
     /// What may be written about a category for a group; of a group that is not known, nothing.

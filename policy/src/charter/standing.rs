@@ -3,11 +3,14 @@
 //! Whatever is in doubt is `none`. Time takes back by itself what it gave: [`Observation::until`] is the first instant at which
 //! charter or calendar may say something else, and the verdict matrix carries it as its end of observation.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::basis;
 use super::file::PurposeEntry;
+use super::notice::Unread;
 use super::{Charter, Levels};
 use crate::calendar::State;
 use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved, coded};
@@ -110,9 +113,16 @@ pub fn observe(
     let mut levels = Levels::nothing(rows, Unobserved::NotCovered);
     levels.set_why_not(GroupId(0), Unobserved::PrivateDevice);
     let exempt = |group: &Group| file.exempt.contains(&group.name);
+    let asks = file.purposes.iter().any(|entry| entry.receipt);
     for (row, _) in groups.iter().enumerate().filter(|(_, group)| exempt(group)) {
         levels.set_why_not(row_of(row), Unobserved::PrivateDevice);
     }
+    let unread = |row: GroupId| {
+        let group = groups.get(usize::from(row.0).checked_sub(1)?)?;
+        (!exempt(group)).then(|| Unread::of(file, &group.name).map(Arc::new))?
+    };
+    // Without room for those who gave no receipt, nobody counts where one is asked for.
+    let may_ask = asks && levels.add_unread(unread);
     let (mut purposes, mut until) = (Vec::with_capacity(file.purposes.len()), ends);
     for entry in &file.purposes {
         let (standing, holds_until) = standing_of(charter, entry, at);
@@ -128,9 +138,21 @@ pub fn observe(
                 PurposeStanding::Undecided => Some(Unobserved::Undecided),
                 PurposeStanding::NoticeNotGiven | PurposeStanding::Ended => Some(Unobserved::NoCharter),
             };
+            let plain = (!entry.receipt || may_ask).then(|| row_of(row));
+            let behind = levels.unread(row_of(row)).map(|(row, _)| row);
+            // Those who have not read what they are to read: no purpose that asks for it.
+            let behind_allowed = behind.filter(|_| !entry.receipt);
             match why_not {
-                Some(why_not) => levels.set_why_not(row_of(row), why_not),
-                None => allow(&mut levels, row_of(row), group, entry),
+                Some(why_not) => {
+                    [Some(row_of(row)), behind]
+                        .into_iter()
+                        .flatten()
+                        .for_each(|row| levels.set_why_not(row, why_not));
+                }
+                None => {
+                    let rows = plain.into_iter().chain(behind_allowed);
+                    rows.for_each(|row| allow(&mut levels, row, group, entry));
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::sync::LazyLock;
 
 mod malformed;
+mod receipts;
 mod states;
 
 /// The keys of the controller, the works council, and of somebody else.

@@ -113,7 +113,7 @@ impl Generations {
     pub(super) fn allowed(&self, event: &FlowEvent) -> Option<Allowed> {
         let generation = self.of(event.epoch)?;
         let (levels, of) = (&generation.policy.levels, (event.group, event.category));
-        let at = usize::from(event.group.0).wrapping_sub(1);
+        let at = usize::from(levels.group_of(event.group).0).wrapping_sub(1);
         let is_for = |purpose| levels.is_for(of.0, of.1, purpose);
         Some(Allowed {
             level: levels.level(of.0, of.1),
@@ -135,7 +135,9 @@ impl Generations {
             return Vec::new();
         };
         let levels = &generation.policy.levels;
-        let ours = |group: GroupId| generation.groups.get(usize::from(group.0).wrapping_sub(1)).copied();
+        let ours = |row: GroupId| {
+            generation.groups.get(usize::from(levels.group_of(row).0).wrapping_sub(1)).copied()
+        };
         levels.observed().filter_map(|(group, of)| Some((ours(group)?, of, levels.k(group, of)))).collect()
     }
 
@@ -173,7 +175,8 @@ impl Generations {
             return;
         }
         let key = (event.group.0, event.category as u8, event.service.0);
-        let target = Target { group: event.group, category: event.category, service: event.service };
+        let group = policy.levels.group_of(event.group);
+        let target = Target { group, category: event.category, service: event.service };
         // Only a producer that makes groups up gets there: begin anew rather than grow.
         if matching.len() >= MAX_MATCHING {
             matching.clear();

@@ -14,9 +14,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{Directory, IdentityEvent, Logins, Mac, Source, Subjects};
+use super::{Device, Directory, Enrolment, IdentityEvent, Logins, Mac, Source, Subjects};
 use crate::charter::Group;
-use crate::matrix::Members;
+use crate::matrix::{Member, Members};
 use crate::vocab::GroupId;
 
 /// The most addresses that are known at once.
@@ -113,6 +113,8 @@ impl Bindings {
                 let lease = u64::from(event.seconds.min(MAX_LEASE_S)) * 1_000_000_000;
                 self.bind(event.ip, event.mac, now_ns, now_ns.saturating_add(lease), true);
             }
+            // Known by the page that it was shown, which says nothing of whose the address is.
+            Source::NoticeRead => {}
             Source::DhcpRelease => {
                 if self.by_ip.get(&event.ip).is_some_and(|binding| binding.mac == event.mac) {
                     self.by_ip.remove(&event.ip);
@@ -177,8 +179,15 @@ impl Bindings {
         std::mem::take(&mut self.changed)
     }
 
-    /// The groups of all addresses that are known: of devices and accounts that are enrolled, and of nobody else.
-    pub fn members(&self, directory: &Directory, subjects: &Subjects, now_ns: u64) -> Members {
+    /// The groups of all addresses that are known: of devices and accounts that are enrolled, and of nobody else. `row` may say
+    /// another row of the matrix for somebody of a group, by what they are enrolled as.
+    pub fn members(
+        &self,
+        directory: &Directory,
+        subjects: &Subjects,
+        now_ns: u64,
+        row: impl Fn(&Device, GroupId) -> GroupId,
+    ) -> Members {
         let said = self.logins.view(now_ns);
         let known = |ip: &IpAddr| self.by_ip.get(ip).filter(|binding| binding.holds(now_ns));
         let seen = self.by_ip.keys().filter(|ip| known(ip).is_some());
@@ -188,9 +197,26 @@ impl Bindings {
                 Some(binding) if binding.is_disputed(now_ns) => return None,
                 binding => binding.map(|binding| binding.mac),
             };
-            Some((ip, directory.member(&said.who(ip, device)?, subjects)?))
+            Some((ip, directory.enrolled(&said.who(ip, device)?)?))
         });
-        Members::new(directory.addresses(subjects).chain(bound))
+        let member = |(ip, (device, enrolment)): (IpAddr, (Device, &Enrolment))| {
+            let member = enrolment.member(subjects);
+            (ip, Member { group: row(&device, member.group), ..member })
+        };
+        Members::new(directory.fixed().chain(bound).map(member))
+    }
+
+    /// What an address is enrolled as, and its group. `None`: it belongs to nobody.
+    pub fn enrolled_at(&self, ip: IpAddr, directory: &Directory, now_ns: u64) -> Option<(Device, GroupId)> {
+        let said = self.logins.view(now_ns);
+        let known = self.by_ip.get(&ip).filter(|binding| binding.holds(now_ns));
+        if known.is_some_and(|binding| binding.is_disputed(now_ns)) {
+            return None;
+        }
+        let bound = said.who(ip, known.map(|binding| binding.mac)).and_then(|who| directory.enrolled(&who));
+        let found =
+            bound.or_else(|| directory.fixed().find(|(fixed, _)| *fixed == ip).map(|(_, found)| found));
+        found.map(|(device, enrolment)| (device, enrolment.group()))
     }
 }
 
@@ -238,7 +264,7 @@ mod tests {
     }
 
     fn group(bindings: &Bindings, address: IpAddr, at_s: u64) -> u16 {
-        let members = bindings.members(&directory(), &Subjects::default(), at_s * S);
+        let members = bindings.members(&directory(), &Subjects::default(), at_s * S, |_, group| group);
         members.member(&crate::matrix::address_key(address)).group.0
     }
 

@@ -34,6 +34,7 @@ use crate::charter::Group;
 use crate::diagnostic::{Diagnostic, Diagnostics, Text};
 use crate::matrix::{MAX_GROUPS, MAX_MEMBERS, Member};
 use crate::signature::is_service_key;
+use crate::vocab::GroupId;
 
 /// The largest directory.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -62,11 +63,25 @@ pub struct Directory {
     addresses: HashMap<IpAddr, Enrolment>,
 }
 
-/// What a line enrols.
-enum Device {
+/// What a line enrols. Written as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// A hardware address.
     Mac(Mac),
+    /// An account, on whatever device it is logged in.
     Account(String),
+    /// A network address that never changes.
     Address(IpAddr),
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mac(mac) => write!(f, "{mac}"),
+            Self::Account(name) => write!(f, "account:{name}"),
+            Self::Address(ip) => write!(f, "{ip}"),
+        }
+    }
 }
 
 struct Entry {
@@ -156,11 +171,7 @@ impl Directory {
                 Device::Address(ip) => directory.addresses.insert(*ip, enrolment),
             };
             if before.is_some() {
-                twice.push(match &entry.device {
-                    Device::Mac(mac) => mac.to_string(),
-                    Device::Account(name) => format!("account:{name}"),
-                    Device::Address(ip) => ip.to_string(),
-                });
+                twice.push(entry.device.to_string());
             }
         }
         for device in twice {
@@ -189,10 +200,15 @@ impl Directory {
     /// enrolled, and an account on one is private. An account that nobody enrolled is private on an enrolled device, too:
     /// somebody else sits at it.
     pub fn enrolment(&self, who: &Who<'_>) -> Option<&Enrolment> {
+        self.enrolled(who).map(|(_, enrolment)| enrolment)
+    }
+
+    /// The same with what they are enrolled as.
+    pub(super) fn enrolled(&self, who: &Who<'_>) -> Option<(Device, &Enrolment)> {
         match (who.account, who.mac) {
             (_, Some(mac)) if mac.is_random() => None,
-            (Some(account), _) => self.accounts.get(account),
-            (None, Some(mac)) => self.devices.get(&mac),
+            (Some(account), _) => Some((Device::Account(account.to_owned()), self.accounts.get(account)?)),
+            (None, Some(mac)) => Some((Device::Mac(mac), self.devices.get(&mac)?)),
             (None, None) => None,
         }
     }
@@ -203,17 +219,19 @@ impl Directory {
         all.map(|enrolment| enrolment.subject.as_str())
     }
 
-    pub(super) fn member(&self, who: &Who<'_>, subjects: &Subjects) -> Option<Member> {
-        self.enrolment(who).map(|enrolment| enrolment.member(subjects))
-    }
-
-    pub(super) fn addresses(&self, subjects: &Subjects) -> impl Iterator<Item = (IpAddr, Member)> {
-        self.addresses.iter().map(|(ip, enrolment)| (*ip, enrolment.member(subjects)))
+    /// The addresses that are enrolled themselves.
+    pub(super) fn fixed(&self) -> impl Iterator<Item = (IpAddr, (Device, &Enrolment))> {
+        self.addresses.iter().map(|(ip, enrolment)| (*ip, (Device::Address(*ip), enrolment)))
     }
 }
 
 impl Enrolment {
-    fn member(&self, subjects: &Subjects) -> Member {
+    /// Row of its group.
+    pub(super) fn group(&self) -> GroupId {
+        row(self.group)
+    }
+
+    pub(super) fn member(&self, subjects: &Subjects) -> Member {
         Member { group: row(self.group), subject: subjects.number(&self.subject) }
     }
 }

@@ -27,6 +27,8 @@ coded! {
         Dhcp = 3 => "dhcp",
         /// Its holder gave it back to the DHCP server.
         DhcpRelease = 4 => "dhcp_release",
+        /// Whoever sits there says that they read the notice. Says nothing of whose the address is.
+        NoticeRead = 5 => "notice_read",
     }
 }
 
@@ -105,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trips_and_is_no_flow_event(seq: u64, mono_ns: u64, v6: bool, ip: u128, mac: [u8; 6], source in 0usize..4, seconds: u32) {
+        fn round_trips_and_is_no_flow_event(seq: u64, mono_ns: u64, v6: bool, ip: u128, mac: [u8; 6], source in 0usize..5, seconds: u32) {
             let ip: IpAddr = if v6 { Ipv6Addr::from(ip).into() } else { Ipv4Addr::from(ip as u32).into() };
             let event = IdentityEvent { seq, mono_ns, ip, mac: Mac(mac), source: Source::ALL[source], seconds };
             let bytes = event.to_bytes();

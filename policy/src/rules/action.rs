@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limit::Limit;
+use crate::limit::{Limit, Pace};
 use crate::vocab::{Action, ObservationLevel};
 
 /// What a rule does with the flows that it decides about.
@@ -15,15 +15,16 @@ pub enum RuleAction {
     Observe,
     /// Frames are dropped.
     Block,
-    /// Frames pass as long as those who share the limit stay below its rate, each way; what is over it is dropped.
+    /// Frames pass as long as those who share the limit stay below its rate, each way, or within its quota; what is over it is
+    /// dropped.
     Limit(Limit),
-    /// Frames pass, and the client is told which rule it met.
+    /// Frames pass; a device on which the charter's notice has not been read is shown it, once, over HTTP.
     Notice,
 }
 
 impl RuleAction {
     /// The words, in order of [`RuleAction`].
-    pub const WORDS: &'static [&'static str] = &["allow", "observe", "block", "limit", "notice"];
+    pub const WORDS: &'static [&'static str] = &["allow", "observe", "block", "limit", "quota", "notice"];
 
     /// The word in rule files.
     pub const fn as_str(self) -> &'static str {
@@ -31,19 +32,19 @@ impl RuleAction {
             Self::Allow => "allow",
             Self::Observe => "observe",
             Self::Block => "block",
-            Self::Limit(_) => "limit",
+            Self::Limit(Limit { pace: Pace::Rate(_), .. }) => "limit",
+            Self::Limit(Limit { pace: Pace::Quota(_), .. }) => "quota",
             Self::Notice => "notice",
         }
     }
 
-    /// What happens to frames; `None` if the fast path can't do it. A rule with such an action may be in shadow, where
-    /// it is counted. It is refused when it is enforced: a rule that is silently not carried out is worse than none.
-    pub const fn on_frames(self) -> Option<Action> {
+    /// What happens to frames.
+    pub const fn on_frames(self) -> Action {
         match self {
-            Self::Allow | Self::Observe => Some(Action::Allow),
-            Self::Block => Some(Action::Block),
-            Self::Limit(_) => Some(Action::Limit),
-            Self::Notice => None,
+            Self::Allow | Self::Observe => Action::Allow,
+            Self::Block => Action::Block,
+            Self::Limit(_) => Action::Limit,
+            Self::Notice => Action::Notice,
         }
     }
 
@@ -59,7 +60,7 @@ impl RuleAction {
 impl fmt::Display for RuleAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Limit(limit) => write!(f, "limit {limit}"),
+            Self::Limit(limit) => write!(f, "{} {limit}", self.as_str()),
             other => f.write_str(other.as_str()),
         }
     }
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn no_action_writes_more_than_the_charter_allows() {
-        let limit = Limit { rate: Rate::MIN, per: Per::Device };
+        let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Device };
         for action in [
             RuleAction::Allow,
             RuleAction::Observe,

@@ -11,6 +11,7 @@ use super::{BadRate, Declared, Limit, Match, Per, Rate, Rule, RuleAction, Rules,
 use crate::category::Category;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, Text, did_you_mean, is_unprintable, known_words};
 use crate::limit::MAX_LIMITS;
+use crate::limit::{Amount, BadAmount, Every, Pace, Quota};
 use crate::matrix::MAX_COLUMNS;
 use crate::signature::is_service_key;
 use crate::table::SignatureTable;
@@ -69,6 +70,8 @@ struct RawRule {
     matches: Spanned<RawMatch>,
     action: Spanned<String>,
     rate: Option<Spanned<String>>,
+    amount: Option<Spanned<String>>,
+    every: Option<Spanned<String>>,
     per: Option<Spanned<String>>,
     state: Option<Spanned<String>>,
     owner: Spanned<String>,
@@ -275,7 +278,8 @@ impl Reader<'_> {
             let help = "counters and records tell rules apart by name".to_owned();
             self.fault(name_span, "named-twice", message, help);
         }
-        let action = self.action(&raw.action, raw.rate.as_ref(), raw.per.as_ref());
+        let how = [&raw.rate, &raw.amount, &raw.every, &raw.per].map(Option::as_ref);
+        let action = self.action(&raw.action, how);
         let state = match &raw.state {
             None => Some(State::Shadow),
             Some(state) => self.word(state, "state", State::from_word, State::ALL, State::as_str),
@@ -289,8 +293,11 @@ impl Reader<'_> {
         };
         let matches = raw.matches.span();
         let RawMatch { category, service, group, calendar } = raw.matches.into_inner();
-        if category.is_none() && service.is_none() {
-            // A group or calendar alone would take protected categories along.
+        if category.is_none()
+            && service.is_none()
+            && action.is_some_and(|action| action != RuleAction::Notice)
+        {
+            // A group or calendar alone would take protected categories along. A notice takes nothing.
             let message = "`match` says nothing of what a flow is for".to_owned();
             self.fault(matches, "empty-match", message, "give `category` or `service`".to_owned());
         }
@@ -302,14 +309,6 @@ impl Reader<'_> {
         let help = "calendars have names of lower-case letters, digits and hyphens";
         let calendars = self.keys(calendar, "calendar", "unknown-calendar", help);
         let (action, state, purpose) = (action?, state?, purpose?);
-        if state == State::Enforce && action.on_frames().is_none() {
-            let message = format!(
-                "`{}` can't be carried out by this version, so it can't be enforced",
-                action.as_str()
-            );
-            let help = "write `state = \"shadow\"`: its hits are counted".to_owned();
-            self.fault(raw.action.span(), "not-carried-out", message, help);
-        }
         for (category, span) in categories.iter().zip(&category_spans) {
             if let Some(message) = protected_needs_security(action, purpose, *category) {
                 self.fault(span.clone(), "protected", message, PROTECTED_HELP.to_owned());
@@ -341,37 +340,40 @@ impl Reader<'_> {
         Some(Unbound { rule, services, groups, calendars })
     }
 
-    fn action(
-        &mut self,
-        action: &Spanned<String>,
-        rate: Option<&Spanned<String>>,
-        per: Option<&Spanned<String>>,
-    ) -> Option<RuleAction> {
+    /// `how`: rate, amount, every, per.
+    fn action(&mut self, action: &Spanned<String>, how: [Option<&Spanned<String>>; 4]) -> Option<RuleAction> {
         let word = action.get_ref().as_str();
-        let read = match (word, rate) {
-            ("limit", None) => {
-                let message = "`limit` needs a rate".to_owned();
-                self.fault(action.span(), "missing", message, "add `rate = \"2 Mbit/s\"`".to_owned());
-                return None;
-            }
-            ("limit", Some(rate)) => {
-                let per = match per {
-                    None => Some(Per::Rule),
-                    Some(per) => self.word(per, "share", Per::from_word, Per::ALL, Per::as_str),
+        let [rate, amount, every, per] = how;
+        let (read, takes): (_, &[&str]) = match word {
+            "limit" => {
+                let Some(rate) = rate else {
+                    let message = "`limit` needs a rate".to_owned();
+                    self.fault(action.span(), "missing", message, "add `rate = \"2 Mbit/s\"`".to_owned());
+                    return None;
                 };
-                let (rate, per) = (self.rate(rate)?, per?);
-                self.limits += 1;
-                if self.limits == MAX_LIMITS + 1 {
-                    let message = format!("more than {MAX_LIMITS} rules with `limit`");
-                    let help = "match several categories in one rule, with `per = \"category\"`".to_owned();
-                    self.fault(action.span(), "too-many", message, help);
+                {
+                    let rate = self.rate(rate)?;
+                    (self.limited(action, Pace::Rate(rate), per)?, &["rate", "per"])
                 }
-                return Some(RuleAction::Limit(Limit { rate, per }));
             }
-            ("allow", _) => RuleAction::Allow,
-            ("observe", _) => RuleAction::Observe,
-            ("block", _) => RuleAction::Block,
-            ("notice", _) => RuleAction::Notice,
+            "quota" => {
+                let (Some(amount), Some(every)) = (amount, every) else {
+                    let message = "`quota` needs an amount, and in what time".to_owned();
+                    let help = "add `amount = \"5 GB\"` and `every = \"day\"`".to_owned();
+                    self.fault(action.span(), "missing", message, help);
+                    return None;
+                };
+                let every = self.word(every, "time", Every::from_word, Every::ALL, Every::as_str);
+                let (amount, every) = (self.amount(amount)?, every?);
+                (
+                    self.limited(action, Pace::Quota(Quota { amount, every }), per)?,
+                    &["amount", "every", "per"],
+                )
+            }
+            "allow" => (RuleAction::Allow, &[]),
+            "observe" => (RuleAction::Observe, &[]),
+            "block" => (RuleAction::Block, &[]),
+            "notice" => (RuleAction::Notice, &[]),
             _ => {
                 let help = match word {
                     "forward" | "accept" | "permit" | "pass" => "write `allow`".to_owned(),
@@ -385,14 +387,47 @@ impl Reader<'_> {
                 return None;
             }
         };
-        for (stray, what) in [(rate, "rate"), (per, "per")] {
-            if let Some(stray) = stray {
-                let message = format!("`{word}` has no `{what}`, only `limit` has");
+        for (stray, what) in how.into_iter().zip(["rate", "amount", "every", "per"]) {
+            if let Some(stray) = stray.filter(|_| !takes.contains(&what)) {
+                let message = format!("`{word}` has no `{what}`");
                 self.fault(stray.span(), "stray-rate", message, "take it out".to_owned());
                 return None;
             }
         }
         Some(read)
+    }
+
+    fn limited(
+        &mut self,
+        action: &Spanned<String>,
+        pace: Pace,
+        per: Option<&Spanned<String>>,
+    ) -> Option<RuleAction> {
+        let per = match per {
+            None => Some(Per::Rule),
+            Some(per) => self.word(per, "share", Per::from_word, Per::ALL, Per::as_str),
+        }?;
+        self.limits += 1;
+        if self.limits == MAX_LIMITS + 1 {
+            let message = format!("more than {MAX_LIMITS} rules with `limit` or `quota`");
+            let help = "match several categories in one rule, with `per = \"category\"`".to_owned();
+            self.fault(action.span(), "too-many", message, help);
+        }
+        Some(RuleAction::Limit(Limit { pace, per }))
+    }
+
+    fn amount(&mut self, amount: &Spanned<String>) -> Option<Amount> {
+        match Amount::parse(amount.get_ref()) {
+            Ok(amount) => Some(amount),
+            Err(why) => {
+                let message = match why {
+                    BadAmount::Range => format!("`{}` is out of range", amount.get_ref()),
+                    BadAmount::Shape => format!("`{}` is no amount", amount.get_ref()),
+                };
+                self.fault(amount.span(), "bad-amount", message, why.to_string());
+                None
+            }
+        }
     }
 
     fn rate(&mut self, rate: &Spanned<String>) -> Option<Rate> {
@@ -484,6 +519,7 @@ impl Reader<'_> {
                 "state" => "unknown-state",
                 "purpose" => "unknown-purpose",
                 "share" => "unknown-share",
+                "time" => "unknown-time",
                 _ => "unknown-category",
             };
             self.fault(written.span(), code, format!("there is no {what} `{word}`"), help);

@@ -50,11 +50,6 @@ pub const CODES: &[Code] = &[
         "the rule blocks a protected category, which only purpose `security` may",
     ),
     code(
-        "not-carried-out",
-        Severity::Note,
-        "a rule in shadow has an action that can't be enforced by this version",
-    ),
-    code(
         "no-meaning",
         Severity::Warning,
         "a group or calendar is known to the rule file only: rules with it do nothing",
@@ -149,13 +144,6 @@ fn one(
             format!("rule `{name}` ends with {last}"),
             "give it a later last day if it is still needed",
         );
-    }
-    if rule.action.on_frames().is_none() {
-        let message = format!(
-            "`{}` can't be carried out by this version: rule `{name}` is counted only",
-            rule.action.as_str()
-        );
-        say("not-carried-out", message, "it can't be enforced");
     }
     let unknown = |known: &dyn Fn(&String) -> bool, words: &[String]| -> Vec<String> {
         words.iter().filter(|word| !known(word)).map(|word| format!("`{word}`")).collect()

@@ -10,7 +10,7 @@
 //! | closed again | off hours | off hours | private | private |
 //! | revoked | nothing, for lack of a charter ||||
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,7 @@ use anyhow::{Result, bail, ensure};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _, Unit, Zoned};
 
-use super::Tried;
-use super::accounted;
+use super::{Tried, accounted};
 use crate::demo::api::Now;
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::netns::Netns;
@@ -27,16 +26,16 @@ use crate::lab::{Lab, dns};
 use crate::process;
 use crate::stop::Stop;
 
-const SITE: &str = "www.zhipin.com";
+pub(super) const SITE: &str = "www.zhipin.com";
 const SERVICE: &str = "boss-zhipin";
 /// A site that is in no list.
-const NEUTRAL: &str = "news.example";
+pub(super) const NEUTRAL: &str = "news.example";
 const SALES: usize = 12;
 const RESEARCH: usize = 4;
 /// Everybody: the departments, the recruiter, the guest, the random address.
 const ALL: usize = SALES + RESEARCH + 3;
 /// Questions to DNS until the path was there: one, and one that came too early.
-const LAB_FLOWS: u64 = 2;
+pub(super) const LAB_FLOWS: u64 = 2;
 /// A closed flow is forgotten, and then counted, after ten seconds; the rest is for a busy machine.
 const ENDED: Duration = Duration::from_secs(30);
 
@@ -83,7 +82,9 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     );
 
     let opens = next_minute()?;
-    approvers.install(&gateway, 1, &opens, false)?;
+    let at = |when: &Zoned| when.strftime("%H:%M").to_string();
+    let hours = format!("{}-{}", at(&opens), at(&opens.checked_add(SignedDuration::from_secs(60))?));
+    approvers.install(&gateway, &approvers.charter(1, &hours, "")?)?;
     office.stage(&gateway, tried, "calendar closed", 0)?;
 
     await_wall(opens.timestamp(), stop)?;
@@ -94,7 +95,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     gateway.await_acknowledged(stop)?;
     office.stage(&gateway, tried, "calendar closed again", 0)?;
 
-    approvers.install(&gateway, 1, &opens, true)?;
+    approvers.revoke(&gateway)?;
     office.stage(&gateway, tried, "charter revoked", 0)?;
     let (fine, words) = accounted(&gateway.now()?);
     tried.hold("every frame is accounted for", fine, words);
@@ -252,16 +253,17 @@ impl<'a> Office<'a> {
 }
 
 /// Those who sign: the controller and the works council.
-struct Approvers<'a> {
+pub(super) struct Approvers<'a> {
     dir: &'a Path,
     binary: &'a Path,
-    keys: Vec<String>,
+    pub(super) keys: Vec<String>,
 }
 
+const FILE: &str = "office.toml";
 const KEYS: [&str; 2] = ["controller.key", "works-council.key"];
 
 impl<'a> Approvers<'a> {
-    fn new(dir: &'a Path, binary: &'a Path) -> Result<Self> {
+    pub(super) fn new(dir: &'a Path, binary: &'a Path) -> Result<Self> {
         let mut approvers = Self { dir, binary, keys: Vec::new() };
         for key in KEYS {
             let public = approvers.glassgate(&["charter", "key", key])?;
@@ -274,26 +276,34 @@ impl<'a> Approvers<'a> {
         process::capture(Command::new(self.binary).current_dir(self.dir).args(words))
     }
 
-    /// Writes, signs and installs a charter whose calendar is open for a minute, or revokes it.
-    fn install(&self, gateway: &Gateway, serial: u32, opens: &Zoned, revoke: bool) -> Result<()> {
-        let path = self.dir.join("office.toml");
-        if revoke {
-            self.glassgate(&["charter", "sign", "office.toml", "--key", KEYS[1], "--revoke"])?;
-        } else {
-            let text = self.charter(serial, opens)?;
-            std::fs::write(&path, text)?;
-            for key in KEYS {
-                // It says with another exit code that somebody else has yet to sign.
-                Command::new(self.binary)
-                    .current_dir(self.dir)
-                    .args(["charter", "sign", "office.toml", "--key", key])
-                    .output()?;
-            }
+    /// Signs and installs a charter.
+    pub(super) fn install(&self, gateway: &Gateway, text: &str) -> Result<()> {
+        std::fs::write(self.path(), text)?;
+        for key in KEYS {
+            // It says with another exit code that somebody else has yet to sign.
+            Command::new(self.binary)
+                .current_dir(self.dir)
+                .args(["charter", "sign", FILE, "--key", key])
+                .output()?;
         }
-        gateway.command(&["charter", "install", &path.display().to_string()]).map(drop)
+        self.hand_in(gateway)
     }
 
-    fn charter(&self, serial: u32, opens: &Zoned) -> Result<String> {
+    fn revoke(&self, gateway: &Gateway) -> Result<()> {
+        self.glassgate(&["charter", "sign", FILE, "--key", KEYS[1], "--revoke"])?;
+        self.hand_in(gateway)
+    }
+
+    fn hand_in(&self, gateway: &Gateway) -> Result<()> {
+        gateway.command(&["charter", "install", &self.path().display().to_string()]).map(drop)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+
+    /// A charter for counts of visits to job sites, in these hours of each day; `more` stands in its purpose.
+    pub(super) fn charter(&self, serial: u32, hours: &str, more: &str) -> Result<String> {
         let [controller, council] = self.keys.as_slice() else {
             bail!("two approvers have {} keys", self.keys.len())
         };
@@ -301,8 +311,6 @@ impl<'a> Approvers<'a> {
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
         let year = today.year();
         let expires = today.checked_add(30.days())?;
-        let closes = opens.checked_add(SignedDuration::from_secs(60))?;
-        let at = |when: &Zoned| when.strftime("%H:%M").to_string();
         Ok(format!(
             "version = 1
 name = \"office\"
@@ -335,7 +343,7 @@ level = \"aggregate\"
 retention_days = 30
 k = 10
 notice = \"1\"
-
+{more}
 [[notice]]
 version = \"1\"
 given = {today}
@@ -345,17 +353,15 @@ text = {{ zh = \"按部门统计工作时间内访问招聘网站的次数。\",
 name = \"shift\"
 time_zone = \"UTC\"
 valid = \"{year}-01-01..{expires}\"
-week = [\"mon-sun {}-{}\"]
+week = [\"mon-sun {hours}\"]
 ",
-            7,
-            at(opens),
-            at(&closes)
+            7
         ))
     }
 }
 
 /// Flows that the gateway knows.
-fn active(now: &Now) -> u64 {
+pub(super) fn active(now: &Now) -> u64 {
     now.lcores.iter().map(|lcore| lcore.flows_active).sum()
 }
 
@@ -377,7 +383,7 @@ fn await_wall(at: Timestamp, stop: &Stop) -> Result<()> {
 }
 
 /// Waits until the gateway has counted what must be.
-fn await_flows(gateway: &Gateway, stop: &Stop, done: impl Fn(&Now) -> bool) -> Result<Now> {
+pub(super) fn await_flows(gateway: &Gateway, stop: &Stop, done: impl Fn(&Now) -> bool) -> Result<Now> {
     let end = Instant::now() + ENDED;
     loop {
         let now = gateway.now()?;

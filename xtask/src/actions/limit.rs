@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::block::Client;
 use super::{Stage, Tried};
 use crate::lab::devices::{DEVICES, Device};
 use crate::lab::iperf;
@@ -20,6 +21,9 @@ const TOLERANCE: f64 = 0.05;
 /// Seconds of a measurement, and those before it that do not count: the burst of the limit and the beginning of TCP.
 const SECONDS: u64 = 10;
 const OMITTED: u64 = 2;
+/// What a device may use of shops, in bytes.
+const QUOTA: u64 = 4_000_000;
+const SHOP: &str = "www.jd.com";
 /// Payload of a datagram.
 const DATAGRAM: u64 = 1200;
 
@@ -130,7 +134,46 @@ pub fn run(stage: &Stage<'_>, tried: &mut Tried<'_>) -> Result<()> {
         format!("{each}, {} in all", mbits(all)),
     );
     running(stage, tried, one)?;
-    by_name(stage, tried)
+    by_name(stage, tried)?;
+    quota(stage, tried)
+}
+
+/// A quota, used up by one device.
+fn quota(stage: &Stage<'_>, tried: &mut Tried<'_>) -> Result<()> {
+    let rule = format!(
+        "[[rule]]\nname = \"four\"\nmatch = {{ category = [\"shopping\"] }}\naction = \"quota\"\namount = \"{} MB\"\nevery = \"week\"\n\
+         per = \"device\"\nstate = \"enforce\"\nowner = \"lab\"\npurpose = \"bandwidth\"\n",
+        QUOTA / 1_000_000
+    );
+    stage.gateway.enforce(&rule, stage.stop)?;
+    let fetch = |device: &'static Device, bytes: u64| {
+        let client = Client { stage, device, v6: false };
+        let more = ["--output", "/dev/null", "--write-out", "%{size_download}"];
+        let done = client.curl(&format!("https://{SHOP}/bytes/{bytes}"), SHOP, &more)?;
+        let came = String::from_utf8_lossy(&done.stdout).trim().parse::<u64>().unwrap_or(0);
+        Ok::<_, anyhow::Error>((came, done))
+    };
+    let (came, done) = fetch(&DEVICES[0], 2 * QUOTA)?;
+    // Less the headers of frames, and what TCP had to send again.
+    let fine = !done.status.success() && (QUOTA * 90 / 100..QUOTA).contains(&came);
+    tried.hold(
+        "quota 4 MB a week per device: used up",
+        fine,
+        format!("{came} bytes, then {}", done.stderr.trim()),
+    );
+    let (came, done) = fetch(&DEVICES[0], 1000)?;
+    let fine = !done.status.success() && done.took < Duration::from_secs(2);
+    tried.hold(
+        "quota: what comes next is told at once",
+        fine,
+        format!("{:.0?}: {came} bytes, {}", done.took, done.stderr.trim()),
+    );
+    let (came, done) = fetch(&DEVICES[1], 1_000_000)?;
+    tried.hold("quota: another device has its own", done.status.success(), format!("{came} bytes"));
+    stage.gateway.enforce("", stage.stop)?;
+    let (came, done) = fetch(&DEVICES[0], 1_000_000)?;
+    tried.hold("quota: free without the rule", done.status.success(), format!("{came} bytes"));
+    Ok(())
 }
 
 /// Two devices at the same time: what each gets, and frames of both.

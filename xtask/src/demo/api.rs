@@ -50,6 +50,8 @@ pub struct Identity {
     pub members: u64,
     /// Sessions of people who are logged in.
     pub sessions: u64,
+    /// Receipts of notices.
+    pub receipts: u64,
     /// What came in by RADIUS, where somebody listens to it.
     pub radius: Option<Radius>,
 }

@@ -30,6 +30,7 @@ pub(super) struct RawPurpose {
     retention_days: Spanned<i64>,
     k: Option<Spanned<i64>>,
     notice: Spanned<String>,
+    receipt: Option<Spanned<bool>>,
     expires: Option<Spanned<toml::value::Datetime>>,
 }
 
@@ -100,6 +101,7 @@ impl Reader<'_> {
             retention_days: u16::try_from(retention).ok()?,
             k: u32::try_from(k).ok()?,
             notice: raw.notice.into_inner(),
+            receipt: raw.receipt.is_some_and(Spanned::into_inner),
             expires: expires?,
         })
     }

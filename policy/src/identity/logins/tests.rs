@@ -77,7 +77,12 @@ impl Known {
 
     fn group(&mut self, at_s: u64, ip: [u8; 4]) -> u16 {
         self.bindings.tick(at_s * S);
-        let members = self.bindings.members(&self.directory, &crate::identity::Subjects::default(), at_s * S);
+        let members = self.bindings.members(
+            &self.directory,
+            &crate::identity::Subjects::default(),
+            at_s * S,
+            |_, group| group,
+        );
         members.member(&address_key(ip.into())).group.0
     }
 }

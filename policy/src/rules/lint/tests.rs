@@ -144,12 +144,6 @@ fn cases() -> Vec<(&'static str, u32, String, String)> {
             one(rule("a", "service = [\"unions-de\"]", "allow", "")),
         ),
         (
-            "not-carried-out",
-            3,
-            one(rule("a", GAMES, "notice", SHADOW)),
-            one(rule("a", GAMES, "block", SHADOW)),
-        ),
-        (
             "no-meaning",
             4,
             declared("calendars", rule("a", &with("calendar = [\"x\"]"), "block", "")),
