@@ -9,12 +9,15 @@
 //! | calendar open | **counted** | not covered: too few for counts | private | private |
 //! | closed again | off hours | off hours | private | private |
 //! | revoked | nothing, for lack of a charter ||||
+//! | another's last day, open | **counted** | not covered | private | private |
+//! | expired | nothing, for lack of a charter ||||
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _, Unit, Zoned};
 
@@ -38,6 +41,8 @@ const ALL: usize = SALES + RESEARCH + 3;
 pub(super) const LAB_FLOWS: u64 = 2;
 /// A closed flow is forgotten, and then counted, after ten seconds; the rest is for a busy machine.
 const ENDED: Duration = Duration::from_secs(30);
+/// How long before midnight the gateway begins whose charter expires then.
+const BEFORE: SignedDuration = SignedDuration::from_secs(80);
 
 /// Somebody with a device.
 struct Person {
@@ -84,7 +89,10 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let opens = next_minute()?;
     let at = |when: &Zoned| when.strftime("%H:%M").to_string();
     let hours = format!("{}-{}", at(&opens), at(&opens.checked_add(SignedDuration::from_secs(60))?));
-    approvers.install(&gateway, &approvers.charter(1, &hours, "")?)?;
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    // Not the day on which it opens: that may be tomorrow, and what is issued tomorrow is not in force.
+    let days = [today, today.checked_add(30.days())?];
+    approvers.install(&gateway, &approvers.charter(1, days, &hours, "")?)?;
     office.stage(&gateway, tried, "calendar closed", 0)?;
 
     await_wall(opens.timestamp(), stop)?;
@@ -100,7 +108,49 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let (fine, words) = accounted(&gateway.now()?);
     tried.hold("every frame is accounted for", fine, words);
 
-    log(&gateway.stop_for_records()?, &office, tried)
+    log(&gateway.stop_for_records()?, &office, tried)?;
+    expires(lab, binary, driver, &office, &approvers, tried)
+}
+
+/// A charter on its last day, and after it. The gateway's wall clock is shortly before midnight; its calendar stays open beyond.
+fn expires(
+    lab: &Lab,
+    binary: &Path,
+    driver: Driver,
+    office: &Office<'_>,
+    approvers: &Approvers<'_>,
+    tried: &mut Tried<'_>,
+) -> Result<()> {
+    let real = Timestamp::now().to_zoned(TimeZone::UTC);
+    // Midnight as the gateway has it: the next one that leaves time for what comes before.
+    let midnight = real.checked_add(BEFORE)?.tomorrow()?.start_of_day()?;
+    let ahead = midnight.timestamp().duration_since(real.timestamp()) - BEFORE;
+    let setup = Setup {
+        charter_keys: approvers.keys.clone(),
+        more: "\n[identity]\ndirectory = \"office.csv\"\n".to_owned(),
+        clock_is_set: true,
+        clock_ahead_s: u64::try_from(ahead.as_secs())?,
+        ..Setup::default()
+    };
+    let gateway = Gateway::start_as(lab, binary, driver, &setup, office.stop)?;
+    office.make_known(&gateway)?;
+    let last = midnight.yesterday()?.date();
+    approvers.install(&gateway, &approvers.charter(2, [last, last], "20:00-02:00", "")?)?;
+    gateway.await_acknowledged(office.stop)?;
+    office.stage(&gateway, tried, "its last day", SALES as u64)?;
+    await_wall(real.timestamp() + BEFORE, office.stop)?;
+    gateway.await_acknowledged(office.stop)?;
+    office.stage(&gateway, tried, "charter expired", 0)?;
+    let now = gateway.now()?;
+    tried.hold(
+        "the page says that it has expired",
+        now.recording.basis.contains("has expired"),
+        now.recording.basis,
+    );
+    let (fine, words) = accounted(&gateway.now()?);
+    tried.hold("every frame is accounted for", fine, words);
+    gateway.stop();
+    Ok(())
 }
 
 /// What the log says in the end: counts of sales, told as those of at least ten people, and nobody's anything.
@@ -180,6 +230,10 @@ impl<'a> Office<'a> {
 
     /// Everybody speaks once, so that the gateway knows whose addresses they are.
     fn make_known(&self, gateway: &Gateway) -> Result<()> {
+        for person in &self.people {
+            // Those that know the router's address ask nobody for it.
+            person.netns.ip("neigh flush dev eth0")?;
+        }
         self.everybody_visits(NEUTRAL)?;
         let enrolled = self.people.iter().filter(|person| person.group.is_some()).count() as u64;
         await_flows(gateway, self.stop, |now| now.identity.members >= enrolled)?;
@@ -303,14 +357,17 @@ impl<'a> Approvers<'a> {
     }
 
     /// A charter for counts of visits to job sites, in these hours of each day; `more` stands in its purpose.
-    pub(super) fn charter(&self, serial: u32, hours: &str, more: &str) -> Result<String> {
+    pub(super) fn charter(
+        &self,
+        serial: u32,
+        [today, expires]: [Date; 2],
+        hours: &str,
+        more: &str,
+    ) -> Result<String> {
         let [controller, council] = self.keys.as_slice() else {
             bail!("two approvers have {} keys", self.keys.len())
         };
-        // Not the day on which it opens: that may be tomorrow, and what is issued tomorrow is not in force.
-        let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-        let year = today.year();
-        let expires = today.checked_add(30.days())?;
+        let (year, known) = (today.year(), expires.checked_add(30.days())?);
         Ok(format!(
             "version = 1
 name = \"office\"
@@ -352,7 +409,7 @@ text = {{ zh = \"按部门统计工作时间内访问招聘网站的次数。\",
 [[calendar]]
 name = \"shift\"
 time_zone = \"UTC\"
-valid = \"{year}-01-01..{expires}\"
+valid = \"{year}-01-01..{known}\"
 week = [\"mon-sun {hours}\"]
 ",
             7

@@ -66,7 +66,9 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
         )
     };
     let hours = format!("{}-{}", at(-1)?, at(3)?);
-    approvers.install(&gateway, &approvers.charter(1, &hours, "receipt = true")?)?;
+    let today = Zoned::now().with_time_zone(TimeZone::UTC).date();
+    approvers
+        .install(&gateway, &approvers.charter(1, [today, today.tomorrow()?], &hours, "receipt = true")?)?;
     gateway.await_acknowledged(stop)?;
     let unread = gateway.now()?.not_looked_at;
     device.fetch(&format!("https://{SITE}/bytes/1000"), &[])?;

@@ -15,6 +15,8 @@ use crate::{ui, workspace};
 /// Runs a program where a time server seems to have set the clock.
 const CLOCK_IS_SET: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/timesync && \
                             : > /run/systemd/timesync/synchronized && exec \"$@\"";
+/// Shows programs another time.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// The rules file, beside the configuration.
 const RULES: &str = "rules.toml";
 /// Port of the page.
@@ -56,6 +58,8 @@ pub struct Setup {
     pub more: String,
     /// Whether it finds a clock that a time server has set. In its mount namespace only: this machine's clock is left alone.
     pub clock_is_set: bool,
+    /// How many seconds its wall clock is ahead of this machine's: for what happens at midnight.
+    pub clock_ahead_s: u64,
 }
 
 impl Default for Setup {
@@ -69,6 +73,7 @@ impl Default for Setup {
             charter_keys: Vec::new(),
             more: String::new(),
             clock_is_set: false,
+            clock_ahead_s: 0,
         }
     }
 }
@@ -142,6 +147,11 @@ impl Gateway {
             lab.gateway.command(&binary.to_string_lossy())
         };
         command.arg("run").arg("--config").arg(&config);
+        if setup.clock_ahead_s > 0 {
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("+{}s", setup.clock_ahead_s));
+            // The monotonic clock, by which everything is decided, and the times of files are left alone.
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+        }
         let daemon =
             Daemon::start("gateway", &command, &lab.dir().join(format!("gateway-{}.log", driver.word())))?;
         let (binary, lab_name) = (binary.to_owned(), lab.name().to_owned());
