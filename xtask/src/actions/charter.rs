@@ -314,6 +314,7 @@ pub(super) struct Approvers<'a> {
 }
 
 const FILE: &str = "office.toml";
+const SIGNATURES: &str = "office.toml.sig";
 const KEYS: [&str; 2] = ["controller.key", "works-council.key"];
 
 impl<'a> Approvers<'a> {
@@ -333,6 +334,11 @@ impl<'a> Approvers<'a> {
     /// Signs and installs a charter.
     pub(super) fn install(&self, gateway: &Gateway, text: &str) -> Result<()> {
         std::fs::write(self.path(), text)?;
+        // Those of a text before, perhaps of other approvers, are good for nothing, and are not passed over.
+        match std::fs::remove_file(self.dir.join(SIGNATURES)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
         for key in KEYS {
             // It says with another exit code that somebody else has yet to sign.
             Command::new(self.binary)
