@@ -16,6 +16,9 @@
 //! | `rollup` | counts of one hour, category and service of the whole network, while there is no charter |
 //! | `group_rollup` | under a charter: counts of one hour or day, group, category and service, about `k` people or more |
 //! | `uploads` | likewise: probable uploads, and large ones |
+//! | `session` | at level `sealed`: what somebody did at a service in one visit, under a pseudonym, sealed: see [`crate::case`] |
+//! | `sealed_key` | a key of such records is made or destroyed |
+//! | `case_opened`, `case_approved`, `case_refused`, `case_shown`, `case_closed`, `case_expired`, `case_told`, `case_denied` | sealed records are asked for, or looked at |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
 //!
@@ -24,6 +27,7 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::case::{CaseRecord, KeyChange, SessionLine};
 use crate::category::Category;
 use crate::charter::{PurposeStanding, Standing};
 use crate::vocab::{GroupId, ObservationLevel, Purpose, coded};
@@ -154,6 +158,37 @@ pub enum Record<'a> {
         /// Its purposes, in order.
         purposes: Vec<PurposeNow>,
     },
+    /// What somebody did at a service in one visit, sealed.
+    Session(SessionLine<'a>),
+    /// A key of sealed records is made or destroyed.
+    SealedKey {
+        /// What becomes of it.
+        change: Word<KeyChange>,
+        /// Which.
+        key: &'a str,
+        /// SHA-256 of the charter that it is made under.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        charter: Option<Hex<'a>>,
+        /// User id of who said that the clock is right.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
+    /// A holder of shares opens a case.
+    CaseOpened(CaseRecord<'a>),
+    /// Another one approves it.
+    CaseApproved(CaseRecord<'a>),
+    /// One of them refuses it.
+    CaseRefused(CaseRecord<'a>),
+    /// One of the two is about to be shown what was recorded.
+    CaseShown(CaseRecord<'a>),
+    /// It was closed, without a look or after it.
+    CaseClosed(CaseRecord<'a>),
+    /// Its time is over, or the gateway stops.
+    CaseExpired(CaseRecord<'a>),
+    /// The subject was told of it.
+    CaseTold(CaseRecord<'a>),
+    /// A step that is not taken.
+    CaseDenied(CaseRecord<'a>),
     /// Counts of one group, category and service in one window.
     Rollup {
         /// The level that allows it.
@@ -393,6 +428,8 @@ coded! {
         TooManyPeople = 8 => "too_many_people",
         /// More people at more services at once than are followed: they are counted without visits, time and uploads.
         TooManyTraces = 9 => "too_many_traces",
+        /// Sessions that could not be sealed, and so are not kept: no key could be made, or the charter was over.
+        NotSealed = 10 => "not_sealed",
     }
 }
 

@@ -22,7 +22,10 @@ mod standing;
 pub mod why;
 
 pub use basis::Basis;
-pub use file::{Approver, CharterFile, DEFAULT_K, Document, LEAST_K, MAX_BYTES, Notice, PurposeEntry, Role};
+pub use file::{
+    Approver, CaseTerms, CharterFile, DEFAULT_K, Document, Holder, LEAST_K, MAX_BYTES, Notice, PurposeEntry,
+    Role,
+};
 pub use levels::{Levels, without_charter};
 pub use notice::{MAX_NOTICE_BODY, ReceiptFor, TOKEN, Unread};
 pub use signatures::{KeyError, MAX_SIGNATURE_BYTES, PublicKey, Signatures, SigningKey, Statement};
@@ -157,4 +160,4 @@ pub enum NotNewer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -247,6 +247,12 @@ impl Engine {
         self.groups.set_sink(sink);
     }
 
+    /// Ends sessions, so that none goes on beyond now: where a day ends, and with it the key that its sessions are sealed under.
+    /// Visits go on.
+    pub fn end_sessions(&mut self, now: &Now) {
+        self.groups.end_sessions(now, &self.generations);
+    }
+
     /// The zone that days are counted in: that of the charter.
     pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
         self.groups.set_zone(zone);

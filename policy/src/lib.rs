@@ -21,6 +21,7 @@
 pub mod audit;
 pub mod builtin;
 pub mod calendar;
+pub mod case;
 pub mod category;
 pub mod charter;
 pub mod clue;

@@ -31,7 +31,7 @@ use crate::audit::Now;
 use crate::category::Category;
 use crate::flow_event::{EventKind, FlowEvent};
 use crate::upload::{self, Shape, Usual};
-use crate::vocab::{GroupId, SubjectId};
+use crate::vocab::{Evidence, GroupId, Purposes, SubjectId};
 
 /// The most traces at once: some 40 MiB.
 pub const MAX_TRACES: usize = 1 << 18;
@@ -75,8 +75,8 @@ pub struct Terms {
     pub uploads: bool,
     /// Whether large uploads may be counted.
     pub large: bool,
-    /// Whether there may be sessions.
-    pub sealed: bool,
+    /// For which purposes there may be sessions; for none, there are none.
+    pub sealed: Purposes,
 }
 
 /// What an event adds.
@@ -117,6 +117,8 @@ pub struct Session {
     pub end_mono_ns: u64,
     /// Flows.
     pub flows: u64,
+    /// How the name of that flow is known whose name is known least well.
+    pub evidence: Option<Evidence>,
     /// Bytes on the wire, from and to the client.
     pub bytes_up: u64,
     /// See `bytes_up`.
@@ -134,8 +136,8 @@ pub struct Session {
 pub struct SessionRecord<'a> {
     /// Who, by a number that the sealed log makes a pseudonym of.
     pub subject: SubjectId,
-    /// Name of their group.
-    pub group: &'a str,
+    /// The purposes that allow it, as of its last event.
+    pub purposes: Purposes,
     /// The category.
     pub category: Category,
     /// Key of the service, if one is known.
@@ -150,7 +152,7 @@ pub trait SessionSink: std::fmt::Debug + Send {
     fn take(&mut self, now: &Now, record: &SessionRecord<'_>);
 }
 
-/// Where sessions go while there is no sealed log: nowhere.
+/// Where sessions go while nobody seals them: nowhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nowhere;
 
@@ -261,9 +263,10 @@ impl Traces {
             burst.shape = burst.shape.and(shape);
             burst.until_ns = burst.until_ns.max(end);
         }
-        if terms.sealed {
+        if !terms.sealed.is_empty() {
             let begin = Session { begin_mono_ns: start, end_mono_ns: end, ..Session::default() };
             let session = trace.session.get_or_insert_with(|| Box::new(begin));
+            session.evidence = Some(session.evidence.map_or(event.evidence, |all| all.min(event.evidence)));
             session.flows += u64::from(event.kind == EventKind::Decided);
             session.bytes_up = session.bytes_up.saturating_add(event.bytes_up);
             session.bytes_down = session.bytes_down.saturating_add(event.bytes_down);
@@ -275,6 +278,13 @@ impl Traces {
             self.usual.entry(key.service).or_default().note(payload);
         }
         Some(noted)
+    }
+
+    /// Ends all sessions, and no visit: an upload that goes on belongs to the session that begins next.
+    pub fn end_sessions(&mut self, over: &mut Vec<Over>) {
+        for (key, trace) in &mut self.all {
+            trace.end_session(*key, over);
+        }
     }
 
     /// Lets time pass: ends bursts and visits. With `all`, every one of them. Goes through all traces: not for every event.

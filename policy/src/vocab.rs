@@ -158,6 +158,40 @@ coded! {
     }
 }
 
+/// Some of the purposes, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purposes(u8);
+
+impl Purposes {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// One.
+    pub const fn one(purpose: Purpose) -> Self {
+        Self(1 << (purpose as u8))
+    }
+
+    /// These and those.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether one of them is this.
+    pub const fn has(self, purpose: Purpose) -> bool {
+        self.0 & Self::one(purpose).0 != 0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Purpose> {
+        Purpose::ALL.iter().copied().filter(move |purpose| self.has(*purpose))
+    }
+}
+
 coded! {
     /// Which way a frame of a flow goes.
     pub enum Direction {

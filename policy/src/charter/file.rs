@@ -3,6 +3,7 @@
 //! What a basis does not carry is refused here, with the field, the rule and the text that the rule rests on. A file that was
 //! read is still nobody's charter: that takes signatures.
 
+mod case;
 mod purpose;
 
 use std::collections::HashMap;
@@ -21,6 +22,8 @@ use crate::category::Category;
 use crate::diagnostic::{Diagnostic, Diagnostics, Text, did_you_mean, known_words};
 use crate::signature::is_service_key;
 use crate::vocab::{ObservationLevel, Purpose, coded};
+use case::RawCase;
+pub use case::{CaseTerms, Holder};
 use purpose::RawPurpose;
 
 /// The largest charter.
@@ -83,6 +86,8 @@ pub struct CharterFile {
     pub notices: Vec<Notice>,
     /// When people are at work.
     pub calendars: Vec<Calendar>,
+    /// How sealed records are opened; there where a purpose allows any.
+    pub case: Option<CaseTerms>,
 }
 
 /// Somebody who must sign.
@@ -165,6 +170,7 @@ struct RawFile {
     notice: Spanned<Vec<Spanned<RawNotice>>>,
     #[serde(default)]
     calendar: Vec<Spanned<RawCalendar>>,
+    case: Option<RawCase>,
 }
 
 #[derive(Deserialize)]
@@ -238,7 +244,10 @@ impl Reader<'_> {
             raw.exempt.iter().filter_map(|group| self.key(group, "name of a group")).collect();
         let notices = self.notices(raw.notice);
         let calendars = calendar::read(&self.text, &mut self.faults, raw.calendar);
+        let has_case = raw.case.is_some();
+        let case = raw.case.and_then(|case| self.case(case));
         let known = Known {
+            has_case,
             notices: &notices,
             calendars: &calendars,
             exempt: &exempt,
@@ -261,6 +270,7 @@ impl Reader<'_> {
             purposes,
             notices,
             calendars,
+            case,
         };
         if let Some(group) = notice::too_long(&file) {
             let message = format!(
@@ -465,6 +475,7 @@ impl Reader<'_> {
 
 /// What purposes are held against.
 struct Known<'a> {
+    has_case: bool,
     notices: &'a [Notice],
     calendars: &'a [Calendar],
     exempt: &'a [String],

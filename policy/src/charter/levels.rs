@@ -6,7 +6,7 @@ use super::file::{DEFAULT_K, LEAST_K};
 use super::notice::Unread;
 use crate::category::Category;
 use crate::matrix::MAX_GROUPS;
-use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved};
+use crate::vocab::{GroupId, ObservationLevel, Purpose, Purposes, Unobserved};
 
 /// What may be written, for each group and category.
 ///
@@ -29,8 +29,10 @@ struct Row {
     levels: [ObservationLevel; Category::SLOTS],
     /// How many people must stand behind a count, by category.
     k: [u16; Category::SLOTS],
-    /// Which purposes allow it, a bit each.
-    purposes: [u8; Category::SLOTS],
+    /// Which purposes allow it.
+    purposes: [Purposes; Category::SLOTS],
+    /// Which of them allow sealed records.
+    sealed: [Purposes; Category::SLOTS],
     why_not: Unobserved,
     /// What those in this row have not read.
     unread: Option<Arc<Unread>>,
@@ -42,7 +44,8 @@ impl Levels {
         let row = Row {
             levels: [ObservationLevel::None; Category::SLOTS],
             k: [LEAST_K as u16; Category::SLOTS],
-            purposes: [0; Category::SLOTS],
+            purposes: [Purposes::NONE; Category::SLOTS],
+            sealed: [Purposes::NONE; Category::SLOTS],
             why_not,
             unread: None,
         };
@@ -57,7 +60,7 @@ impl Levels {
         levels.whole_network = true;
         for row in &mut levels.rows {
             for category in Category::ALL {
-                row.raise(*category, without_charter(*category), DEFAULT_K, 0);
+                row.raise(*category, without_charter(*category), DEFAULT_K, Purposes::NONE);
             }
         }
         levels
@@ -127,7 +130,13 @@ impl Levels {
     /// uploads, and only `leak` large ones.
     pub fn is_for(&self, group: GroupId, category: Category, purpose: Purpose) -> bool {
         let row = self.rows.get(usize::from(group.0));
-        row.and_then(|row| row.purposes.get(category as usize)).is_some_and(|bits| bits & bit(purpose) != 0)
+        row.and_then(|row| row.purposes.get(category as usize)).is_some_and(|all| all.has(purpose))
+    }
+
+    /// The purposes that allow sealed records of a category of a group.
+    pub fn sealed_for(&self, group: GroupId, category: Category) -> Purposes {
+        let row = self.rows.get(usize::from(group.0));
+        row.and_then(|row| row.sealed.get(category as usize)).copied().unwrap_or_default()
     }
 
     /// Groups and categories of which something may be written.
@@ -160,7 +169,7 @@ impl Levels {
         purpose: Purpose,
     ) {
         if let Some(row) = self.rows.get_mut(usize::from(group.0)) {
-            row.raise(category, level, k, bit(purpose));
+            row.raise(category, level, k, Purposes::one(purpose));
         }
     }
 
@@ -176,21 +185,20 @@ impl Row {
         self.levels.get(category as usize).copied().unwrap_or(ObservationLevel::None)
     }
 
-    fn raise(&mut self, category: Category, level: ObservationLevel, k: u32, purposes: u8) {
+    fn raise(&mut self, category: Category, level: ObservationLevel, k: u32, purposes: Purposes) {
         let at = category as usize;
         if let (Some(known), Some(least), Some(all)) =
             (self.levels.get_mut(at), self.k.get_mut(at), self.purposes.get_mut(at))
             && !category.is_protected()
         {
-            *all |= purposes;
+            *all = all.and(purposes);
+            if let Some(sealed) = self.sealed.get_mut(at).filter(|_| level == ObservationLevel::Sealed) {
+                *sealed = sealed.and(purposes);
+            }
             *known = level.max(*known);
             *least = (*least).max(u16::try_from(k).unwrap_or(u16::MAX));
         }
     }
-}
-
-const fn bit(purpose: Purpose) -> u8 {
-    1 << (purpose as u8)
 }
 
 /// What may be counted about a category while no charter is installed, where counts without one are asked for: counts

@@ -43,6 +43,13 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Whether this key made a signature over a message.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
+    }
+}
+
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         crate::audit::Hex(&self.0).fmt(f)
@@ -85,6 +92,12 @@ impl SigningKey {
             *to = *from;
         }
         PublicKey(bytes)
+    }
+
+    /// Signs a message. Whoever calls it puts in front what the message is, so that a signature under one can't be passed off as
+    /// one under another.
+    pub fn sign_message(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
     }
 
     /// The line that says `statement` about the bytes of a charter.

@@ -51,7 +51,21 @@ week = ["mon-fri 09:00-18:00"]
 "#,
         KEYS[0].public(),
         KEYS[1].public()
-    )
+    ) + &case(["human_resources", "data_protection_officer", "works_council"])
+}
+
+/// A `[case]` with holders of these roles.
+pub(crate) fn case(roles: [&str; 3]) -> String {
+    let mut text = "\n[case]\ntell_after_days = 30\n".to_owned();
+    for (n, role) in (1..).zip(roles) {
+        let hrp = bech32::Hrp::parse("age").unwrap();
+        let recipient = bech32::encode::<bech32::Bech32>(hrp, &[n; 32]).unwrap();
+        let key = PublicKey([n; 32]);
+        text += &format!(
+            "[[case.holder]]\nrole = \"{role}\"\nname = \"holder {n}\"\nkey = \"{key}\"\nrecipient = \"{recipient}\"\n"
+        );
+    }
+    text
 }
 
 fn purpose(name: &str, basis: &str, categories: &str, more: &str) -> String {
@@ -208,6 +222,22 @@ fn the_sample_of_the_manual_is_good() {
     let (_, warnings) =
         CharterFile::parse("docs/charter.md", sample.as_bytes()).unwrap_or_else(|f| panic!("{f}"));
     assert!(warnings.is_empty(), "{warnings}");
+    // What is commented out is good as well.
+    let (before, case) = sample.split_once("# [case]").unwrap();
+    let mut case: String = format!("# [case]{case}")
+        .lines()
+        .map(|line| format!("{}\n", line.trim_start_matches('#').trim_start()))
+        .collect();
+    for n in 1..=3 {
+        let hrp = bech32::Hrp::parse("age").unwrap();
+        let recipient = bech32::encode::<bech32::Bech32>(hrp, &[n; 32]).unwrap();
+        case = case
+            .replacen("PUBLIC-KEY", &PublicKey([n; 32]).to_string(), 1)
+            .replacen("age1...", &recipient, 1);
+    }
+    let (file, _) = CharterFile::parse("docs/charter.md", format!("{before}{case}").as_bytes())
+        .unwrap_or_else(|f| panic!("{f}"));
+    assert_eq!(file.case.unwrap().tell_after_days, 30);
 }
 
 /// Any combination of words, sensible or not.

@@ -11,7 +11,7 @@ use super::Policy;
 use crate::category::Category;
 use crate::flow_event::FlowEvent;
 use crate::rules::{Outcome, Target};
-use crate::vocab::{GroupId, ObservationLevel, Purpose, ServiceId};
+use crate::vocab::{GroupId, ObservationLevel, Purpose, Purposes, ServiceId};
 
 /// Generations kept: the one in force and those that events may still come from.
 const KEPT: usize = 4;
@@ -42,6 +42,8 @@ pub(super) struct Allowed {
     /// Whether uploads may be counted, and large ones.
     pub(super) uploads: bool,
     pub(super) large: bool,
+    /// For which purposes there may be sessions.
+    pub(super) sealed: Purposes,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Generations {
             },
             k: levels.k(of.0, of.1),
             large: is_for(Purpose::Leak),
+            sealed: levels.sealed_for(of.0, of.1),
             uploads: [Purpose::Leak, Purpose::Recruitment, Purpose::Conduct, Purpose::Security]
                 .into_iter()
                 .any(is_for),

@@ -18,7 +18,7 @@ use crate::ledger::{Ledger, Sums, Told, Uploads};
 use crate::rollup::{Cell, CellKey};
 use crate::session::{Nowhere, Over, SessionRecord, SessionSink, Terms, TraceKey, Traces};
 use crate::upload;
-use crate::vocab::{GroupId, ObservationLevel, SubjectId};
+use crate::vocab::{GroupId, ObservationLevel, Purposes, SubjectId};
 
 /// The most that is kept of an hour for the page; records have all.
 const ROWS_KEPT: usize = 4096;
@@ -110,7 +110,7 @@ impl Groups {
         }
         let key = TraceKey { subject: event.subject, category, service };
         let level = event.level.min(allowed.level);
-        let sealed = level == ObservationLevel::Sealed;
+        let sealed = if level == ObservationLevel::Sealed { allowed.sealed } else { Purposes::NONE };
         let terms = Terms { group, k: allowed.k, uploads: allowed.uploads, large: allowed.large, sealed };
         let mut over = Vec::new();
         let noted = self.traces.note(key, terms, event, &mut over).unwrap_or_default();
@@ -134,6 +134,13 @@ impl Groups {
             self.sweep_at_ns = now.mono_ns.saturating_add(SWEEP_NS);
             self.sweep(now, false, names);
         }
+    }
+
+    /// Ends sessions, so that none goes on beyond now; visits do.
+    pub(super) fn end_sessions(&mut self, now: &Now, names: &Generations) {
+        let mut over = Vec::new();
+        self.traces.end_sessions(&mut over);
+        self.over(over, now, names);
     }
 
     /// The end: whatever goes on is over.
@@ -161,10 +168,9 @@ impl Groups {
                 }
                 Over::Session(TraceKey { subject, category, service }, terms, session) => {
                     self.sessions += 1;
-                    let (group, service) = (names.group_name(terms.group), names.service_key(service));
-                    let group = group.unwrap_or_default();
-                    self.sink
-                        .take(now, &SessionRecord { subject, group, category, service, session: &session });
+                    let (purposes, service) = (terms.sealed, names.service_key(service));
+                    let session = &session;
+                    self.sink.take(now, &SessionRecord { subject, purposes, category, service, session });
                 }
             }
         }

@@ -21,6 +21,8 @@ const MAX_LEFT: usize = 1 << 16;
 #[derive(Clone, Debug, Default)]
 pub struct Subjects {
     numbers: HashMap<String, SubjectId>,
+    /// Of those and of `left`: whose a number is.
+    names: HashMap<SubjectId, String>,
     /// Those who were taken out of the directory, and when.
     left: HashMap<String, (SubjectId, u64)>,
 }
@@ -49,6 +51,14 @@ impl Subjects {
                 self.numbers.insert(subject.to_owned(), number);
             }
         }
+        let left = self.left.iter().map(|(subject, (number, _))| (*number, subject.clone()));
+        let here = self.numbers.iter().map(|(subject, number)| (*number, subject.clone()));
+        self.names = here.chain(left).collect();
+    }
+
+    /// Whose a number is: of somebody in the directory, or who was within a day. For sealing what they did, and nothing else.
+    pub fn name(&self, number: SubjectId) -> Option<&str> {
+        self.names.get(&number).map(String::as_str)
     }
 
     /// The number of a subject.
@@ -97,6 +107,9 @@ mod tests {
         let after = ["a", "b", "c", "d"].map(|s| subjects.number(s));
         assert_eq!((after[0], after[1], after[2]), (before[0], SubjectId::NOBODY, before[2]));
         assert_ne!(after[3], SubjectId::NOBODY);
+        let names = before[..3].iter().chain([&after[3]]).map(|number| subjects.name(*number));
+        assert_eq!(names.collect::<Vec<_>>(), [Some("a"), Some("b"), Some("c"), Some("d")]);
+        assert_eq!(subjects.name(SubjectId::NOBODY), None);
         let mut again = Subjects::default();
         again.deal(&directory(&["a", "b", "c"]), 0);
         assert_ne!(["a", "b", "c"].map(|s| again.number(s)), [before[0], before[1], before[2]]);

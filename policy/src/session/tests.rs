@@ -3,8 +3,8 @@ use crate::vocab::{Action, AppProto, Evidence, ObservationLevel, ServiceId};
 
 const S: u64 = 1_000_000_000;
 const KEY: TraceKey = TraceKey { subject: SubjectId(7), category: Category::Recruitment, service: 3 };
-const TERMS: Terms = Terms { group: GroupId(1), k: 10, uploads: true, large: false, sealed: false };
-const SEALED: Terms = Terms { sealed: true, ..TERMS };
+const TERMS: Terms = Terms { group: GroupId(1), k: 10, uploads: true, large: false, sealed: Purposes::NONE };
+const SEALED: Terms = Terms { sealed: Purposes::one(crate::vocab::Purpose::Leak), ..TERMS };
 
 /// An event at a second, about so many seconds before it.
 fn event(at_s: u64, span_s: u64, kind: EventKind, up: u64, down: u64) -> FlowEvent {
@@ -119,6 +119,22 @@ fn only_sealed_makes_sessions() {
     );
     assert_eq!(found[0].uploads.len(), 1);
     assert_eq!(sessions(SEALED, 5000).len(), 1, "the second goes on");
+}
+
+#[test]
+fn a_session_ends_with_its_day_and_the_visit_goes_on() {
+    let (mut traces, mut over) = (Traces::new(GAP_NS), Vec::new());
+    let decided = event(1000, 1, EventKind::Decided, 600, 0);
+    assert_eq!(traces.note(KEY, SEALED, &decided, &mut over).unwrap().visits, 1);
+    traces.end_sessions(&mut over);
+    assert!(matches!(&over[..], [Over::Session(_, _, Session { flows: 1, .. })]), "{over:?}");
+    traces.end_sessions(&mut over);
+    assert_eq!(over.len(), 1, "there is none any more");
+    let progress = event(1030, 30, EventKind::Progress, 400 << 10, 9000);
+    assert_eq!(traces.note(KEY, SEALED, &progress, &mut over).unwrap().visits, 0, "it is the same visit");
+    traces.sweep(100_000 * S, true, &mut over);
+    let sessions = over.iter().filter(|o| matches!(o, Over::Session(..)));
+    assert_eq!(sessions.count(), 2);
 }
 
 #[test]

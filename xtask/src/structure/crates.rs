@@ -3,11 +3,12 @@
 use cargo_metadata::Metadata;
 
 /// Every crate of the workspace with those it may use. What is not listed here may not be there.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("glassgate-policy", &[]),
     // What checks the log has nothing in common with what writes it; the writer's tests are held by it.
     ("glassgate-audit-verify", &[]),
     ("glassgate-audit", &["glassgate-audit-verify"]),
+    ("glassgate-sealed", &["glassgate-policy"]),
     ("dpdk-sys", &[]),
     ("glassgate-dataplane", &["glassgate-policy"]),
     ("glassgate-dpdk", &["glassgate-policy", "glassgate-dataplane", "dpdk-sys"]),
@@ -17,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
             "glassgate-policy",
             "glassgate-audit",
             "glassgate-audit-verify",
+            "glassgate-sealed",
             "glassgate-dataplane",
             "glassgate-dpdk",
         ],

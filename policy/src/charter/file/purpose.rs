@@ -166,6 +166,13 @@ impl Reader<'_> {
             self.fault(span, "approvers", message, help);
             return None;
         }
+        if level == ObservationLevel::Sealed && !known.has_case {
+            let message = "sealed records without anybody who may open them".to_owned();
+            let help =
+                "add `[case]` with its three holders, as in `glassgate charter new`, or ask for `aggregate`";
+            self.fault(span, "no-holders", message, help);
+            return None;
+        }
         Some(level)
     }
 

@@ -58,6 +58,11 @@ const ROWS: &[(&str, &str, &str, &str, &str)] = &[
     ("retention_days = 90", "retention_days = 90\nexpires = 2028-03-01", "bad-dates", "2028-03-01", "outside"),
     ("sha256 = \"9f", "sha256 = \"zz", "bad-hash", "", "64 hexadecimal"),
     ("title = \"Agreement of 2026\"", "title = \"\"", "bad-text", "\"\"", "one line"),
+    ("role = \"data_protection_officer\"", "role = \"controller\"", "unknown-word", "\"controller\"", "no holder"),
+    ("role = \"data_protection_officer\"", "role = \"human_resources\"", "twice", "\"human_resources\"", "another holder"),
+    ("name = \"holder 2\"", "name = \"holder 1\"", "twice", "\"holder 1\"", "is called"),
+    ("tell_after_days = 30", "tell_after_days = 400", "bad-days", "400", "not 0 to 366"),
+    ("recipient = \"age1", "recipient = \"age1q", "bad-recipient", "\"age1q", "no `age`"),
     ("name = \"leak\"", "name = \"recruitment\"", "other-purpose", "\"cloud_storage\"", "nothing to do"),
 ];
 
@@ -93,4 +98,36 @@ fn too_large_and_not_utf8() {
     assert_eq!(faults.as_slice()[0].code, "too-large");
     let faults = CharterFile::parse("c", b"version = 1\nname = \"\xff\"").unwrap_err();
     assert_eq!((faults.as_slice()[0].code, faults.as_slice()[0].line), ("not-utf8", 2));
+}
+
+#[test]
+fn sealed_records_need_three_holders_who_are_three_people() {
+    let roles = ["human_resources", "data_protection_officer", "works_council"];
+    let whole = case(roles);
+    let refused = |other: &str, code: &str, reason: &str| {
+        let faults =
+            CharterFile::parse("c", usual().replacen(&whole, other, 1).as_bytes()).expect_err(reason);
+        let found = faults.as_slice().iter().find(|d| d.code == code).unwrap_or_else(|| panic!("{faults}"));
+        assert!(found.line > 0 && found.message.contains(reason), "{faults}");
+    };
+    refused("", "no-holders", "anybody");
+    let two = whole.rfind("[[case.holder]]").map(|at| &whole[..at]).unwrap();
+    refused(two, "holders", "three holders");
+    let four = format!("{whole}{}", &whole[whole.rfind("[[case.holder]]").unwrap()..]);
+    refused(&four, "twice", "another holder is `works_council`");
+    let key = |n: u8| PublicKey([n; 32]).to_string();
+    refused(&whole.replace(&key(3), &key(1)), "twice", "same key");
+    let age = |n: u8| bech32::encode::<bech32::Bech32>(bech32::Hrp::parse("age").unwrap(), &[n; 32]).unwrap();
+    refused(&whole.replace(&age(3), &age(2)), "twice", "same recipient");
+    for bad in [age(3).to_uppercase(), age(3).replace("age1", "bge1"), age(3)[..61].to_owned()] {
+        refused(&whole.replace(&age(3), &bad), "bad-recipient", "recipient");
+    }
+    let file = CharterFile::parse("c", usual().as_bytes()).unwrap().0;
+    let terms = file.case.unwrap();
+    assert_eq!(terms.holders.each_ref().map(|h| h.role.as_str()), roles);
+    assert_eq!(
+        (terms.tell_after_days, terms.holder(Role::WorksCouncil).unwrap().key),
+        (30, PublicKey([3; 32]))
+    );
+    assert_eq!(terms.holder(Role::Controller), None);
 }
