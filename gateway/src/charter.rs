@@ -48,7 +48,7 @@ fn key(args: &Key) -> Result<Exit> {
 }
 
 /// Reads a key, unless others may read it too.
-fn read_key(path: &Path) -> Result<SigningKey> {
+pub(crate) fn read_key(path: &Path) -> Result<SigningKey> {
     let name = path.display();
     let refuse = |why: String| Ended::new(Exit::Invalid, why);
     let bytes = read_bounded(path, 4096).map_err(|e| refuse(format!("{name} can't be read: {e}")))?;

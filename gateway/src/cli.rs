@@ -1,6 +1,7 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
 pub(crate) mod audit;
+pub(crate) mod case;
 pub(crate) mod charter;
 pub(crate) mod lists;
 pub(crate) mod pack;
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Write, sign and install the charter: what may be observed, and by what right
     #[command(subcommand, after_help = "Example:\n  glassgate charter new > charter.toml")]
     Charter(charter::Charter),
+    /// Open, approve and look at cases: what was sealed of one person, by two people who hold shares of the keys
+    #[command(subcommand, after_help = "Example:\n  glassgate case list")]
+    Case(case::Case),
     /// Look at calendars
     #[command(
         subcommand,

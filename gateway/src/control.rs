@@ -21,6 +21,7 @@ mod policy;
 mod radius;
 mod receipts;
 mod report;
+mod sealed;
 mod slow_path;
 pub(crate) mod snapshot;
 pub(crate) mod socket;
@@ -39,6 +40,7 @@ use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::audit::BootId;
 use glassgate_policy::identity::Mac;
+pub(crate) use sealed::{CaseAnswer, CaseAsk};
 use slow_path::{Beginning, SlowPath};
 use snapshot::Snapshot;
 use std::net::IpAddr;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Install { charter: String, signatures: String, answer: oneshot::Sender<Result<String, String>> },
     /// Turn all enforcement and observation off, or on again, and answer what came of it.
     Bypass { on: bool, keep: bool, uid: Option<u32>, answer: oneshot::Sender<Result<String, String>> },
+    /// Answer something about sealed records and cases.
+    Case { ask: CaseAsk, uid: Option<u32>, answer: oneshot::Sender<Result<CaseAnswer, String>> },
     /// Take what somebody pushed of an address, and answer whether there was room.
     Push { change: PushChange, answer: oneshot::Sender<bool> },
     /// Empty the rings, close the log, end.

@@ -10,6 +10,7 @@
 mod ask;
 mod audit;
 mod calendar;
+mod case;
 mod charter;
 mod check;
 mod child;
@@ -93,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Replay(args) => look::run(&args),
         Command::Pack(verb) => pack::run(&verb),
         Command::Charter(verb) => charter::run(&verb),
+        Command::Case(verb) => case::run(&verb),
         Command::Calendar(cli::charter::Calendar::Preview(args)) => calendar::preview(&args),
         Command::Rules(verb) => rules::run(&verb),
         Command::Audit(verb) => audit::run(&verb),

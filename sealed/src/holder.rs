@@ -5,7 +5,8 @@
 //! the case's days, sealed to the case.
 
 use age::secrecy::ExposeSecret as _;
-use age::x25519::{Identity, Recipient};
+pub use age::x25519::Identity;
+use age::x25519::Recipient;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use glassgate_policy::case::CaseAct;

@@ -115,7 +115,7 @@ pub enum MakeError {
 }
 
 /// A key, as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Which.
     pub key: String,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::seal::{Facts, Opener, SealedSession};
 
 /// The most sessions that one look shows; how many there are besides is said.
-pub const MAX_SESSIONS: usize = 50_000;
+pub const MAX_SESSIONS: usize = 20_000;
 /// The most losses that it lists.
 const MAX_GAPS: usize = 1000;
 

@@ -8,6 +8,7 @@
 //! | [`lcores`] | the demo's round | two lcores: a queue each, and behind a distributor; each flow whole and named |
 //! | [`charter`] | curl | what is observed of an office without a charter, with one, by its calendar, and when it is revoked |
 //! | [`notice`] | curl, Chromium | a device that has a notice to read is shown it over HTTP, and is not observed until it is read |
+//! | [`cases`] | curl | what is sealed of two people, and how two others see what one of them did, once |
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
@@ -16,6 +17,7 @@
 
 pub mod block;
 pub mod bypass;
+pub mod cases;
 pub mod charter;
 pub mod identity;
 pub mod lcores;
@@ -71,6 +73,8 @@ pub enum Part {
     Charter,
     /// The action `notice`.
     Notice,
+    /// Sealed records, and a case that opens some.
+    Cases,
 }
 
 /// What a part works with.
@@ -94,17 +98,21 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter | Part::Notice)) {
+    if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter | Part::Notice | Part::Cases))
+    {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 4] = [
+    let parts: [(Part, &str, Try); 5] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
             charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Notice, "Notice", |lab, binary, options, tried, stop| {
             notice::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
+        (Part::Cases, "Cases", |lab, binary, options, tried, stop| {
+            cases::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)

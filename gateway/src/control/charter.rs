@@ -128,6 +128,11 @@ impl Charters {
         }
     }
 
+    /// The charter that is installed, where what is observed says that it is in force.
+    pub(super) fn in_force(&self, observed: Option<&Observed>) -> Option<&Charter> {
+        self.charter().filter(|_| observed.is_some_and(|o| o.observation.standing == Standing::InForce))
+    }
+
     fn charter(&self) -> Option<&Charter> {
         match &self.installed {
             State::Charter(charter) => Some(charter),

@@ -3,7 +3,6 @@
 use super::PushChange;
 use super::receipts::Receipts;
 use crate::config::read_bounded;
-use glassgate_policy::GroupId;
 use glassgate_policy::charter::{Group, Levels};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::identity::radius::{Refused, Request};
@@ -11,6 +10,7 @@ use glassgate_policy::identity::{
     Bindings, Counters, Device, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES, Subjects,
 };
 use glassgate_policy::matrix::Members;
+use glassgate_policy::{GroupId, SubjectId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -112,6 +112,16 @@ impl Identity {
     /// What an address is enrolled as, and its group.
     pub(super) fn enrolled_at(&self, ip: IpAddr, now_ns: u64) -> Option<(Device, GroupId)> {
         self.bindings.enrolled_at(ip, &self.directory, now_ns)
+    }
+
+    #[cfg(test)]
+    pub(super) fn subject_number(&self, name: &str) -> SubjectId {
+        self.subjects.number(name)
+    }
+
+    /// Whose a number is. For sealing what they did, and nothing else.
+    pub(super) fn subject_name(&self, number: SubjectId) -> Option<&str> {
+        self.subjects.name(number)
     }
 
     /// The groups, in order of their rows.

@@ -22,6 +22,8 @@ pub(super) struct Log {
     boot: BootId,
     log: Option<glassgate_audit::Log>,
     witness: Option<Asking>,
+    /// What it is called, once it was open.
+    origin: String,
     /// Records that nobody took.
     missed: u64,
     /// Why it could not be opened.
@@ -53,6 +55,7 @@ impl Log {
             boot,
             log: None,
             witness: settings.witness.as_ref().map(|witness| Asking::start(&settings.dir, witness)),
+            origin: String::new(),
             missed: 0,
             closed: None,
             status: Status::default(),
@@ -80,6 +83,11 @@ impl Log {
         self.trouble.as_deref()
     }
 
+    /// What it is called.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// Records made durable since the log was opened.
     pub(super) fn committed(&self) -> u64 {
         self.status.committed
@@ -100,6 +108,7 @@ impl Log {
         match glassgate_audit::Log::open(options, self.boot.0, Machine) {
             Ok((log, recovered)) => {
                 tell(&recovered, self.settings.origin.as_deref());
+                self.origin = recovered.origin;
                 (self.log, self.closed) = (Some(log), None);
             }
             Err(e) => {

@@ -8,7 +8,7 @@ use super::policy::HandedOut;
 use super::radius::Radius;
 use super::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
+    PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, SealedNow, Snapshot, Suppressed,
 };
 use crate::clock;
 use crate::config::Config;
@@ -49,6 +49,9 @@ pub(super) struct Sources<'a> {
     pub(super) push: Option<&'a Push>,
     pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
     pub(super) charter_trouble: Option<String>,
+    pub(super) sealed_trouble: Option<String>,
+    /// Keys of sealed records, and cases that are open.
+    pub(super) sealed: (usize, usize),
     pub(super) loaded: &'a str,
     pub(super) rejected: Option<&'a str>,
 }
@@ -72,6 +75,7 @@ impl Sources<'_> {
             bypass: self.bypass.cloned(),
             recording: recording(&policy, self.observed),
             identity: self.identity_now(),
+            sealed: SealedNow { keys: self.sealed.0, cases: self.sealed.1 },
             processes: self.world.processes.clone(),
             held_port: self.world.held_port.clone(),
             outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
@@ -103,7 +107,7 @@ impl Sources<'_> {
             policy,
         };
         snapshot.troubles = troubles(&snapshot);
-        snapshot.troubles.extend(self.charter_trouble.clone());
+        snapshot.troubles.extend(self.charter_trouble.iter().chain(&self.sealed_trouble).cloned());
         snapshot
     }
 

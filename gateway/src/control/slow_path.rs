@@ -10,6 +10,7 @@ use super::policy::{HandedOut, InForce, Terms};
 use super::radius::Radius;
 use super::receipts::Receipts;
 use super::report::Sources;
+use super::sealed::{Asked, Sealed};
 use super::snapshot::Snapshot;
 use crate::clock;
 use crate::config::Config;
@@ -75,6 +76,7 @@ pub(super) struct SlowPath {
     charters: Charters,
     identity: Identity,
     receipts: Receipts,
+    sealed: Sealed,
     bypass: Bypass,
     /// What is observed, once it is on record.
     observed: Option<Observed>,
@@ -101,12 +103,16 @@ impl SlowPath {
         };
         let now = clock::now();
         let mut log = Log::open(&begun.config.audit, begun.boot);
+        let sealed = Sealed::open(&begun.config.charter.dir, begun.boot, &now);
         let options =
             EngineOptions { version: env!("CARGO_PKG_VERSION").to_owned(), ..EngineOptions::default() };
+        let mut engine = Engine::start(options, &now, &mut log);
+        engine.set_sessions(sealed.sink());
         Self {
             started_ns: now.mono_ns,
             consumers: begun.lcores.iter().map(|(events, _)| ring(events)).collect(),
-            engine: Engine::start(options, &now, &mut log),
+            engine,
+            sealed,
             log,
             world: World::default(),
             history: History::default(),
@@ -180,6 +186,13 @@ impl SlowPath {
                     }
                     _ = answer.send(outcome);
                 }
+                Ok(Command::Case { ask, uid, answer }) => {
+                    let charter = self.charters.in_force(self.observed.as_ref());
+                    let folder = self.begun.config.audit.dir.clone();
+                    let asked = Asked { ask, uid, answer, charter, folder };
+                    self.sealed.asked(asked, &clock::now(), &mut self.log);
+                    continue;
+                }
                 Ok(Command::Push { change, answer }) => {
                     // Whoever pushed may have gone.
                     _ = answer.send(self.identity.push(change, clock::mono_ns()));
@@ -192,6 +205,10 @@ impl SlowPath {
         }
         while self.drain() > 0 {}
         self.publish();
+        let now = clock::now();
+        self.engine.end_sessions(&now);
+        self.seal(&now);
+        self.sealed.close(&now, &mut self.log);
         // A log that fails now has said so before; the gateway ends all the same.
         if let Err(e) = self.engine.stop(&clock::now(), &mut self.log) {
             warn!("the end of the audit log could not be written: {e}");
@@ -222,7 +239,16 @@ impl SlowPath {
         if !read.is_empty() {
             self.receive(&read);
         }
+        if taken > 0 {
+            self.seal(&clock::now());
+        }
         taken
+    }
+
+    /// Seals sessions that are over.
+    fn seal(&mut self, now: &Now) {
+        let charter = self.charters.in_force(self.observed.as_ref());
+        self.sealed.seal(charter, &self.identity, now, &mut self.log);
     }
 
     /// Whoever is at these addresses has read the notices that their group is to read: on record, then kept, then in force.
@@ -276,6 +302,15 @@ impl SlowPath {
         self.log.mend(&now);
         // The log keeps what is wrong with it.
         _ = self.engine.tick(&now, &mut self.log);
+        self.seal(&now);
+        let charter = self.charters.in_force(self.observed.as_ref());
+        if self.sealed.is_over(charter, &now) {
+            // What goes on belongs to the day that is over; its key is forgotten with it.
+            self.engine.end_sessions(&now);
+            self.seal(&now);
+            self.sealed.turn(self.charters.in_force(self.observed.as_ref()), &now);
+        }
+        self.sealed.tick(&now, &mut self.log);
         // A step of the wall clock, or its loss, changes what may be observed as much as the calendar does. What could
         // not be put on record is tried again.
         let moved = self.identity.tick(now.mono_ns);
@@ -445,6 +480,8 @@ impl SlowPath {
             push: self.begun.push.as_deref(),
             bypass: self.bypass.now(),
             charter_trouble: self.charters.trouble().or_else(|| self.receipts.trouble().map(str::to_owned)),
+            sealed_trouble: self.sealed.trouble(&clock::now()),
+            sealed: self.sealed.counts(),
             receipts: self.receipts.len(),
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),

@@ -21,6 +21,8 @@ pub(crate) struct Snapshot {
     pub(crate) bypass: Option<BypassNow>,
     pub(crate) recording: Recording,
     pub(crate) identity: IdentityNow,
+    #[serde(default)]
+    pub(crate) sealed: SealedNow,
     pub(crate) processes: Vec<ProcessInfo>,
     pub(crate) outages: Outages,
     /// The interface that is held down because another one has no link: both, in this order.
@@ -59,6 +61,15 @@ pub(crate) struct Snapshot {
     pub(crate) events: EventsNow,
     /// The last two minutes, oldest first, a point each second.
     pub(crate) history: Vec<Point>,
+}
+
+/// Sealed records, as far as anybody may know at once: how many there are would tell when somebody's visit was over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SealedNow {
+    /// Keys whose records can still be opened.
+    pub(crate) keys: usize,
+    /// Cases that are open.
+    pub(crate) cases: usize,
 }
 
 /// That all enforcement and observation is off.

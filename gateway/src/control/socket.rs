@@ -4,7 +4,7 @@
 //! costs a task that ends after [`PATIENCE`].
 
 use super::snapshot::Snapshot;
-use super::{Command, Shared};
+use super::{CaseAnswer, CaseAsk, Command, Shared};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,6 +37,8 @@ pub(crate) enum Question {
     Bypass { on: bool, keep: bool },
     /// Put a charter, with its signatures, in the place of the one installed.
     InstallCharter { charter: String, signatures: String },
+    /// Something about sealed records and cases.
+    Case(CaseAsk),
 }
 
 /// An answer.
@@ -56,6 +58,10 @@ pub(crate) enum Answer {
     Bypass(String),
     /// Why it is as it was.
     NotBypass(String),
+    /// What is asked about cases.
+    Case(CaseAnswer),
+    /// Why it is denied.
+    Denied(String),
     /// The question was none.
     NotUnderstood(String),
 }
@@ -129,6 +135,12 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
                 Err(why) => Answer::NotInstalled(why),
             }
         }
+        Ok(Question::Case(case)) => {
+            match ask(&shared, |answer| Command::Case { ask: case, uid, answer }).await {
+                Ok(what) => Answer::Case(what),
+                Err(why) => Answer::Denied(why),
+            }
+        }
         Err(e) => Answer::NotUnderstood(e.to_string()),
     };
     let mut bytes = serde_json::to_vec(&answer)?;
@@ -137,10 +149,10 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
 }
 
 /// Asks the slow path.
-async fn ask(
+async fn ask<T>(
     shared: &Shared,
-    command: impl FnOnce(oneshot::Sender<Result<String, String>>) -> Command,
-) -> Result<String, String> {
+    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
+) -> Result<T, String> {
     let (answer, outcome) = oneshot::channel();
     let stopping = || "the gateway is stopping".to_owned();
     shared.commands.send(command(answer)).map_err(|_| stopping())?;

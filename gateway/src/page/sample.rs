@@ -3,7 +3,8 @@
 
 use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow, Snapshot, Suppressed,
+    Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow, SealedNow, Snapshot,
+    Suppressed,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -138,6 +139,7 @@ pub(crate) fn snapshot() -> Snapshot {
         drops: 0.0,
     });
     Snapshot {
+        sealed: SealedNow { keys: 12, cases: 1 },
         bypass: None,
         version: "0.1.0".to_owned(),
         time: "2026-11-21T14:03:22Z".to_owned(),

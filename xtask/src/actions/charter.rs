@@ -327,7 +327,7 @@ impl<'a> Approvers<'a> {
         Ok(approvers)
     }
 
-    fn glassgate(&self, words: &[&str]) -> Result<String> {
+    pub(super) fn glassgate(&self, words: &[&str]) -> Result<String> {
         process::capture(Command::new(self.binary).current_dir(self.dir).args(words))
     }
 
@@ -440,7 +440,7 @@ fn next_minute() -> Result<Zoned> {
     Ok(minute)
 }
 
-fn await_wall(at: Timestamp, stop: &Stop) -> Result<()> {
+pub(super) fn await_wall(at: Timestamp, stop: &Stop) -> Result<()> {
     let left = at.duration_since(Timestamp::now());
     stop.pause(Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1))
 }
