@@ -1,10 +1,12 @@
-//! Writes a log and says over the socket that is its standard output what it offered (`o`) and what was acknowledged (`a`), so that
-//! a test can kill it at any system call, or fail any, and hold what it was told against what is there.
+//! Writes a log and says over the socket that is its standard output what it is about to offer (`o`) and what was acknowledged (`a`: all
+//! before, `A`: an act) or not (`R`: an act), so that a test can kill it at any system call, or fail any,
+//! and hold what it was told against what is there.
 //!
 //! It speaks by `sendto`, which the log itself never calls.
 
 use glassgate_audit::{Clock, Log, Options, Stamp};
 use rustix::net::{SendFlags, send};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 struct Monotonic(Instant);
@@ -29,14 +31,16 @@ fn say(kind: u8, n: u64) {
 fn main() {
     let mut args = std::env::args().skip(1);
     let (Some(folder), Some(records)) = (args.next(), args.next().and_then(|n| n.parse::<u64>().ok())) else {
-        eprintln!("usage: workload FOLDER RECORDS");
+        eprintln!("usage: workload FOLDER RECORDS [FIRST]");
         std::process::exit(2);
     };
+    let first = args.next().and_then(|n| n.parse().ok()).unwrap_or(0);
     let options = Options {
         segment_bytes: 256 << 10,
         reserve_bytes: 256 << 10,
         checkpoint_every: Duration::from_millis(5),
         group_delay: Duration::from_millis(1),
+        tally: Some(Path::new(&folder).join("tally")),
         ..Options::new(folder)
     };
     let (log, _) = Log::open(options, 7, Monotonic(Instant::now())).unwrap_or_else(|e| {
@@ -44,16 +48,12 @@ fn main() {
         std::process::exit(3);
     });
     let pad = "x".repeat(250);
-    for n in 0..records {
+    for n in first..first + records {
         let body = format!("{{\"event_type\":\"said\",\"n\":{n},\"pad\":\"{pad}\"}}");
-        if n % 16 == 0 {
-            // At most so many: each message costs more than a record.
-            say(b'o', n + 15);
-        }
+        say(b'o', n);
         if n % 50 == 49 {
-            if log.act(&stamp(n), body.as_bytes(), Duration::from_secs(20)).is_ok() {
-                say(b'A', n);
-            }
+            let taken = log.act(&stamp(n), body.as_bytes(), Duration::from_secs(20)).is_ok();
+            say(if taken { b'A' } else { b'R' }, n);
         } else {
             log.append(&stamp(n), body.as_bytes());
         }

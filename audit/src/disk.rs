@@ -25,6 +25,8 @@ pub trait Disk: Files + Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Deletes a file, or a folder that is empty. What is not there is deleted already.
     fn remove(&self, path: &str) -> io::Result<()>;
+    /// Deletes a folder and all that is in it. Symbolic links are deleted, not followed.
+    fn remove_all(&self, folder: &str) -> io::Result<()>;
     /// Makes durable what [`Disk::put`] wrote to these files. An error means that it may be lost, whatever a later call says.
     fn sync(&self, paths: &[String]) -> io::Result<()>;
     /// Size of a file; `None` if there is none.
@@ -169,6 +171,10 @@ impl Disk for Folder {
             other => other,
         };
         found(removed).map(|_| ())
+    }
+
+    fn remove_all(&self, folder: &str) -> io::Result<()> {
+        found(fs::remove_dir_all(self.path(folder))).map(|_| ())
     }
 
     fn sync(&self, paths: &[String]) -> io::Result<()> {

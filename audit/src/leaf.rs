@@ -9,7 +9,8 @@
 //! boot and number in front. What stands in the rest (a `sealed` member, for one) is opaque here.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Longest leaf in bytes. Bundles could hold 65 535.
@@ -26,9 +27,36 @@ pub struct Stamp {
     pub quality: &'static str,
 }
 
-/// A record as it waits: everything of its line but the beginning. `None` if `body` is no JSON object by its ends, or if
-/// the line would be too long.
+/// What a record may not have of its own, and what every reader relies on. One record that no reader understands would spoil the
+/// whole log: it can't be taken out again.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    event_type: Cow<'a, str>,
+    boot_id: Option<IgnoredAny>,
+    seq: Option<IgnoredAny>,
+    mono_ns: Option<IgnoredAny>,
+    wall: Option<IgnoredAny>,
+    wall_quality: Option<IgnoredAny>,
+    #[serde(rename = "to_seq")]
+    _to_seq: Option<u64>,
+}
+
+impl Body<'_> {
+    fn is_good(&self) -> bool {
+        let Self { boot_id, seq, mono_ns, wall, wall_quality, .. } = self;
+        !self.event_type.is_empty()
+            && [boot_id, seq, mono_ns, wall, wall_quality].iter().all(|member| member.is_none())
+    }
+}
+
+/// A record as it waits: everything of its line but the beginning. `None` if `body` is no JSON object in one line, has no
+/// `event_type` or a member that the log gives, or if the line would be too long.
 pub(crate) fn stamped(stamp: &Stamp, body: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(body).ok()?;
+    if body.len() > MAX_LEAF || !serde_json::from_str::<Body<'_>>(text).is_ok_and(|body| body.is_good()) {
+        return None;
+    }
     let members = body.strip_prefix(b"{")?.strip_suffix(b"}")?;
     let mut rest = Vec::with_capacity(members.len() + 112);
     rest.extend_from_slice(format!("\"mono_ns\":{},\"wall\":", stamp.mono_ns).as_bytes());
@@ -37,10 +65,8 @@ pub(crate) fn stamped(stamp: &Stamp, body: &[u8]) -> Option<Vec<u8>> {
         None => rest.extend_from_slice(b"null"),
     }
     rest.extend_from_slice(format!(",\"wall_quality\":\"{}\"", stamp.quality).as_bytes());
-    if !members.is_empty() {
-        rest.push(b',');
-        rest.extend_from_slice(members);
-    }
+    rest.push(b',');
+    rest.extend_from_slice(members);
     rest.push(b'}');
     // A line end within would make two lines of one; JSON never needs one.
     let fits = rest.len() + PREFIX_MAX <= MAX_LEAF && !rest.contains(&b'\n');
@@ -64,8 +90,11 @@ pub(crate) enum Own<'a> {
     /// Something was lost, and how much; or might have been.
     Gap {
         cause: Cause,
-        #[serde(skip_serializing_if = "is_zero")]
-        records: u64,
+        /// How many: exactly, 0 where nothing is missing. Not there if nobody knows, and then `count` says so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        records: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        count: Option<&'static str>,
         #[serde(skip_serializing_if = "is_zero")]
         bytes: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,9 +105,15 @@ pub(crate) enum Own<'a> {
         error: Option<Cow<'a, str>>,
     },
     /// From here on nothing is taken but acts of people, until a `gap` says what is missing.
-    LogFull { error: &'a str },
+    LogFull { error: Cow<'a, str> },
     /// Entries from `from_seq` to `to_seq` are deleted to keep within the quota; their hashes above stay.
     Removed { from_seq: u64, to_seq: u64, bytes: u64 },
+    /// The wall clock was stepped by `step_ms` against the monotonic one; in so many `steps`, if they could not be told one by one.
+    ClockStep {
+        step_ms: i64,
+        #[serde(skip_serializing_if = "is_one")]
+        steps: u64,
+    },
 }
 
 /// Why something is missing.
@@ -101,17 +136,56 @@ pub enum Cause {
     LogDamaged,
 }
 
+/// Longest text of an error in a record.
+const MAX_ERROR: usize = 1024;
+
 impl<'a> Own<'a> {
-    /// A gap that has no number.
-    pub(crate) fn gap(cause: Cause, error: Option<&'a str>) -> Self {
-        let error = error.map(Cow::Borrowed);
-        Self::Gap { cause, records: 0, bytes: 0, from_mono_ns: None, to_mono_ns: None, error }
+    /// A gap without bytes and times. `records` is `None` if nobody knows how many.
+    pub(crate) fn gap(cause: Cause, records: Option<u64>, error: Option<&'a str>) -> Self {
+        let error = error.map(|error| Cow::Borrowed(cut(error)));
+        let count = if records.is_none() { Some("unknown") } else { None };
+        Self::Gap { cause, records, count, bytes: 0, from_mono_ns: None, to_mono_ns: None, error }
+    }
+
+    /// Bytes of a group that is not whole, and how many records it claims to have had.
+    pub(crate) fn torn(records: u64, bytes: u64) -> Self {
+        let (cause, records, count) = (Cause::TornTail, Some(records), None);
+        Self::Gap { cause, records, count, bytes, from_mono_ns: None, to_mono_ns: None, error: None }
+    }
+
+    /// To be kept.
+    pub(crate) fn owned(self) -> Own<'static> {
+        match self {
+            Own::Gap { cause, records, count, bytes, from_mono_ns, to_mono_ns, error } => {
+                let error = error.map(|error| Cow::Owned(error.into_owned()));
+                Own::Gap { cause, records, count, bytes, from_mono_ns, to_mono_ns, error }
+            }
+            Own::LogFull { error } => Own::LogFull { error: Cow::Owned(error.into_owned()) },
+            Own::Removed { from_seq, to_seq, bytes } => Own::Removed { from_seq, to_seq, bytes },
+            Own::ClockStep { step_ms, steps } => Own::ClockStep { step_ms, steps },
+        }
+    }
+
+    pub(crate) fn log_full(error: &'a str) -> Self {
+        Self::LogFull { error: Cow::Borrowed(cut(error)) }
     }
 
     pub(crate) fn stamped(&self, stamp: &Stamp) -> Vec<u8> {
         let body = serde_json::to_vec(self).unwrap_or_default();
         stamped(stamp, &body).unwrap_or_default()
     }
+}
+
+fn cut(error: &str) -> &str {
+    let mut end = error.len().min(MAX_ERROR);
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    error.get(..end).unwrap_or_default()
+}
+
+const fn is_one(n: &u64) -> bool {
+    *n == 1
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -132,7 +206,8 @@ mod tests {
             said,
             r#"{"boot_id":"ab","seq":3,"mono_ns":7,"wall":"2026-11-21T20:00:00.5Z","wall_quality":"synchronized","event_type":"started","version":"1"}"#
         );
-        let rest = stamped(&Stamp { wall: None, quality: "unknown", ..stamp }, b"{}").unwrap();
+        let rest =
+            stamped(&Stamp { wall: None, quality: "unknown", ..stamp }, br#"{"event_type":"a"}"#).unwrap();
         let said: serde_json::Value = serde_json::from_slice(&line("ab", 3, &rest)).unwrap();
         assert!(said["wall"].is_null());
     }
@@ -140,12 +215,43 @@ mod tests {
     #[test]
     fn what_is_no_line_is_refused() {
         let stamp = Stamp { mono_ns: u64::MAX, wall: None, quality: "unknown" };
-        for bad in [&b"[]"[..], b"{", b"}", b"", b"{\"a\":\n1}"] {
-            assert_eq!(stamped(&stamp, bad), None);
+        let good = br#"{"event_type":"a","b":{"seq":1},"c":[{}]}"#;
+        assert!(stamped(&stamp, good).is_some());
+        for bad in [
+            &b"[]"[..],
+            b"{",
+            b"}",
+            b"",
+            b"{}",
+            b"{\"event_type\":\n\"a\"}",
+            br#"{"event_type":""}"#,
+            br#"{"event_type":7}"#,
+            br#"{"event_type":"a"},{"b":2}"#,
+            br#"{"event_type":"a",}"#,
+            br#"{"event_type":"a","event_type":"b"}"#,
+            br#"{"event_type":"a","seq":7}"#,
+            br#"{"event_type":"a","\u0073eq":7}"#,
+            br#"{"event_type":"a","wall":"2026-11-21T20:00:00Z"}"#,
+            br#"{"event_type":"a","boot_id":"0"}"#,
+            br#"{"event_type":"a","to_seq":"7"}"#,
+            b"{\"event_type\":\"\xff\"}",
+        ] {
+            assert_eq!(stamped(&stamp, bad), None, "{}", String::from_utf8_lossy(bad));
         }
-        let long = |n: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(n)).into_bytes();
+        let long = |n: usize| format!("{{\"event_type\":\"{}\"}}", "x".repeat(n)).into_bytes();
         assert_eq!(stamped(&stamp, &long(MAX_LEAF)), None);
         let rest = stamped(&stamp, &long(MAX_LEAF - 200)).unwrap();
         assert!(line(&"f".repeat(32), u64::MAX, &rest).len() <= MAX_LEAF);
+    }
+
+    #[test]
+    fn an_error_of_any_length_makes_a_record() {
+        let stamp = Stamp { mono_ns: 1, wall: None, quality: "unknown" };
+        let error = "ß\"\n\u{1}".repeat(20_000);
+        for own in [Own::gap(Cause::WriteFailed, Some(0), Some(&error)), Own::log_full(&error)] {
+            let said: serde_json::Value =
+                serde_json::from_slice(&line("ab", 3, &own.stamped(&stamp))).unwrap();
+            assert!(said["error"].as_str().unwrap().len() > 1000);
+        }
     }
 }

@@ -12,7 +12,8 @@
 //!
 //! * A caller never waits for a disk, but where it asks to: [`Log::act`], [`Log::flush`].
 //! * What was acknowledged survives the death of the process and of the machine.
-//! * What is lost is counted, and the count is a record.
+//! * What is lost is counted, and the count is a record. What waited in memory when the process was killed is counted if
+//!   [`Options::tally`] names a file; when the machine dies, the record says that nobody knows.
 //! * Opening a log never needs anybody's help.
 //!
 //! What a record says is no matter of this crate: it takes the bytes of a JSON object. [`leaf`] says what it adds.
@@ -22,14 +23,18 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod aside;
 pub mod checkpoint;
+mod clock;
 pub mod disk;
 pub mod leaf;
 mod log;
 pub mod merkle;
 pub mod note;
+mod open;
 pub mod reader;
 mod recover;
+mod tally;
 #[cfg(test)]
 mod testing;
 pub mod tiles;
@@ -37,8 +42,10 @@ mod wal;
 pub mod witness;
 mod writer;
 
+pub use clock::Clock;
 pub use leaf::{MAX_LEAF, Stamp};
-pub use log::{ActError, Clock, Log, OpenError, Recovered, Status};
+pub use log::{ActError, Log, Status};
+pub use open::{OpenError, Recovered};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +55,9 @@ use std::time::Duration;
 pub struct Options {
     /// The folder. It is made if it is missing.
     pub folder: PathBuf,
+    /// Where to keep count of what was offered, so that a killed process is no reason not to know what is missing: a file on a tmpfs
+    /// (`/run/…`), made if it is missing, of this log alone. Without it the number is not known.
+    pub tally: Option<PathBuf>,
     /// Name of the key when it is made: the log's origin line. Else it follows from the key.
     pub origin: Option<String>,
     /// Size of a segment: what is read again after a crash.
@@ -71,6 +81,7 @@ impl Options {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            tally: None,
             origin: None,
             segment_bytes: 8 << 20,
             quota_bytes: 256 << 20,

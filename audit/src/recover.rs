@@ -36,6 +36,8 @@ pub(crate) struct Found {
     pub(crate) bundles: VecDeque<(u64, u64)>,
     /// Partial tiles and bundles that are there.
     pub(crate) partials: Vec<String>,
+    /// There are tiles of more entries than there are. While the log is being written that only means that it grew meanwhile.
+    pub(crate) beyond: bool,
     /// Segments that never held anything that counts.
     pub(crate) empty: Vec<String>,
 }
@@ -79,7 +81,7 @@ pub(crate) fn recover(disk: &dyn Disk, key: &Verifier) -> Result<Found, Damage> 
     // Whether what was read so far has another root than the checkpoint at its size.
     let mut wrong = false;
     for (number, path) in segments {
-        found.next_segment = number + 1;
+        found.next_segment = number.saturating_add(1);
         let bytes = disk.read(&path).map_err(|e| Damage::at(&path, e))?.unwrap_or_default();
         let Some(first) = wal::first_leaf(number, &bytes) else {
             found.empty.push(path);
@@ -112,7 +114,10 @@ pub(crate) fn recover(disk: &dyn Disk, key: &Verifier) -> Result<Found, Damage> 
             wal::replay(&bytes, &mut found.grown, &mut found.filled, Some(size), &mut |root| {
                 wrong = expected.is_some_and(|expected| expected != root);
             });
-        (before, found.torn) = (last, torn);
+        if last.is_some() || torn != Torn::default() {
+            found.torn = torn;
+        }
+        before = last;
         let end = found.grown.tree.size();
         found.segments.push_back(Closed { number, end, bytes: bytes.len() as u64 });
     }
@@ -133,11 +138,16 @@ pub(crate) fn recover(disk: &dyn Disk, key: &Verifier) -> Result<Found, Damage> 
         if path.contains(".p/") {
             found.partials.push(path);
         } else if let Some(index) = tiles::bundle_index(&path) {
+            if index >= there / 256 {
+                found.beyond = true;
+                continue;
+            }
             let bytes = disk.size(&path).map_err(|e| Damage::at(&path, e))?;
             found.bundles.push_back((index, bytes.unwrap_or_default()));
         }
     }
     found.bundles.make_contiguous().sort_unstable();
+    found.beyond |= there == 0 && !found.partials.is_empty();
     Ok(found)
 }
 
@@ -153,9 +163,12 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Numbers and paths of the segments, oldest first.
 fn segments(disk: &dyn Disk) -> Result<Vec<(u64, String)>, Damage> {
     let names = disk.names(wal::FOLDER).map_err(|e| Damage::at(wal::FOLDER, e))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    numbers.sort_unstable();
-    Ok(numbers.into_iter().map(|number| (number, wal::path(number))).collect())
+    let parse = |name: &String| name.parse().ok().map(|number| (number, wal::path(number)));
+    let mut segments: Vec<(u64, String)> = names.iter().filter_map(parse).collect();
+    // Others have not the names of segments, though they are numbers.
+    segments.retain(|(_, path)| names.iter().any(|name| path.strip_prefix("wal/") == Some(name)));
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// The log of the first `size` leaves, from its tiles.

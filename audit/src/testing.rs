@@ -101,6 +101,11 @@ impl Disk for Faulty {
         self.folder.remove(path)
     }
 
+    fn remove_all(&self, folder: &str) -> io::Result<()> {
+        self.ask("remove", folder)?;
+        self.folder.remove_all(folder)
+    }
+
     fn sync(&self, paths: &[String]) -> io::Result<()> {
         self.ask("sync", "")?;
         self.folder.sync(paths)

@@ -1,5 +1,6 @@
 use super::*;
 use crate::note::Kind;
+use crate::recover::recover;
 use crate::testing::{Faulty, no_space, verified};
 use std::path::Path;
 
@@ -18,9 +19,9 @@ fn options(folder: &Path) -> Options {
 
 fn writer(disk: &Faulty, root: &Path) -> Writer {
     let key = Signer::from_seed("example.com/log", Kind::Ed25519, [1; 32]).unwrap();
-    std::fs::write(root.join("key.pub"), key.verifier().to_string()).unwrap();
+    std::fs::write(root.join("key.pub"), format!("{}\n", key.verifier())).unwrap();
     let found = recover(disk, key.verifier()).unwrap();
-    Writer::new(Arc::new(disk.clone()), options(root), key, "ab".to_owned(), found)
+    Writer::new(Arc::new(disk.clone()), options(root), key, "ab".to_owned(), found, Tally::default())
 }
 
 fn entry(n: u64) -> Entry {
@@ -42,6 +43,14 @@ fn answer(waiter: &Waiter) -> Result<u64, String> {
 fn told(writer: &mut Writer, root: &Path, kind: &str) -> Vec<serde_json::Value> {
     writer.checkpoint(&at(u64::MAX / 2));
     verified(root).into_iter().filter(|r| r["event_type"] == kind).collect()
+}
+
+/// Makes tiles durable, if that is due.
+fn sync(writer: &mut Writer, now: &Stamp) {
+    if let Some(job) = writer.sync_job(now) {
+        let result = writer.disk.sync(&job.paths);
+        writer.synced(job, result, now);
+    }
 }
 
 fn eio() -> io::Error {
@@ -72,7 +81,7 @@ fn a_failed_write_or_sync_goes_to_a_new_segment_and_is_told() {
         let gaps = told(&mut writer, dir.path(), "gap");
         assert_eq!(
             (gaps.len(), &gaps[0]["cause"], &gaps[0]["records"]),
-            (1, &"write_failed".into(), &serde_json::Value::Null)
+            (1, &"write_failed".into(), &0.into())
         );
         assert_eq!(told(&mut writer, dir.path(), "said").len(), 3, "{call}");
         assert_eq!(writer.status().lost, 0);
@@ -146,10 +155,7 @@ fn the_quota_holds_and_what_is_deleted_is_told_first() {
         if writer.checkpoint_due(&at(n)) {
             writer.checkpoint(&at(n));
         }
-        if let Some(job) = writer.sync_job() {
-            let result = writer.disk.sync(&job.paths);
-            writer.synced(job, result);
-        }
+        sync(&mut writer, &at(n * 1_000_000));
         greatest = greatest.max(writer.bytes());
     }
     assert_eq!((writer.status().lost, writer.status().trouble), (0, None));
@@ -182,19 +188,98 @@ fn tiles_that_could_not_be_made_durable_are_written_anew() {
         writer.commit((0..300).map(|i| entry(n * 300 + i)), Losses::default(), &at(n));
     }
     writer.checkpoint(&at(1));
-    let job = writer.sync_job().unwrap();
+    let job = writer.sync_job(&at(1)).unwrap();
     let segments = writer.closed.len();
     // What a failed sync may mean.
     std::fs::remove_dir_all(dir.path().join("tile")).unwrap();
-    writer.synced(job, Err(eio()));
+    writer.synced(job, Err(eio()), &at(2));
     assert_eq!(writer.closed.len(), segments);
+    // Not before the partial ones are written as well, and not at once.
+    assert!(writer.checkpoint_due(&at(2)) && writer.sync_job(&at(2_000_000_000)).is_none());
     writer.commit([entry(1)], Losses::default(), &at(2));
     assert_eq!(told(&mut writer, dir.path(), "said").len(), 3601);
-    let job = writer.sync_job().unwrap();
-    let result = writer.disk.sync(&job.paths);
-    writer.synced(job, result);
+    assert!(writer.sync_job(&at(1_000_000_000)).is_none());
+    sync(&mut writer, &at(1_000_000_002));
     assert_eq!(writer.closed.len(), 0);
     verified(dir.path());
+}
+
+#[test]
+fn a_segment_that_takes_no_header_does_not_stay() {
+    for sticks in [false, true] {
+        let dir = in_memory();
+        let disk = Faulty::new(dir.path());
+        let mut writer = writer(&disk, dir.path());
+        disk.plan(move |call, _| (call == "write" || sticks && call == "remove").then(eio));
+        for n in 0..20 {
+            writer.commit([entry(n)], Losses::default(), &at(n * 2_000_000_000));
+        }
+        // What can't be deleted counts, so that the quota ends it.
+        let files = std::fs::read_dir(dir.path().join("wal")).unwrap().count();
+        assert_eq!((files, files == 0), (writer.closed.len(), !sticks));
+        disk.plan(|_, _| None);
+        writer.commit([entry(20)], Losses::default(), &at(90_000_000_000));
+        assert_eq!(told(&mut writer, dir.path(), "said").len(), 21);
+        sync(&mut writer, &at(91_000_000_000));
+        assert!(std::fs::read_dir(dir.path().join("wal")).unwrap().count() <= 2);
+    }
+}
+
+#[test]
+fn a_sync_of_tiles_that_fails_for_good_is_told_once_and_tried_seldom() {
+    let dir = in_memory();
+    let disk = Faulty::new(dir.path());
+    let mut writer = writer(&disk, dir.path());
+    writer.options.queue_bytes = 1 << 20;
+    let syncs = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = syncs.clone();
+    disk.plan(move |call, _| {
+        (call == "sync").then(|| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            eio()
+        })
+    });
+    // A hundred turns a second for a hundred seconds.
+    for n in 0..10_000u64 {
+        let now = at(n * 10_000_000);
+        writer.commit([entry(n)], Losses::default(), &now);
+        if writer.checkpoint_due(&now) {
+            writer.checkpoint(&now);
+        }
+        sync(&mut writer, &now);
+    }
+    let tries = syncs.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((3..10).contains(&tries), "{tries}");
+    assert_eq!(told(&mut writer, dir.path(), "gap").len(), 1);
+    assert!(writer.status().trouble.is_some());
+    disk.plan(|_, _| None);
+    writer.checkpoint(&at(200_000_000_000));
+    sync(&mut writer, &at(200_000_000_000));
+    assert!(writer.closed.is_empty());
+    assert_eq!(told(&mut writer, dir.path(), "said").len(), 10_000);
+}
+
+/// What is signed must say that it is deleted, when it is.
+#[test]
+fn what_is_deleted_is_signed_first() {
+    let dir = in_memory();
+    let disk = Faulty::new(dir.path());
+    let mut writer = writer(&disk, dir.path());
+    writer.options.queue_bytes = 1 << 20;
+    for n in 0..12 {
+        writer.commit((0..300).map(|i| entry(n * 300 + i)), Losses::default(), &at(n));
+    }
+    writer.checkpoint(&at(1));
+    sync(&mut writer, &at(1));
+    writer.prune(1);
+    writer.commit([entry(1)], Losses::default(), &at(2));
+    writer.commit([entry(2)], Losses::default(), &at(3));
+    let first = dir.path().join("tile/entries/000");
+    assert!(first.exists() && writer.checkpoint_due(&at(3)));
+    writer.checkpoint(&at(3));
+    assert!(!first.exists());
+    let verified = glassgate_audit_verify::verify(dir.path(), &glassgate_audit_verify::Question::default());
+    assert_eq!(verified.unwrap().removed, 256);
 }
 
 /// Each call that changes the disk fails once, at each place where it is made, and then for good.
@@ -227,10 +312,7 @@ fn no_failing_call_loses_what_was_acknowledged() {
                         Ok(seq) => acknowledged.push((seq, 1000 + n)),
                         Err(_) => *met.entry(call).or_insert(0) += 1,
                     }
-                    if let Some(job) = writer.sync_job() {
-                        let result = writer.disk.sync(&job.paths);
-                        writer.synced(job, result);
-                    }
+                    sync(&mut writer, &at(n * 300_000_000));
                 }
                 drop(writer);
                 disk.plan(|_, _| None);

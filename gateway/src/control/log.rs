@@ -9,6 +9,7 @@ use crate::config::Audit;
 use glassgate_audit::{Clock, Options, Recovered, Stamp, Status};
 use glassgate_policy::audit::{AuditSink, BootId, GapCause, Now, Record, Word};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Log {
     settings: Audit,
+    /// Where records are counted before they are taken: a file that outlives this process.
+    tally: PathBuf,
     boot: BootId,
     log: Option<glassgate_audit::Log>,
     witness: Option<Asking>,
@@ -49,9 +52,11 @@ fn stamp(now: &Now) -> Stamp {
 }
 
 impl Log {
-    pub(super) fn open(settings: &Audit, boot: BootId) -> Self {
+    /// Opens the log. `run` is a folder whose files outlive this process, but need not outlive the machine.
+    pub(super) fn open(settings: &Audit, run: &Path, boot: BootId) -> Self {
         let mut log = Self {
             settings: settings.clone(),
+            tally: run.join("audit.tally"),
             boot,
             log: None,
             witness: settings.witness.as_ref().map(|witness| Asking::start(&settings.dir, witness)),
@@ -104,7 +109,8 @@ impl Log {
     }
 
     fn try_open(&mut self, now: Instant) {
-        let options = Options { origin: self.settings.origin.clone(), ..Options::new(&self.settings.dir) };
+        let (origin, tally) = (self.settings.origin.clone(), Some(self.tally.clone()));
+        let options = Options { origin, tally, ..Options::new(&self.settings.dir) };
         match glassgate_audit::Log::open(options, self.boot.0, Machine) {
             Ok((log, recovered)) => {
                 tell(&recovered, self.settings.origin.as_deref());
@@ -134,8 +140,11 @@ impl Log {
 }
 
 fn tell(recovered: &Recovered, origin: Option<&str>) {
-    let Recovered { entries, torn_bytes, unclean, key, .. } = recovered;
-    info!(entries, torn_bytes, unclean, key, "audit log open");
+    let Recovered { entries, torn_bytes, unclean, missing, key, .. } = recovered;
+    info!(entries, torn_bytes, unclean, missing, key, "audit log open");
+    if let Some(why) = &recovered.no_tally {
+        warn!("if this process dies, nobody will know how many audit records it had not written: {why}");
+    }
     if let Some(why) = &recovered.damaged {
         warn!("the audit log was not what had been written, a new one is begun: {why}");
     }
@@ -192,7 +201,7 @@ mod tests {
         std::fs::write(&folder, "in the way").unwrap();
         let now = crate::clock::now();
         let settings = Audit { dir: folder.clone(), origin: None, witness: None };
-        let mut log = Log::open(&settings, BootId(1));
+        let mut log = Log::open(&settings, dir.path(), BootId(1));
         log.append(&now, &Record::Started { version: "1" });
         log.append(&now, &Record::Stopped {});
         log.commit(&now).unwrap();

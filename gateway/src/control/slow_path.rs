@@ -29,6 +29,7 @@ use glassgate_policy::rules::{Declared, Moment};
 use glassgate_policy::{ObservationLevel, Unobserved};
 use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -102,7 +103,8 @@ impl SlowPath {
             Ring { consumer: ring.consumer(), bad_told: counters.bad_events + counters.bad_indices }
         };
         let now = clock::now();
-        let mut log = Log::open(&begun.config.audit, begun.boot);
+        let run = begun.config.socket.parent().unwrap_or(Path::new("/"));
+        let mut log = Log::open(&begun.config.audit, run, begun.boot);
         let sealed = Sealed::open(&begun.config.charter.dir, begun.boot, &now);
         let options =
             EngineOptions { version: env!("CARGO_PKG_VERSION").to_owned(), ..EngineOptions::default() };

@@ -70,7 +70,7 @@ impl Bench {
         identity.enrol(Directory::parse("d.csv", directory.as_bytes()).unwrap(), now.mono_ns);
         let settings =
             Audit { dir: dir.path().join("audit"), origin: Some("bench".to_owned()), witness: None };
-        let log = Log::open(&settings, BootId(1));
+        let log = Log::open(&settings, dir.path(), BootId(1));
         let sealed = Sealed::open(dir.path(), BootId(1), &now);
         Self { dir, signing, identities, charter, identity, sealed, log, now }
     }
