@@ -308,11 +308,22 @@ struct Case {
     moves: u64,
     identity: Option<Identity0>,
     keys: Vec<KeyId>,
-    opened: Option<(Role, Done, Vec<(KeyId, Share)>)>,
-    approved: Option<(Role, Done, Vec<(KeyId, Share)>)>,
+    opened: Option<Voice>,
+    approved: Option<Voice>,
     begun_ns: u64,
     until_ns: u64,
 }
+
+/// Who said yes, and the shares that they handed over.
+#[derive(Debug)]
+struct Voice {
+    role: Role,
+    done: Done,
+    shares: Shares,
+}
+
+/// Of each key of a case one.
+type Shares = Vec<(KeyId, Share)>;
 
 /// An identity that is not printed.
 struct Identity0(Identity);
@@ -330,7 +341,7 @@ pub struct Judged {
     act: CaseAct,
     role: Role,
     done: Done,
-    shares: Vec<(KeyId, Share)>,
+    shares: Shares,
     moves: u64,
     recipient: String,
     tell_after_days: u16,
@@ -519,8 +530,8 @@ impl Book {
             }
         }
         judged.moves = case.moves;
-        let opener = case.opened.as_ref().map(|(role, ..)| *role);
-        let approver = case.approved.as_ref().map(|(role, ..)| *role);
+        let opener = case.opened.as_ref().map(|voice| voice.role);
+        let approver = case.approved.as_ref().map(|voice| voice.role);
         match (act, case.step) {
             (CaseAct::Open, Step::Drafted) => {
                 judged.shares = case.shares(said, holder).ok_or_else(|| deny(Denial::BadShares))?
@@ -554,15 +565,15 @@ impl Book {
         let case = self.cases.iter_mut().find(|case| case.request.case == judged.case);
         // Somebody else was faster.
         let Some(case) = case.filter(|case| case.moves == judged.moves) else { return Err(denied) };
-        let part = (judged.role, judged.done.clone(), judged.shares);
+        let voice = Voice { role: judged.role, done: judged.done.clone(), shares: judged.shares };
         case.moves += 1;
         case.step = match judged.act {
             CaseAct::Open => {
-                case.opened = Some(part);
+                case.opened = Some(voice);
                 Step::Open
             }
             CaseAct::Approve => {
-                case.approved = Some(part);
+                case.approved = Some(voice);
                 Step::Approved
             }
             CaseAct::Refuse => Step::Refused,
@@ -576,7 +587,7 @@ impl Book {
             return Ok(Taken::Done(case.step));
         }
         let look = case.look(&judged.done.by, &judged.recipient, keys, zone);
-        let (Some((_, opened, _)), Some((_, approved, _))) = (&case.opened, &case.approved) else {
+        let (Some(opened), Some(approved)) = (&case.opened, &case.approved) else {
             return Err(denied);
         };
         let tell_on = judged.done.at.and_then(|at| {
@@ -584,8 +595,8 @@ impl Book {
         });
         let kept = Kept {
             request: case.text.clone(),
-            opened: opened.clone(),
-            approved: approved.clone(),
+            opened: opened.done.clone(),
+            approved: approved.done.clone(),
             shown: judged.done,
             tell_on,
             told: None,
@@ -646,7 +657,7 @@ impl Book {
     /// All cases, oldest first.
     pub fn list(&self) -> Vec<Summary> {
         let open = self.cases.iter().filter(|case| case.step != Step::Shown).map(|case| {
-            let done = |part: &Option<(Role, Done, _)>| part.as_ref().map(|(_, done, _)| done.clone());
+            let done = |voice: &Option<Voice>| voice.as_ref().map(|voice| voice.done.clone());
             Summary {
                 step: case.step,
                 opened: done(&case.opened),
@@ -663,9 +674,9 @@ impl Book {
             told: kept.told.clone(),
             ..summary(request)
         });
-        let mut all: Vec<_> = kept.chain(open).map(|summary| (summary.expires, summary)).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all.into_iter().map(|(_, summary)| summary).collect()
+        let mut all: Vec<_> = kept.chain(open).collect();
+        all.sort_by_key(|summary| summary.expires);
+        all
     }
 
     /// How many cases there are whose subject should have been told by this day, and was not.
@@ -740,13 +751,13 @@ impl Case {
 
     /// Whether these shares and those of who opened it make the keys. Keys that were destroyed meanwhile are passed over.
     fn make_keys(&self, shares: &[(KeyId, Share)], keys: &Keys) -> bool {
-        let Some((_, _, others)) = &self.opened else { return false };
+        let Some(Voice { shares: others, .. }) = &self.opened else { return false };
         let mut pairs = shares.iter().zip(others).filter(|((id, _), _)| keys.shares(*id).is_some());
         pairs.all(|((id, one), (same, other))| id == same && keys.open_with(*id, one, other).is_some())
     }
 
     fn look(&self, by: &Person, recipient: &str, keys: &Keys, zone: &jiff::tz::TimeZone) -> Option<Look> {
-        let (Some((_, opened, one)), Some((_, approved, other))) = (&self.opened, &self.approved) else {
+        let (Some(opened), Some(approved)) = (&self.opened, &self.approved) else {
             return None;
         };
         let request = &self.request;
@@ -762,8 +773,8 @@ impl Case {
             head: View {
                 case: request.case.clone(),
                 gateway: request.gateway.clone(),
-                opened_by: opened.by.clone(),
-                approved_by: approved.by.clone(),
+                opened_by: opened.done.by.clone(),
+                approved_by: approved.done.by.clone(),
                 shown_to: by.clone(),
                 subject: request.subject.clone(),
                 purpose: request.purpose.clone(),
@@ -777,7 +788,7 @@ impl Case {
                 gaps: Vec::new(),
                 more_gaps: 0,
             },
-            openers: one.iter().zip(other).filter_map(opener).collect(),
+            openers: opened.shares.iter().zip(&approved.shares).filter_map(opener).collect(),
             recipient: recipient.to_owned(),
             span: [midnight(from)?, midnight(to)?],
         })
@@ -786,8 +797,8 @@ impl Case {
     /// Forgets shares and key.
     fn forget(&mut self) {
         self.identity = None;
-        for (_, _, shares) in self.opened.iter_mut().chain(&mut self.approved) {
-            shares.clear();
+        for voice in self.opened.iter_mut().chain(&mut self.approved) {
+            voice.shares.clear();
         }
     }
 }

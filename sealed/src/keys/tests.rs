@@ -70,8 +70,8 @@ fn what_was_sealed_opens_with_two_of_three_after_a_restart_and_not_without() {
         let opened = keys.open_with(id, &shares[i], &shares[j]).unwrap();
         assert_eq!(opened.opener("s.chen", &[category]).open(&sealed), Some(Ok(facts.clone())));
     }
-    for i in 0..3 {
-        assert!(keys.open_with(id, &shares[i], &shares[i]).is_none());
+    for share in &shares {
+        assert!(keys.open_with(id, share, share).is_none());
     }
     // Shares of another key make something, and it is known not to be this one.
     let mut keys = keys;
