@@ -17,24 +17,30 @@
 //!
 //! Bounded: [`MOST_OPEN`] cases at once; of drafts that nobody signed the oldest gives way.
 
+mod letter;
+mod record;
+
+pub use letter::{Asked, Brief, BriefHolder, BriefKey, Request, Statement, message};
+pub use record::Known;
+
 use std::path::{Path, PathBuf};
 
 use age::x25519::Identity;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use glassgate_policy::audit::{Hex, Now, OnRecord, Word};
-use glassgate_policy::case::{About, CaseAct, CaseReason, CaseRecord, Denial, MAX_SPAN_DAYS, MAX_VALID_DAYS};
+use glassgate_policy::audit::Now;
+use glassgate_policy::case::{CaseAct, CaseReason, Denial, MAX_SPAN_DAYS, MAX_VALID_DAYS};
 use glassgate_policy::charter::{CaseTerms, Charter, Holder, PublicKey, Role};
 use glassgate_policy::{Category, ObservationLevel, Purpose};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
-use crate::holder::{HandedShare, commitment_to};
-use crate::keys::{KeyId, Keys, SealedShare, place};
+use crate::holder::HandedShare;
+use crate::keys::{KeyId, Keys, place};
 use crate::share::Share;
 use crate::view::{Look, Person, View};
-use crate::{Secret, digest, files, hex};
+use crate::{Secret, files, hex};
 
 /// The most cases that are open at once.
 pub const MOST_OPEN: usize = 64;
@@ -46,126 +52,6 @@ const MOST_KEPT: usize = 4096;
 const DRAFT_S: u64 = 3600;
 const MAX_SUBJECT: usize = 256;
 const S: u64 = 1_000_000_000;
-
-/// What somebody asks for, before anybody signs it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Asked {
-    /// Whom it is about: their key in the directory.
-    pub subject: String,
-    /// For which purpose the records were made.
-    pub purpose: String,
-    /// Categories.
-    pub categories: Vec<String>,
-    /// The first day.
-    pub from: Date,
-    /// The last day.
-    pub to: Date,
-    /// Why.
-    pub reason: String,
-    /// For how many days the case may be open.
-    pub valid_days: u8,
-}
-
-/// What is signed. The gateway writes it, as one line of JSON; whoever signs reads it first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    /// 1.
-    pub version: u32,
-    /// A number that no other case has.
-    pub case: String,
-    /// The gateway, by the name of its log.
-    pub gateway: String,
-    /// Whom it is about.
-    pub subject: String,
-    /// The purpose.
-    pub purpose: String,
-    /// The categories.
-    pub categories: Vec<String>,
-    /// The first day.
-    pub from: Date,
-    /// The last.
-    pub to: Date,
-    /// Why.
-    pub reason: String,
-    /// SHA-256 of the charter in force.
-    pub charter: String,
-    /// When it was written.
-    pub drafted: Timestamp,
-    /// When it is over.
-    pub expires: Timestamp,
-    /// To which shares are sealed: a key of this case alone.
-    pub recipient: String,
-    /// What the commitment in the audit log is salted with.
-    pub salt: String,
-}
-
-impl Request {
-    /// Reads the text of a request.
-    pub fn read(text: &str) -> Result<Self, String> {
-        let request: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if request.version == 1 { Ok(request) } else { Err("it is of another version".to_owned()) }
-    }
-}
-
-/// A holder, as a brief names them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BriefHolder {
-    /// Which voice.
-    pub role: String,
-    /// Who.
-    pub name: String,
-    /// By which they sign.
-    pub key: String,
-}
-
-/// A key of the case's days, in shares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BriefKey {
-    /// Which.
-    pub key: String,
-    /// Its shares.
-    pub shares: Vec<SealedShare>,
-}
-
-/// All that a holder needs to say something about a case, on whatever machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Brief {
-    /// The text that is signed: see [`Request`].
-    pub request: String,
-    /// Who may say something.
-    pub holders: Vec<BriefHolder>,
-    /// What is to be opened.
-    pub keys: Vec<BriefKey>,
-}
-
-/// What a holder says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Statement {
-    /// Of which case.
-    pub case: String,
-    /// What.
-    pub act: String,
-    /// The public key of who says it.
-    pub key: String,
-    /// Shares, sealed to the case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shares: Option<String>,
-    /// Ed25519 over act, request and shares.
-    pub signature: String,
-}
-
-/// The bytes that are signed: what they are, what is said, and of what.
-pub fn message(act: CaseAct, request: &str, shares: Option<&str>) -> Vec<u8> {
-    let request = hex(&digest("glassgate-case-v1 request", &[request.as_bytes()]));
-    let shares = hex(&digest("glassgate-case-v1 shares", &[shares.unwrap_or_default().as_bytes()]));
-    format!("glassgate-case-v1\n{act}\n{request}\n{shares}\n").into_bytes()
-}
 
 /// How a case is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -800,50 +686,6 @@ impl Case {
         for voice in self.opened.iter_mut().chain(&mut self.approved) {
             voice.shares.clear();
         }
-    }
-}
-
-/// What a record says of a case, with what it borrows.
-#[derive(Clone, Debug)]
-pub struct Known {
-    case: String,
-    purpose: Purpose,
-    categories: Vec<OnRecord>,
-    days: [Date; 2],
-    reason: CaseReason,
-    expires: Timestamp,
-    commitment: [u8; 32],
-    request: [u8; 32],
-}
-
-impl Known {
-    fn of(request: &Request, text: &str) -> Option<Self> {
-        let categories = request.categories.iter().filter_map(|word| Category::from_word(word));
-        Some(Self {
-            case: request.case.clone(),
-            purpose: Purpose::from_word(&request.purpose)?,
-            categories: categories.filter_map(OnRecord::new).collect(),
-            days: [request.from, request.to],
-            reason: CaseReason::from_word(&request.reason)?,
-            expires: request.expires,
-            commitment: commitment_to(&request.salt, &request.subject),
-            request: digest("glassgate-case-v1 request", &[text.as_bytes()]),
-        })
-    }
-
-    /// The record of a step.
-    pub fn record(&self, role: Option<Role>, why: Option<Denial>, others: u64) -> CaseRecord<'_> {
-        let about = About {
-            purpose: Word(self.purpose),
-            categories: self.categories.clone(),
-            days: self.days,
-            reason: Word(self.reason),
-            expires: self.expires,
-            subject_commitment: Hex(&self.commitment),
-            request: Hex(&self.request),
-        };
-        let (role, why) = (role.map(Word), why.map(Word));
-        CaseRecord { case: &self.case, role, about: Some(about), why, others }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::holder::{HolderError, is_about, new_identity, read_identity, read_view, sign};
+use crate::keys::SealedShare;
 use crate::seal::{Facts, SealedSession};
 use glassgate_policy::audit::{BootId, WallQuality};
 use glassgate_policy::charter::{Signatures, SigningKey, Statement as Signature};
