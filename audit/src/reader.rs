@@ -6,10 +6,16 @@ use crate::merkle::inclusion_proof;
 use crate::note::Verifier;
 use crate::recover::{Damage, Found, recover};
 use crate::tiles::{self, Files as _, TileError, Tiles, bundle_path, read_tile};
+use crate::wal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// Why a log can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +35,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// An entry that is not there.
-    #[error("there is no entry {seq}: the log has {from} to before {to}")]
+    #[error("there is no entry {seq}: the log has {from} to before {to}, the rest was deleted for space")]
     NoEntry {
         /// Which was asked for.
         seq: u64,
@@ -127,8 +133,21 @@ impl Reader {
         let filled = self.found.filled.bundles.iter().find(|(filled, _)| *filled == index);
         match filled {
             Some((_, bundle)) => Ok(bundle.clone()),
-            None => Ok(read_tile(&self.folder, &bundle_path(index), 256)?),
+            None => match read_tile(&self.folder, &bundle_path(index), 256) {
+                Err(TileError::Missing(path)) => {
+                    Err(self.deleted(index).unwrap_or(TileError::Missing(path).into()))
+                }
+                other => Ok(other?),
+            },
         }
+    }
+
+    /// That a bundle was deleted for space since this was opened, if it was.
+    fn deleted(&self, index: u64) -> Option<ReadError> {
+        let now =
+            tiles::walk(&self.folder).ok()?.iter().filter_map(|path| tiles::bundle_index(path)).min()?;
+        let (seq, from, to) = (index * 256, now * 256, self.size());
+        (now > index).then_some(ReadError::NoEntry { seq, from, to })
     }
 
     /// The proof that entry `seq` is in the log (C2SP `tlog-proof`), to be held against the log's public key alone. With the
@@ -156,6 +175,40 @@ impl Reader {
     }
 }
 
+/// Tells when a log may have grown: of what is written to its segments, without looking into them.
+#[derive(Debug)]
+pub struct Changes {
+    inotify: OwnedFd,
+}
+
+impl Changes {
+    /// Of the log in a folder.
+    pub fn of(path: &Path) -> Result<Self, ReadError> {
+        let fault =
+            |e: Errno| ReadError::Io { path: path.join(wal::FOLDER).display().to_string(), source: e.into() };
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(fault)?;
+        let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+        inotify::add_watch(&inotify, path.join(wal::FOLDER), flags).map_err(fault)?;
+        // A log that is set aside takes its segments with it.
+        inotify::add_watch(&inotify, path, WatchFlags::MOVED_TO).map_err(fault)?;
+        Ok(Self { inotify })
+    }
+
+    /// Waits for the next change, for so long at most.
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec::try_from(timeout).ok();
+        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Err(Errno::INTR) | Ok(_) => {}
+            Err(e) => return Err(e.into()),
+        }
+        // What changed does not matter, only that it did.
+        let mut told = [0; 4096];
+        while matches!(rustix::io::read(&self.inotify, &mut told), Ok(read) if read > 0) {}
+        Ok(())
+    }
+}
+
 fn entries_of(bundle: &[u8], index: u64) -> Vec<Result<(u64, Vec<u8>), ReadError>> {
     let cut = |_| ReadError::Damaged(format!("{} ends within an entry", bundle_path(index)));
     let entries = tiles::entries(bundle).map(|entry| entry.map(<[u8]>::to_vec).map_err(cut));
@@ -167,7 +220,6 @@ mod tests {
     use super::*;
     use crate::merkle::{Hash, leaf_hash, verify_inclusion};
     use crate::{Clock, Log, Options, Stamp};
-    use std::time::Duration;
 
     const AT: Stamp = Stamp { mono_ns: 1, wall: None, quality: "unknown" };
     const SOON: Duration = Duration::from_secs(20);
@@ -212,5 +264,23 @@ mod tests {
         }
         assert!(matches!(reader.prove(620), Err(ReadError::TooNew { .. })));
         assert!(matches!(reader.prove(650), Err(ReadError::NoEntry { .. })));
+    }
+
+    #[test]
+    fn growth_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(Options::new(dir.path()), 1, Still).unwrap();
+        log.flush(SOON).unwrap();
+        let changes = Changes::of(dir.path()).unwrap();
+        for n in 1..5 {
+            log.act(&AT, b"{\"event_type\":\"said\"}", SOON).unwrap();
+            changes.wait(SOON).unwrap();
+            assert_eq!(Reader::open(dir.path()).unwrap().size(), n);
+        }
+        // Nothing more is told than happened.
+        let began = std::time::Instant::now();
+        changes.wait(Duration::from_millis(50)).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(40));
+        assert!(log.close(SOON));
     }
 }

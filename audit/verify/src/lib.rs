@@ -10,6 +10,7 @@
 //! tile/2/…  tile/1/…  tile/0/…    hashes, 256 a file, each the hash of a whole file below
 //!                        ▲ SHA-256(0x00 ‖ entry)
 //! tile/entries/…                  entries, each a JSON object whose `seq` is its place
+//! wal/…                           what is durable and in no checkpoint yet: looked at, counted, signed by nobody
 //! ```
 
 use ring::{digest, signature};
@@ -19,6 +20,7 @@ use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::Path;
 
 type Hash = [u8; 32];
+type Found<T> = Result<T, Finding>;
 
 /// The first thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +44,7 @@ impl Finding {
 }
 
 /// A finding at an entry, and at a byte of its file.
-fn bad<T>(
-    path: &str,
-    entry: Option<u64>,
-    byte: Option<usize>,
-    what: impl Into<String>,
-) -> Result<T, Finding> {
+fn bad<T>(path: &str, entry: Option<u64>, byte: Option<usize>, what: impl Into<String>) -> Found<T> {
     Err(Finding { path: path.to_owned(), entry, byte, what: what.into(), unreadable: false })
 }
 
@@ -86,12 +83,26 @@ pub struct Verified {
     pub removed: u64,
     /// Losses that the log tells of: records.
     pub gaps: u64,
+    /// Entries that are durable in segments behind what the checkpoint signs, and fit: nobody signed them yet.
+    pub unsigned: u64,
+    /// Bytes behind them that are no whole group: what a crash left, or somebody changed.
+    pub torn: usize,
     /// Size of the witnessed checkpoint, and when the witness signed it, in seconds since 1970.
     pub witnessed: Option<(u64, Option<u64>)>,
 }
 
 /// Verifies the log in a folder. Gives the first thing that is wrong.
-pub fn verify(folder: &Path, question: &Question) -> Result<Verified, Finding> {
+pub fn verify(folder: &Path, question: &Question) -> Found<Verified> {
+    let (mut found, mut tries) = (once(folder, question), 0..5);
+    // One that is being written moves its files: what is missing there is missing again.
+    while tries.next().is_some() && found.as_ref().is_err_and(|found| found.what.contains("is missing")) {
+        let before = std::mem::replace(&mut found, once(folder, question));
+        tries.end = if before == found { 0 } else { 5 };
+    }
+    found
+}
+
+fn once(folder: &Path, question: &Question) -> Found<Verified> {
     let beside = text(folder, "key.pub")?;
     let key = Key::parse(question.key.as_deref().or(beside.as_deref()).unwrap_or_default(), 1)
         .ok_or_else(|| Finding::new("key.pub", "no public key; say which with --key"))?;
@@ -115,22 +126,28 @@ pub fn verify(folder: &Path, question: &Question) -> Result<Verified, Finding> {
         verified.witnessed = Some((seen.size, time));
         watched.push((seen, "witnessed checkpoint"));
     }
-    watched.push((checkpoint, "checkpoint"));
-    Walk { folder, tree: Vec::new(), size: 0, levels: Vec::new(), removed: Vec::new(), gaps: 0 }
-        .run(&watched, &mut verified)?;
+    // The one that is met first stands last.
+    watched.insert(0, (checkpoint, "checkpoint"));
+    Walk { folder, tree: Vec::new(), size: 0, levels: Vec::new(), removed: Vec::new(), gaps: 0, watched }
+        .run(&mut verified)?;
     Ok(verified)
 }
 
 /// Reads a file; `None` if there is none.
 fn bytes(folder: &Path, path: &str) -> Result<Option<Vec<u8>>, Finding> {
-    match std::fs::read(folder.join(path)) {
+    // No file of a log is longer.
+    let read = |path: &Path| match std::fs::metadata(path)? {
+        meta if meta.is_file() && meta.len() <= 64 << 20 => std::fs::read(path),
+        _ => Err(std::io::Error::other("is no file of a log")),
+    };
+    match read(&folder.join(path)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if matches!(e.kind(), NotFound | NotADirectory) => Ok(None),
         Err(e) => Err(Finding { unreadable: true, ..Finding::new(path, e.to_string()) }),
     }
 }
 
-fn text(folder: &Path, path: &str) -> Result<Option<String>, Finding> {
+fn text(folder: &Path, path: &str) -> Found<Option<String>> {
     let bytes = bytes(folder, path)?;
     bytes.map(|b| String::from_utf8(b).map_err(|_| Finding::new(path, "is not UTF-8"))).transpose()
 }
@@ -279,13 +296,13 @@ struct Walk<'a> {
     /// Up to where entries are deleted, as records say.
     removed: Vec<u64>,
     gaps: u64,
+    /// Checkpoints that were not reached yet, the next one last.
+    watched: Vec<Watched>,
 }
 
 impl Walk<'_> {
-    fn run(mut self, watched: &[Watched], verified: &mut Verified) -> Result<(), Finding> {
+    fn run(mut self, verified: &mut Verified) -> Found<()> {
         let (size, mut missing, mut above) = (verified.entries, 0, Vec::new());
-        let mut watched = watched.iter();
-        let mut next = watched.next();
         for index in 0..size.div_ceil(256) {
             let width = (size - index * 256).min(256) as usize;
             if index % 256 == 0 && index < size >> 8 {
@@ -301,19 +318,19 @@ impl Walk<'_> {
                         let what = "has not the hash that the tile above has of it";
                         return bad(&place("0", index, width), first, None, what);
                     }
-                    self.entries(&path, &bundle, index * 256, &hashes, &mut watched, &mut next)?;
+                    self.entries(&path, &bundle, index * 256, &hashes)?;
                 }
                 // Deleted for space, oldest first: its hash is all that is left of it.
                 (None, Some(hash)) if missing == index => {
                     missing += 1;
                     self.push(256, *hash);
-                    self.reached(&mut watched, &mut next)?;
+                    self.reached()?;
                 }
                 (None, _) => return bad(&path, first, None, "is missing"),
             }
         }
-        self.reached(&mut watched, &mut next)?;
-        self.upper(size)?;
+        self.reached()?;
+        self.upper()?;
         // Those records that told of the first of it are among what is deleted.
         let told = self.removed.iter().map(|to| to + 1).max().unwrap_or(0);
         if told < missing * 256 {
@@ -321,19 +338,69 @@ impl Walk<'_> {
             return bad(&place("entries", told / 256, 256), Some(told), None, what);
         }
         (verified.removed, verified.gaps) = (missing * 256, self.gaps);
+        verified.torn = self.segments()?;
+        verified.unsigned = self.size - size;
         Ok(())
     }
 
+    /// Goes on through the groups of the segments, behind what is signed. Gives the bytes at their end that are no whole group.
+    fn segments(&mut self) -> Found<usize> {
+        let names = std::fs::read_dir(self.folder.join("wal")).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+        let names = std::collections::BTreeSet::from_iter(names);
+        let (mut segments, mut torn, signed) = (Vec::new(), 0, self.size);
+        for path in names.iter().map(|number| format!("wal/{number:08}")) {
+            let bytes = bytes(self.folder, &path)?.unwrap_or_default();
+            // A header names the first entry; without one nothing was ever written.
+            let first = number(&bytes, 16).filter(|_| bytes.starts_with(b"GGAUDIT1"));
+            segments.extend(first.map(|first| (path, first, bytes)));
+        }
+        for (n, (path, first, bytes)) in segments.iter().enumerate() {
+            if *first > self.size {
+                return bad(path, Some(self.size), None, "begins behind the last entry that is there");
+            }
+            // What one has from where the next begins was never promised.
+            let end = segments.get(n + 1).map_or(u64::MAX, |(_, first, _)| *first);
+            let mut at = 64;
+            while let Some((first, root, body)) = group(bytes, at).filter(|group| group.0 < end) {
+                if first >= signed && (first != self.size || !self.grow(path, body, root)?) {
+                    break;
+                }
+                at += 56 + body.len();
+            }
+            torn = bytes.iter().skip(at).rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        }
+        Ok(torn)
+    }
+
+    /// Takes a group, if its entries have the root that it claims.
+    fn grow(&mut self, path: &str, body: &[u8], root: Hash) -> Found<bool> {
+        let (tree, size, mut at) = (self.tree.clone(), self.size, 0);
+        while let Some(entry) = entry_at(body, at) {
+            self.push(1, sha256(&[&[0], entry]));
+            at += 2 + entry.len();
+        }
+        if self.root() != root || at != body.len() {
+            (self.tree, self.size) = (tree, size);
+            return Ok(false);
+        }
+        at = 0;
+        for seq in size..self.size {
+            let entry = entry_at(body, at).unwrap_or_default();
+            self.entry(entry, seq).or_else(|what| bad(path, Some(seq), None, what))?;
+            at += 2 + entry.len();
+        }
+        Ok(true)
+    }
+
+    fn root(&self) -> Hash {
+        let mut edge = self.tree.iter().rev().map(|(_, hash)| *hash);
+        let last = edge.next().unwrap_or_else(|| root(&[]));
+        edge.fold(last, |right, left| node(&left, &right))
+    }
+
     /// Holds the entries of a bundle against the hashes of its tile.
-    fn entries<'w>(
-        &mut self,
-        path: &str,
-        bundle: &[u8],
-        first: u64,
-        hashes: &[Hash],
-        watched: &mut impl Iterator<Item = &'w Watched>,
-        next: &mut Option<&'w Watched>,
-    ) -> Result<(), Finding> {
+    fn entries(&mut self, path: &str, bundle: &[u8], first: u64, hashes: &[Hash]) -> Found<()> {
         let mut at = 0;
         for (seq, expected) in (first..).zip(hashes) {
             let (here, byte) = (Some(seq), Some(at));
@@ -346,34 +413,22 @@ impl Walk<'_> {
             self.entry(entry, seq).or_else(|what| bad(path, here, byte, what))?;
             at += 2 + entry.len();
             self.push(1, *expected);
-            self.reached(watched, next)?;
+            self.reached()?;
         }
         let all = at == bundle.len();
         if all { Ok(()) } else { bad(path, None, Some(at), "has more entries than the checkpoint signs") }
     }
 
     /// Holds the root so far against the checkpoints of this size.
-    fn reached<'w>(
-        &self,
-        watched: &mut impl Iterator<Item = &'w Watched>,
-        next: &mut Option<&'w Watched>,
-    ) -> Result<(), Finding> {
-        while let Some((checkpoint, name)) = next.filter(|(checkpoint, _)| checkpoint.size <= self.size) {
+    fn reached(&mut self) -> Found<()> {
+        while let Some((checkpoint, name)) = self.watched.pop_if(|(watched, _)| watched.size <= self.size) {
             if checkpoint.size < self.size {
-                return bad(
-                    name,
-                    None,
-                    None,
-                    "lies within entries that were deleted, so it can't be compared",
-                );
+                return bad(name, None, None, "is of entries that were deleted since, and can't be compared");
             }
-            let mut edge = self.tree.iter().rev().map(|(_, hash)| *hash);
-            let last = edge.next().unwrap_or_else(|| root(&[]));
-            if edge.fold(last, |right, left| node(&left, &right)) != checkpoint.root {
+            if self.root() != checkpoint.root {
                 let what = format!("the first {} entries are not those that it was signed for", self.size);
                 return bad(name, Some(self.size), None, what);
             }
-            *next = watched.next();
         }
         Ok(())
     }
@@ -399,7 +454,7 @@ impl Walk<'_> {
     }
 
     /// Holds the tiles above the first level against what is below them.
-    fn upper(&self, size: u64) -> Result<(), Finding> {
+    fn upper(&self) -> Found<()> {
         for (level, hashes) in (1u8..).zip(&self.levels) {
             for (index, expected) in (0u64..).zip(hashes.chunks(256)) {
                 let found = self.tile(level, index, expected.len())?;
@@ -408,16 +463,12 @@ impl Walk<'_> {
                     return bad(&path, None, Some(n * 32), "has not the hash of the tile below");
                 }
             }
-            let all = hashes.len() as u64 == size >> (8 * u32::from(level));
-            if !all {
-                return bad(&format!("tile/{level}"), None, None, "has not as many hashes as the tree");
-            }
         }
         Ok(())
     }
 
     /// The hashes of a tile, which is as wide as it must be.
-    fn tile(&self, level: u8, index: u64, width: usize) -> Result<Vec<Hash>, Finding> {
+    fn tile(&self, level: u8, index: u64, width: usize) -> Found<Vec<Hash>> {
         let path = place(&level.to_string(), index, width);
         let entry = (level == 0).then_some(index * 256);
         let Some(bytes) = bytes(self.folder, &path)? else { return bad(&path, entry, None, "is missing") };
@@ -455,4 +506,15 @@ fn place(level: &str, index: u64, width: usize) -> String {
 fn entry_at(bundle: &[u8], at: usize) -> Option<&[u8]> {
     let (len, rest) = bundle.get(at..)?.split_first_chunk::<2>()?;
     rest.get(..usize::from(u16::from_be_bytes(*len)))
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// A group in a segment: magic, length, first entry, how many, root after it; then the entries.
+fn group(bytes: &[u8], at: usize) -> Option<(u64, Hash, &[u8])> {
+    let header = bytes.get(at..at + 56).filter(|header| header.starts_with(b"RPGG"))?;
+    let len = usize::try_from(number(header, 0)? >> 32).ok()?;
+    Some((number(header, 8)?, header[24..56].try_into().ok()?, bytes.get(at + 56..at + 56 + len)?))
 }

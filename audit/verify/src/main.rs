@@ -33,6 +33,9 @@ fn main() -> ExitCode {
                 if v.gaps > 0 {
                     println!("{} records tell of losses: see those with the event_type gap", v.gaps);
                 }
+                if v.unsigned > 0 || v.torn > 0 {
+                    println!("{} more fit and are not signed yet; then {} torn bytes", v.unsigned, v.torn);
+                }
                 match v.witnessed {
                     Some((size, Some(time))) => {
                         println!("they continue the {size} that the witness saw {time} s after 1970")
