@@ -41,7 +41,7 @@ pub fn l4_checksum(packet: &Packet, bytes: &[u8]) -> Checksum {
     let end = packet.payload_at as usize + packet.payload_wire_len as usize;
     let Some(segment) = bytes.get(start..end) else { return Checksum::Unknown };
     let (number, at) = match packet.transport {
-        Transport::Tcp { .. } => (6u64, 16),
+        Transport::Tcp { .. } => (6, 16),
         Transport::Udp => (17, 6),
     };
     let Some(field) = segment.get(at..).and_then(|s| s.first_chunk()).map(|f| u16::from_be_bytes(*f)) else {
@@ -51,11 +51,11 @@ pub fn l4_checksum(packet: &Packet, bytes: &[u8]) -> Checksum {
         return Checksum::Absent;
     }
     let addresses = if packet.src.is_v4() { 12 } else { 0 };
-    let of = |addr: &Addr| sum(addr.0.get(addresses..).unwrap_or_default());
-    let pseudo = of(&packet.src) + of(&packet.dst) + number + segment.len() as u64;
-    if fold(pseudo + sum(segment)) == 0xffff {
+    let of = |addr: &Addr| native(addr.0.get(addresses..).unwrap_or_default());
+    let pseudo = of(&packet.src) + of(&packet.dst) + in_order(number) + in_order(segment.len() as u32);
+    if fold(pseudo + native(segment)) == 0xffff {
         Checksum::Good
-    } else if field == fold(pseudo) {
+    } else if field == u16::from_be(fold(pseudo)) {
         Checksum::Partial
     } else {
         Checksum::Bad
@@ -82,17 +82,29 @@ pub fn sum_of(bytes: &[u8]) -> u64 {
     sum(bytes)
 }
 
-/// The sum of 16-bit words in network order, an odd byte padded with zero. No frame is long enough to overflow it.
+/// The sum of 16-bit words in network order, an odd byte padded with zero.
 fn sum(bytes: &[u8]) -> u64 {
-    // Words of 32 bits: one's complement sums may be folded later (RFC 1071 section 2).
+    u64::from(u16::from_be(fold(native(bytes))))
+}
+
+/// The same in the byte order of this machine, not folded: a one's complement sum is the same in either order but for the
+/// order of its own two bytes (RFC 1071 section 2, B). Bringing every word in order took a third of the instructions of a sum.
+/// By words of 32 bits, as sums may be folded later; no frame is long enough to overflow.
+fn native(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
-    let mut sum: u64 = words.iter().map(|w| u64::from(u32::from_be_bytes(*w))).sum();
-    let mut last = [0; 4];
-    for (into, from) in last.iter_mut().zip(rest) {
-        *into = *from;
-    }
-    sum += u64::from(u32::from_be_bytes(last));
-    sum
+    let sum: u64 = words.iter().map(|w| u64::from(u32::from_ne_bytes(*w))).sum();
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    sum + u64::from(u32::from_ne_bytes(last))
+}
+
+/// What a number adds to a sum in the byte order of this machine, where it stands in network order.
+fn in_order(number: u32) -> u64 {
+    u64::from(number.to_be())
 }
 
 fn fold(mut sum: u64) -> u16 {
@@ -100,4 +112,25 @@ fn fold(mut sum: u64) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sums_are_those_of_words_in_network_order(bytes: Vec<u8>) {
+            let words = bytes.chunks(2).map(|w| u64::from(w[0]) << 8 | u64::from(*w.get(1).unwrap_or(&0)));
+            let plain = words.fold(0, |sum, word| { let sum = sum + word; (sum & 0xffff) + (sum >> 16) });
+            prop_assert_eq!(sum(&bytes), plain);
+        }
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        assert_eq!(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+        assert_eq!((sum(&[]), sum(&[0; 9]), sum(&[0xff, 0xff]), sum(&[7])), (0, 0, 0xffff, 0x0700));
+    }
 }
