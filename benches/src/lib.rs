@@ -6,6 +6,7 @@
 mod ethernet_pcap;
 pub mod frames;
 pub mod generator;
+mod initial_floor;
 pub mod measure;
 pub mod ndpi;
 pub mod report;

@@ -1,5 +1,6 @@
 //! The rows of the table, by name.
 
+mod distributor;
 pub mod inspect;
 mod known;
 mod line;
@@ -41,5 +42,6 @@ pub const ROWS: &[Row] = &[
     Row { name: "latency", about: "how long frames stay", run: load::latency },
     Row { name: "heap", about: "allocations after start", run: inspect::allocations },
     Row { name: "lcores", about: "two lcores against one", run: load::lcores },
+    Row { name: "distributor", about: "an lcore that spreads frames over others", run: distributor::run },
     Row { name: "line", about: "iperf3 through XDP sockets, beside testpmd", run: line::run },
 ];

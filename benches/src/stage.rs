@@ -93,10 +93,15 @@ impl Stage {
 
     /// A port on a device of its own, as a configuration would name it. The device stays open as long as the port.
     pub fn open(&mut self, spec: &str, pool: Mempool) -> Result<DpdkPort> {
+        self.open_queues(spec, pool, 1)?.pop().context("a device without queues")
+    }
+
+    /// The same with so many queues, a port each.
+    pub fn open_queues(&mut self, spec: &str, pool: Mempool, queues: u16) -> Result<Vec<DpdkPort>> {
         self.devices += 1;
         let spec = spec.parse().with_context(|| format!("the port `{spec}`"))?;
-        let (_, ports) = Device::open(&self.eal, &spec, self.devices, pool, &DeviceOptions::default())?;
-        ports.into_iter().next().context("a device without queues")
+        let options = DeviceOptions { queues, ..DeviceOptions::default() };
+        Ok(Device::open(&self.eal, &spec, self.devices, pool, &options)?.1)
     }
 
     /// A null port whose frames have `size` bytes.

@@ -6,10 +6,12 @@ use anyhow::{Result, ensure};
 use glassgate_dataplane::classifier::Classifier;
 use glassgate_dataplane::event_ring::Consumer;
 use glassgate_dataplane::packet::flag;
+use glassgate_dataplane::port::Frame as _;
 use glassgate_policy::SignatureTable;
 
 use crate::frames::{self, Frames, RingSink};
 use crate::generator::{Generator, Order};
+use crate::initial_floor::Floor;
 use crate::measure::{Contestant, Figure, alternate, thread_ns};
 use crate::ndpi::{Ndpi, Pass};
 use crate::report::{Goal, Report};
@@ -26,6 +28,8 @@ const DAY_NS: u64 = 86_400_000_000_000;
 const STEP_NS: u64 = 10_000;
 /// Flows whose frames are mixed with each other's.
 const ABREAST: usize = 32;
+/// Flows whose frames, records and slots stay in the cache: what is left then is work, not waiting for memory.
+const FEW: u32 = 256;
 
 fn domains(stage: &Stage) -> usize {
     if stage.effort.quick { 1000 } else { 1_000_000 }
@@ -38,30 +42,52 @@ fn flows(stage: &Stage) -> u32 {
 /// New TLS flows.
 pub(super) fn tls(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let table = frames::signatures(domains(stage))?;
-    let (mut mixed, count) = (Frames::default(), flows(stage));
-    for group in (0..count).collect::<Vec<_>>().chunks(ABREAST) {
-        abreast(&mut mixed, group.iter().map(|n| begin(Tuple::v4, *n)).collect());
-    }
-    let (ours, theirs) = per_flow(stage, &table, &mixed, count)?;
+    let made = |count: u32| {
+        let mut mixed = Frames::default();
+        for group in (0..count).collect::<Vec<_>>().chunks(ABREAST) {
+            abreast(&mut mixed, group.iter().map(|n| begin(Tuple::v4, *n)).collect());
+        }
+        mixed
+    };
+    let count = flows(stage);
+    let (all, few) = (made(count), made(FEW));
+    let figures = per_flow(stage, &table, [(&all, count), (&few, FEW)], None)?;
     let what = "SYN to verdict: five frames a flow, 1 M domains";
-    report.figure(what, ours, "ns/flow", Some(Goal::AtMost(500.0)));
-    report.number("the same", 1e3 / ours.median, "M flows/s", Some(Goal::AtLeast(2.0)));
-    beside(report, ours, 1.0, theirs, "ns/flow", 20.0);
+    report.figure(what, figures.ours, "ns/flow", Some(Goal::AtMost(500.0)));
+    report.number("the same", 1e3 / figures.ours.median, "M flows/s", Some(Goal::AtLeast(2.0)));
+    report.figure(format!("{FEW} flows, which stay in the cache"), figures.few, "ns/flow", None);
+    beside(report, figures.ours, 1.0, figures.theirs, "ns/flow", 20.0);
     Ok(())
 }
 
 /// QUIC Initials, of one datagram each.
 pub(super) fn quic(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let table = frames::signatures(domains(stage))?;
-    let (mut initials, count) = (Frames::default(), flows(stage) / 4);
-    for n in 0..count {
-        initials.push(&initial(n));
+    let made = |count: u32| {
+        let mut initials = Frames::default();
+        (0..count).for_each(|n| initials.push(&initial(n)));
+        initials
+    };
+    let count = flows(stage) / 4;
+    let (all, few) = (made(count), made(FEW));
+    let mut floor = Floor::default();
+    let cryptography = Contestant::timed("cryptography", || {
+        // The header of Ethernet, IPv4 and UDP in front of it.
+        let opened = few.iter().filter_map(|frame| floor.open(frame.bytes().get(42..)?));
+        opened.count() as u64
+    });
+    let figures = per_flow(stage, &table, [(&all, count), (&few, FEW)], Some(cryptography))?;
+    report.figure("Initial to name", figures.ours, "ns/flow", Some(Goal::AtMost(1500.0)));
+    report.figure(format!("{FEW} flows, which stay in the cache"), figures.few, "ns/flow", None);
+    if let Some(floor) = figures.floor {
+        report.figure("floor: keys, header and tag of one Initial alone", floor, "ns/flow", None);
     }
-    let (ours, theirs) = per_flow(stage, &table, &initials, count)?;
-    report.figure("Initial to name", ours, "ns/flow", Some(Goal::AtMost(1500.0)));
-    beside(report, ours, 1.0, theirs, "ns/flow", 4.0);
+    beside(report, figures.ours, 1.0, figures.theirs, "ns/flow", 4.0);
     Ok(())
 }
+
+/// What nDPI took, and what it said of its last pass.
+type Theirs = (Figure, Pass);
 
 /// What nDPI took for the same, and how many times as fast ours is, which named this part of the flows. Where nDPI names a
 /// smaller part it did less, and the ratio says so.
@@ -69,7 +95,7 @@ fn beside(
     report: &mut Report,
     ours: Figure,
     part: f64,
-    theirs: Option<(Figure, Pass)>,
+    theirs: Option<Theirs>,
     unit: &'static str,
     least: impl Into<Option<f64>>,
 ) {
@@ -91,7 +117,8 @@ pub(super) fn captures(stage: &mut Stage, report: &mut Report) -> Result<()> {
         let (mut classifier, mut events) = frames::classifier(1 << 18, table.clone(), true)?;
         let ours = passes(&frames, &mut classifier, &mut events, frames.len() as f64);
         let peer = Ndpi::new(stage, &frames, STEP_NS)?;
-        let (figure, theirs) = turns_with(stage, ours, peer.as_ref(), |pass| pass.frames)?;
+        let (figures, theirs) = turns_with(stage, vec![ours], peer.as_ref(), |pass| pass.frames)?;
+        let [figure] = figures[..] else { unreachable!("one contestant") };
         report.figure(format!("{name}, {} frames", frames.len()), figure, "ns/frame", None);
         let named: u64 = classifier.counters.flows_named.iter().sum();
         let opened = classifier.counters.flows_opened[0].max(1);
@@ -163,22 +190,42 @@ fn sets(stage: &Stage) -> Result<Vec<Set>> {
     Ok(sets)
 }
 
-/// Nanoseconds of a pass for each flow, ours and nDPI's; all of them must get the name that they say.
+/// What came out for flows that are inspected.
+struct PerFlow {
+    ours: Figure,
+    /// A few flows again and again.
+    few: Figure,
+    floor: Option<Figure>,
+    theirs: Option<Theirs>,
+}
+
+/// Nanoseconds of a pass for each flow, ours and nDPI's, with many and with a few; all of them must get the name that they say.
+/// `floor` takes its turns with the others.
 fn per_flow(
     stage: &Stage,
     table: &Arc<SignatureTable>,
-    frames: &Frames,
-    flows: u32,
-) -> Result<(Figure, Option<(Figure, Pass)>)> {
+    sets: [(&Frames, u32); 2],
+    floor: Option<Contestant<'_>>,
+) -> Result<PerFlow> {
+    let [(frames, flows), (few, few_flows)] = sets;
     let (mut classifier, mut events) = frames::classifier(1 << 20, table.clone(), false)?;
-    let ours = passes(frames, &mut classifier, &mut events, f64::from(flows));
+    let (mut other, mut other_events) = frames::classifier(1 << 20, table.clone(), false)?;
     let peer = Ndpi::new(stage, frames, STEP_NS)?;
-    let figures = turns_with(stage, ours, peer.as_ref(), |pass| pass.flows)?;
-    let (named, opened): (u64, u64) =
-        (classifier.counters.flows_named.iter().sum(), classifier.counters.flows_opened[0]);
-    ensure!(named == opened, "{named} of {opened} flows got a name");
-    ensure!(classifier.counters.flows_category[glassgate_policy::Category::Recruitment as usize] == named);
-    Ok(figures)
+    let mut all = vec![
+        passes(frames, &mut classifier, &mut events, f64::from(flows)),
+        passes(few, &mut other, &mut other_events, f64::from(few_flows)),
+    ];
+    let has_floor = floor.is_some();
+    all.extend(floor);
+    let (mut figures, theirs) = turns_with(stage, all, peer.as_ref(), |pass| pass.flows)?;
+    let floor = if has_floor { figures.pop() } else { None };
+    let [ours, few] = figures[..] else { unreachable!("two contestants") };
+    for counters in [&classifier.counters, &other.counters] {
+        let (named, opened) = (counters.flows_named.iter().sum::<u64>(), counters.flows_opened[0]);
+        ensure!(named == opened, "{named} of {opened} flows got a name");
+        ensure!(counters.flows_category[glassgate_policy::Category::Recruitment as usize] == named);
+    }
+    Ok(PerFlow { ours, few, floor, theirs })
 }
 
 /// All frames through the classifier, day after day: nanoseconds of one of `units` in a pass. What ends the flows of a day is
@@ -208,19 +255,24 @@ fn passes<'a>(
 /// Ours and nDPI in turns.
 fn turns_with(
     stage: &Stage,
-    ours: Contestant<'_>,
+    ours: Vec<Contestant<'_>>,
     peer: Option<&Ndpi>,
     units: fn(&Pass) -> f64,
-) -> Result<(Figure, Option<(Figure, Pass)>)> {
-    let Some(peer) = peer else { return Ok((alternate(stage.effort, &mut [ours])?[0], None)) };
+) -> Result<(Vec<Figure>, Option<Theirs>)> {
     let mut last = None;
-    let theirs = Contestant::new("libndpi", |_| {
-        let pass = peer.pass()?;
-        last = Some(pass);
-        Ok(pass.ns / units(&pass).max(1.0))
-    });
-    let figures = alternate(stage.effort, &mut [ours, theirs])?;
-    Ok((figures[0], last.map(|pass| (figures[1], pass))))
+    // Of a shorter life than those that were given.
+    let mut contestants: Vec<Contestant<'_>> = ours;
+    if let Some(peer) = peer {
+        contestants.push(Contestant::new("libndpi", |_| {
+            let pass = peer.pass()?;
+            last = Some(pass);
+            Ok(pass.ns / units(&pass).max(1.0))
+        }));
+    }
+    let mut figures = alternate(stage.effort, &mut contestants)?;
+    drop(contestants);
+    let theirs = last.and_then(|pass| Some((figures.pop()?, pass)));
+    Ok((figures, theirs))
 }
 
 /// The frames of several flows: the first of each, then the second of each…

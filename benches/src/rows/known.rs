@@ -74,12 +74,7 @@ pub(super) fn uniform(stage: &mut Stage, report: &mut Report) -> Result<()> {
 }
 
 /// A bridge that knows `flows` flows, all named and settled.
-pub(super) fn bridge(
-    lan: Generator,
-    uplink: Generator,
-    flows: u32,
-    v6: bool,
-) -> Result<Lcore<Generator, NoSink>> {
+pub(super) fn bridge<P: Port>(lan: P, uplink: P, flows: u32, v6: bool) -> Result<Lcore<P, NoSink>> {
     let mut classifier = classifier(flows as usize, NoSink)?;
     begin(&mut classifier, flows, v6)?;
     Ok(Lcore::new(lan, uplink, classifier))

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use glassgate_dataplane::classifier::{NoSink, Policy};
 use glassgate_dataplane::latency::{BUCKETS, bucket_of, quantile};
 use glassgate_dataplane::lcore::Lcore;
-use glassgate_dataplane::port::BURST;
+use glassgate_dataplane::port::{BURST, Port};
 use glassgate_dpdk::Lcore as Entered;
 use glassgate_policy::{Action, ObservationLevel, Verdict, VerdictMatrix};
 
@@ -184,30 +184,39 @@ pub(super) fn lcores(stage: &mut Stage, report: &mut Report) -> Result<()> {
         bridge(side(true)?, side(false)?, flows, false)
     };
     let (mut one, mut two) = (built(pools[0])?, built(pools[1])?);
-    let effort = stage.effort;
-    let figures = alternate(
-        effort,
+    let alone = alternate(
+        stage.effort,
         &mut [Contestant::new("one", |time| Ok(1e3 / ns_per_unit(time, &mut || turns(&mut one))))],
-    )?;
-    let alone = figures[0];
-    let mut together = Vec::new();
-    for _ in 0..effort.rounds.max(1) {
-        let rate = thread::scope(|scope| -> Result<f64> {
-            let (two, eal) = (&mut two, stage.eal());
-            let second = scope.spawn(move || -> Result<f64> {
-                let _entered = Entered::enter(eal, Some(other))?;
-                Ok(1e3 / ns_per_unit(effort.time, &mut || turns(two)))
-            });
-            let first = 1e3 / ns_per_unit(effort.time, &mut || turns(&mut one));
-            let second = second.join().map_err(|_| anyhow::anyhow!("the second lcore panicked"))??;
-            Ok(first + second)
-        })?;
-        together.push(rate);
-    }
-    together.sort_by(f64::total_cmp);
-    let both = together[together.len() / 2];
+    )?[0];
+    let both = together(stage, other, &mut one, &mut two)?;
     report.figure(format!("one lcore, {} flows", short(flows)), alone, "M frames/s", None);
     report.number("two, each of its own CPU time", both, "M frames/s", None);
     report.ratio("two against one", both / alone.median, Some(Goal::AtLeast(1.9)));
     Ok(())
+}
+
+/// Two lcores at the same time, the second on the CPU `other`: millions of frames a second of both, each of its own CPU time.
+pub(super) fn together<P: Port<Frame: Send> + Send>(
+    stage: &Stage,
+    other: usize,
+    one: &mut Lcore<P, NoSink>,
+    two: &mut Lcore<P, NoSink>,
+) -> Result<f64> {
+    let effort = stage.effort;
+    let mut rounds = Vec::new();
+    for _ in 0..effort.rounds.max(1) {
+        let rate = thread::scope(|scope| -> Result<f64> {
+            let (two, eal) = (&mut *two, stage.eal());
+            let second = scope.spawn(move || -> Result<f64> {
+                let _entered = Entered::enter(eal, Some(other))?;
+                Ok(1e3 / ns_per_unit(effort.time, &mut || turns(two)))
+            });
+            let first = 1e3 / ns_per_unit(effort.time, &mut || turns(one));
+            let second = second.join().map_err(|_| anyhow::anyhow!("the second lcore panicked"))??;
+            Ok(first + second)
+        })?;
+        rounds.push(rate);
+    }
+    rounds.sort_by(f64::total_cmp);
+    Ok(rounds[rounds.len() / 2])
 }
