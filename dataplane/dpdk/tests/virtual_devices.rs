@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
+use glassgate_dataplane::distributor::{Distributor, Moved};
 use glassgate_dataplane::lcore;
 use glassgate_dataplane::parse::{ParseOptions, Parsed, parse};
 use glassgate_dataplane::port::capture::CaptureReader;
@@ -16,7 +17,7 @@ use glassgate_dpdk::{
     Device, DeviceError, DeviceOptions, Distribution, DpdkPort, Eal, EalError, EalOptions, FrameError, Lcore,
     Memory, Mempool, MempoolOptions,
 };
-use glassgate_policy::{SignatureTable, Verdict, VerdictMatrix};
+use glassgate_policy::{L4, SignatureTable, Verdict, VerdictMatrix};
 
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -237,6 +238,168 @@ fn queues_split_by_flow_name_what_one_queue_names() {
     assert_eq!(two[0].1 + two[1].1, one[0].1, "flows");
     assert!((0..one[0].2.len()).all(|at| sum(at) == one[0].2[at]), "{two:?} {one:?}");
     assert!(one[0].2.iter().sum::<u64>() > 10);
+}
+
+/// Runs a bridge over each queue of two ports, on threads of their own, for so many turns; the ports of each queue again, and
+/// what its lcore received and sent.
+fn bridges(lan: Vec<DpdkPort>, uplink: Vec<DpdkPort>, turns: u64) -> Vec<([DpdkPort; 2], [[u64; 2]; 2])> {
+    let eal = eal();
+    thread::scope(|scope| {
+        let run = |(lan, uplink)| {
+            let eal = &eal;
+            scope.spawn(move || {
+                let _entered = Lcore::enter(eal, Some(0)).unwrap();
+                let mut lcore = lcore::Lcore::new(lan, uplink, classifier());
+                for turn in 0..turns {
+                    lcore.turn(1_000_000_000 + turn * 1000);
+                }
+                let counters = lcore.counters();
+                let counts = [counters.rx_frames, counters.tx_frames];
+                (lcore.into_parts().0, counts)
+            })
+        };
+        let lcores: Vec<_> = lan.into_iter().zip(uplink).map(run).collect();
+        lcores.into_iter().map(|lcore| lcore.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn two_queues_of_null_run_a_bridge_each() {
+    let pool = pool("null-queues", 8191);
+    let two = DeviceOptions { queues: 2, ..DeviceOptions::default() };
+    let ((device, lan), (_, uplink)) = (open("null", pool, &two), open("null", pool, &two));
+    assert_eq!((device.info().queues, device.info().distribution), (2, Distribution::Unordered));
+    assert_eq!(lan.iter().map(DpdkPort::queue).collect::<Vec<_>>(), [0, 1]);
+    for (ports, counts) in bridges(lan, uplink, 1000) {
+        assert_eq!(counts, [[32_000; 2]; 2], "received and sent, by port");
+        drop(ports);
+    }
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn two_queues_of_a_ring_run_a_bridge_each_and_frames_stay_in_theirs() {
+    let pool = pool("ring-queues", 8191);
+    let two = DeviceOptions { queues: 2, ..DeviceOptions::default() };
+    let ((_, mut lan), (_, uplink)) = (open("ring", pool, &two), open("ring", pool, &two));
+    let frame = |queue: usize, n: u8| [[queue as u8 + 1; 12].as_slice(), &[8, 0], &[n; 50]].concat();
+    for (queue, port) in lan.iter_mut().enumerate() {
+        let mut burst = Burst::default();
+        (0..20).for_each(|n| burst.push(pool.frame(&frame(queue, n)).unwrap()).unwrap());
+        assert_eq!(port.tx_burst(&mut burst), 20);
+    }
+    // Each turn takes all of them over the bridge and back again.
+    for (queue, ([mut lan, mut uplink], counts)) in bridges(lan, uplink, 500).into_iter().enumerate() {
+        assert_eq!(counts, [[10_000; 2]; 2], "queue {queue}");
+        let mut burst = Burst::default();
+        assert_eq!((uplink.rx_burst(&mut burst), lan.rx_burst(&mut burst)), (0, 20));
+        assert!(burst.iter().map(Frame::bytes).eq((0..20).map(|n| frame(queue, n))), "queue {queue}");
+    }
+    assert_eq!(pool.available(), pool.frames());
+}
+
+/// The first segments of TLS flows from eight clients, twice: split by flow, and all.
+fn captures_of_clients() -> [tempfile::NamedTempFile; 3] {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures/real-clients.pcap");
+    let mut reader = CaptureReader::open(path).unwrap();
+    let mut split = [Vec::new(), Vec::new(), Vec::new()];
+    while let Some(frame) = reader.next() {
+        let mut bytes = frame.unwrap().bytes().to_vec();
+        if let Parsed::Packet(packet) = parse(&bytes, bytes.len(), Link::Ethernet, &ParseOptions::default())
+            && packet.l4() == L4::Tcp
+            && packet.src_port > packet.dst_port
+            && bytes[12..14] == [8, 0]
+            && bytes.len() <= 2048
+        {
+            // The flow's SYN has a wrong checksum now, which says that a NIC was to finish it.
+            bytes[26..30].copy_from_slice(&[10, 77, 0, (packet.src_port >> 1) as u8 % 8]);
+            // Of clients' ports, systems choose the even ones first.
+            split[usize::from(packet.src_port >> 1 & 1)].push(bytes.clone());
+            split[2].push(bytes);
+        }
+    }
+    assert!(split.iter().all(|frames| frames.len() > 10), "{:?}", split.each_ref().map(Vec::len));
+    split.map(|frames| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), classic(&frames)).unwrap();
+        file
+    })
+}
+
+/// Lets a distributor feed so many lcores from these ports until nothing moves any more, at most `turns` times: frames
+/// received, flows, and names by how they are known, of each lcore; and what was lost.
+fn distribute(ports: [Vec<DpdkPort>; 2], lcores: usize, turns: usize) -> (Vec<(u64, u64, Vec<u64>)>, u64) {
+    let (mut distributor, pairs) = Distributor::new(ports, lcores, 77);
+    let mut lcores: Vec<_> =
+        pairs.into_iter().map(|[lan, uplink]| lcore::Lcore::new(lan, uplink, classifier())).collect();
+    for _ in 0..turns {
+        if distributor.turn() == Moved::default() {
+            break;
+        }
+        lcores.iter_mut().for_each(|lcore| _ = lcore.turn(1_000_000_000));
+    }
+    while lcores.iter_mut().map(|lcore| lcore.turn(1_000_000_000).frames).sum::<usize>() > 0 {
+        distributor.drain();
+    }
+    distributor.publish();
+    let counted = lcores.into_iter().map(|mut lcore| {
+        lcore.classifier().finish();
+        let counters = lcore.counters();
+        let lost = counters.rx_missed.iter().chain(&counters.drop_tx_full).sum::<u64>();
+        let frames = counters.rx_frames.iter().sum();
+        ((frames, counters.flows_opened[0], counters.flows_named.to_vec()), lost)
+    });
+    let (counts, lost): (Vec<_>, Vec<u64>) = counted.unzip();
+    while distributor.drain() > 0 {}
+    assert!(distributor.is_done(), "frames are still somewhere: {}", distributor.frames());
+    (counts, lost.iter().sum())
+}
+
+#[test]
+fn behind_a_distributor_queues_of_captures_name_what_one_queue_names() {
+    let pool = pool("distributor", 16_383);
+    let files = captures_of_clients();
+    let [a, b, all] = files.each_ref().map(|file| format!("rx_pcap={}", file.path().display()));
+    let deaf = |n: u32| vec![one(&format!("vdev:net_null_deaf_too{n},no-rx=1"), pool).1];
+    let two = DeviceOptions { queues: 2, ..DeviceOptions::default() };
+    let (_, queues) =
+        open(&format!("vdev:net_pcap_a,{a},{b},tx_pcap=/dev/null,tx_pcap=/dev/null"), pool, &two);
+    assert_eq!(queues.len(), 2);
+    let (_, queue) = one(&format!("vdev:net_pcap_b,{all},tx_pcap=/dev/null"), pool);
+    let (spread, lost) = distribute([queues, deaf(0)], 3, usize::MAX);
+    let (whole, lost_too) = distribute([vec![queue], deaf(1)], 1, usize::MAX);
+    assert_eq!((lost, lost_too), (0, 0));
+    assert!(spread.iter().all(|(frames, ..)| *frames > 0), "all lcores work: {spread:?}");
+    let sum = |at: usize| spread.iter().map(|(.., named)| named[at]).sum::<u64>();
+    assert_eq!(spread.iter().map(|(frames, ..)| frames).sum::<u64>(), whole[0].0, "frames");
+    assert_eq!(spread.iter().map(|(_, flows, _)| flows).sum::<u64>(), whole[0].1, "flows");
+    assert!((0..whole[0].2.len()).all(|at| sum(at) == whole[0].2[at]), "{spread:?} {whole:?}");
+    assert!(whole[0].2.iter().sum::<u64>() > 5, "{whole:?}");
+    assert_eq!(pool.available(), pool.frames());
+}
+
+#[test]
+fn a_distributor_takes_all_queues_of_null_and_of_a_ring() {
+    let pool = pool("distributor-more", 16_383);
+    let two = DeviceOptions { queues: 2, ..DeviceOptions::default() };
+    let (_, lan) = open("null", pool, &two);
+    let (_, uplink) = open("null", pool, &two);
+    // Empty frames: all of them to one lcore, two bursts of each port a turn.
+    let (counts, lost) = distribute([lan, uplink], 2, 200);
+    let frames: u64 = counts.iter().map(|(frames, ..)| frames).sum();
+    assert_eq!(frames + lost, 200 * 4 * BURST as u64, "{counts:?}");
+    assert!(frames >= 200 * 2 * BURST as u64);
+
+    let ((_, mut lan), (_, uplink)) = (open("ring", pool, &two), open("ring", pool, &two));
+    for (queue, port) in lan.iter_mut().enumerate() {
+        let mut burst = Burst::default();
+        (0..16u8).for_each(|n| burst.push(pool.frame(&[n + 16 * queue as u8; 60]).unwrap()).unwrap());
+        assert_eq!(port.tx_burst(&mut burst), 16);
+    }
+    // They go round and round: a way in every other turn.
+    let (counts, lost) = distribute([lan, uplink], 2, 50);
+    assert_eq!(lost, 0);
+    assert_eq!(counts.iter().map(|(frames, ..)| frames).sum::<u64>(), 25 * 32, "{counts:?}");
 }
 
 #[test]
