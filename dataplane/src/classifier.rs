@@ -40,7 +40,7 @@ use crate::hints::Hints;
 use crate::identity::{self, Gate};
 use crate::inspect::{quic, tls};
 use crate::limiter::Limiters;
-use crate::notice::Notices;
+use crate::notice::{Notices, Shown};
 use crate::packet::{Packet, Transport, flag};
 use crate::parse::{self, Fragment, OpaqueKind, ParseOptions, Parsed};
 use crate::port::{BURST, Burst, Frame, Link};
@@ -80,8 +80,8 @@ pub struct Options {
     pub limiters: Limiters,
     /// Whether frames of blocked flows are answered.
     pub answers: bool,
-    /// Key of the tokens by which a notice that was read is known: the same for all lcores.
-    pub notice_key: [u8; 32],
+    /// Who was shown a notice: the same for all lcores.
+    pub shown: Shown,
 }
 
 /// Idle times after which a flow ends, milliseconds.
@@ -129,7 +129,7 @@ impl Default for Options {
             secret: [0; 4],
             limiters: Limiters::default(),
             answers: false,
-            notice_key: [0; 32],
+            shown: Shown::default(),
         }
     }
 }
@@ -275,7 +275,7 @@ impl<S: FlowSink> Classifier<S> {
             event_seq: 0,
             over_limit: 0,
             answers: Answers::default(),
-            notices: Notices::new(&options.notice_key),
+            notices: Notices::new(options.shown.clone()),
             burst_first: 0,
             counters: LcoreCounters::default(),
             sink,
@@ -457,7 +457,7 @@ impl<S: FlowSink> Classifier<S> {
             }
             Parsed::Opaque(opaque) => {
                 if matches!(opaque.kind, OpaqueKind::Arp | OpaqueKind::Icmpv6) {
-                    self.identity(identity::of_frame(bytes, self.now_ns));
+                    _ = self.identity(identity::of_frame(bytes, self.now_ns));
                 }
                 if let Some(count) = self.counters.opaque_frames.get_mut(opaque.kind as usize) {
                     *count += 1;
@@ -477,14 +477,13 @@ impl<S: FlowSink> Classifier<S> {
         Action::Allow
     }
 
-    /// Tells whose an address is, if that is new.
-    fn identity(&mut self, event: Option<IdentityEvent>) {
-        if let Some(event) = event.filter(|event| self.gate.admits(event)) {
-            self.counters.identity_events[0] += 1;
-            if !self.sink.identity(&event) {
-                self.counters.identity_events_lost[0] += 1;
-            }
-        }
+    /// Tells whose an address is, if that is new. `false`: it was not told.
+    fn identity(&mut self, event: Option<IdentityEvent>) -> bool {
+        let Some(event) = event.filter(|event| self.gate.admits(event)) else { return false };
+        self.counters.identity_events[0] += 1;
+        let taken = self.sink.identity(&event);
+        self.counters.identity_events_lost[0] += u64::from(!taken);
+        taken
     }
 
     fn packet(&mut self, packet: &Packet, whose: &Whose, bytes: &[u8], wire_len: u32, number: u64) -> Action {
@@ -544,7 +543,7 @@ impl<S: FlowSink> Classifier<S> {
             Transport::Udp => {
                 if identity::is_dhcp(packet) {
                     let now_ns = self.now_ns;
-                    identity::of_packet(bytes, packet, now_ns, |event| self.identity(Some(event)));
+                    identity::of_packet(bytes, packet, now_ns, |event| _ = self.identity(Some(event)));
                 }
                 if stage == Stage::Settled {
                     return self.carry_out(id, side, packet, bytes, wire_len, number);

@@ -12,7 +12,8 @@
 //! | DHCPv6 REPLY (RFC 8415) | where the frame goes, leased addresses, valid lifetimes | ports, on this link, status |
 //! | DHCPv6 RELEASE, DECLINE | where the frame comes from, addresses given back | ports, from this link |
 //!
-//! A [`Gate`] keeps a host that repeats itself from filling the ring, and a storm from filling it at all.
+//! A [`Gate`] keeps a host that repeats itself from filling the ring, and a storm from filling it at all. That a notice was read has a share of
+//! its own, so that no storm takes a receipt.
 
 pub(crate) mod dhcpv6;
 
@@ -52,7 +53,7 @@ fn arp(message: &[u8], sender: Mac, mono_ns: u64) -> Option<IdentityEvent> {
     if ip.is_unspecified() || mac != sender {
         return None;
     }
-    Some(IdentityEvent { seq: 0, mono_ns, ip: ip.into(), mac, source: Source::Arp, seconds: 0 })
+    Some(IdentityEvent { seq: 0, mono_ns, ip: ip.into(), mac, source: Source::Arp, seconds: 0, read: None })
 }
 
 fn nd(packet: &[u8], mono_ns: u64) -> Option<IdentityEvent> {
@@ -90,6 +91,7 @@ fn nd(packet: &[u8], mono_ns: u64) -> Option<IdentityEvent> {
                 mac,
                 source: Source::Nd,
                 seconds: 0,
+                read: None,
             });
         }
         options = next;
@@ -154,7 +156,7 @@ fn of_dhcp(payload: &[u8], src_port: u16, mono_ns: u64) -> Option<IdentityEvent>
         return None;
     }
     let mac = Mac(header.get(28..34)?.try_into().ok()?);
-    Some(IdentityEvent { seq: 0, mono_ns, ip: ip.into(), mac, source, seconds: lease })
+    Some(IdentityEvent { seq: 0, mono_ns, ip: ip.into(), mac, source, seconds: lease, read: None })
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -175,13 +177,21 @@ pub(crate) struct Gate {
     told: Box<[(u64, u64)]>,
     second: u64,
     left: u32,
+    /// Of receipts.
+    left_of_read: u32,
     secret: u64,
 }
 
 impl Gate {
     /// Takes all memory that it will ever need.
     pub(crate) fn new(secret: u64) -> Self {
-        Self { told: vec![(0, 0); SLOTS].into_boxed_slice(), second: 0, left: A_SECOND, secret }
+        Self {
+            told: vec![(0, 0); SLOTS].into_boxed_slice(),
+            second: 0,
+            left: A_SECOND,
+            left_of_read: A_SECOND,
+            secret,
+        }
     }
 
     /// Whether an event is to be told.
@@ -199,7 +209,12 @@ impl Gate {
             return false;
         }
         if now / 1_000_000_000 != self.second {
-            (self.second, self.left) = (now / 1_000_000_000, A_SECOND);
+            (self.second, self.left, self.left_of_read) = (now / 1_000_000_000, A_SECOND, A_SECOND);
+        }
+        if event.source == Source::NoticeRead {
+            let left = self.left_of_read.checked_sub(1);
+            self.left_of_read = left.unwrap_or(0);
+            return left.is_some();
         }
         let Some(left) = self.left.checked_sub(1) else { return false };
         self.left = left;
@@ -325,11 +340,14 @@ mod tests {
             mac: Mac(MAC),
             source,
             seconds: 60,
+            read: None,
         };
         let told = [1, 2, 60, 61, 62].map(|at| gate.admits(&event(at, 1, Source::Arp)));
         assert_eq!(told, [true, false, false, true, false]);
         assert!([70, 71].iter().all(|at| gate.admits(&event(*at, 1, Source::Dhcp))));
         let storm = (0..100_000).filter(|ip| gate.admits(&event(100, *ip, Source::Arp))).count();
         assert_eq!(storm, A_SECOND as usize);
+        let read = (0..100_000).filter(|ip| gate.admits(&event(100, *ip, Source::NoticeRead))).count();
+        assert_eq!(read, A_SECOND as usize, "receipts are not lost in it");
     }
 }

@@ -1,13 +1,21 @@
 //! After start the fast path allocates nothing: counted by the allocator, over real clients' frames and, where
 //! `GLASSGATE_CORPUS` names a folder of captures, over all of them.
 
+#[path = "support/bridge.rs"]
+#[expect(dead_code, reason = "its frames are needed, not its bridge")]
+mod bridge;
+
+use bridge::{DOWN, UP, handshake, tcp};
 use glassgate_dataplane::classifier::{self, Classifier, NoSink, Policy};
 use glassgate_dataplane::limiter::Limiters;
+use glassgate_dataplane::packet::flag;
 use glassgate_dataplane::parse::ParseOptions;
 use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
+use glassgate_policy::charter::TOKEN;
 use glassgate_policy::compile::{Options, compile};
 use glassgate_policy::limit::{Limit, LimitId, Pace, Per, Rate};
+use glassgate_policy::matrix::MAX_NOTICE;
 use glassgate_policy::source::Source;
 use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
 use std::path::{Path, PathBuf};
@@ -41,12 +49,22 @@ fn table() -> SignatureTable {
     table
 }
 
-fn classifier() -> Classifier<NoSink> {
+fn limited() -> VerdictMatrix {
     // Every flow is limited, each device for itself, and there is no place for all of them.
     let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Device };
-    let limited = VerdictMatrix::uniform(1, Verdict { action: Action::Limit, ..Verdict::FAIL_OPEN })
-        .limiting(&[limit], |_, _| Some(LimitId(0)));
-    let policy = Policy { table: Arc::new(table()), matrix: Arc::new(limited) };
+    VerdictMatrix::uniform(1, Verdict { action: Action::Limit, ..Verdict::FAIL_OPEN })
+        .limiting(&[limit], |_, _| Some(LimitId(0)))
+}
+
+/// Everybody has a long notice to read.
+fn noticing() -> VerdictMatrix {
+    let page = [TOKEN.as_slice(), &[b'x'; MAX_NOTICE - TOKEN.len()]].concat();
+    VerdictMatrix::uniform(1, Verdict { action: Action::Notice, ..Verdict::FAIL_OPEN })
+        .noticing(&[page.into()], |_, _| Some(0))
+}
+
+fn classifier(matrix: VerdictMatrix) -> Classifier<NoSink> {
+    let policy = Policy { table: Arc::new(table()), matrix: Arc::new(matrix) };
     // Small, so that every "full" is reached: eviction, guards that give way, slots that run out.
     let options = classifier::Options {
         flows: 256,
@@ -54,6 +72,7 @@ fn classifier() -> Classifier<NoSink> {
         hints: 256,
         quic_ids: 16,
         limiters: Limiters::new(8, [0; 4]),
+        answers: true,
         parse: ParseOptions { tunnel_depth: 4, capture: true },
         ..classifier::Options::default()
     };
@@ -80,7 +99,7 @@ fn no_allocation_per_frame_after_start() {
     }
     let frames: Vec<Stored> = paths.iter().flat_map(|path| frames_of(path)).collect();
     assert!(frames.len() > 200, "the capture of real clients is there");
-    let mut classifier = classifier();
+    let mut classifier = classifier(limited());
     let first = allocation_counter::measure(|| pass(&mut classifier, &frames, 1));
     let second = allocation_counter::measure(|| pass(&mut classifier, &frames, 2));
     println!(
@@ -93,4 +112,32 @@ fn no_allocation_per_frame_after_start() {
     assert_eq!(second.count_total, 0);
     let named: u64 = classifier.counters.flows_named.iter().sum();
     assert!(named > 10, "the frames were really inspected: {named} names");
+}
+
+/// Probes and pages that are answered with a notice, and receipts with and without its token.
+#[test]
+fn no_allocation_for_notices() {
+    let mut classifier = classifier(noticing());
+    let requests: [&[u8]; 3] = [
+        b"GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.gstatic.com\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: news.example\r\nAccept: text/html,application/xhtml+xml\r\n\r\n",
+        b"POST /glassgate-notice/0123456789abcdef HTTP/1.1\r\nHost: news.example\r\n\r\n",
+    ];
+    let flows = requests.map(|request| {
+        let mut frames = handshake();
+        frames.push((true, tcp(true, UP.wrapping_add(1), DOWN + 1, flag::PSH | flag::ACK, request)));
+        frames
+    });
+    let mut answered = 0;
+    let counted = allocation_counter::measure(|| {
+        for (day, frames) in (1..).zip(flows.iter().cycle().take(30)) {
+            let now = day * 86_400_000_000_000;
+            classifier.expire(now, 1000);
+            for (at, (_, bytes)) in (0..).zip(frames) {
+                let action = classifier.frame(bytes, bytes.len(), Link::Ethernet, at + 1, now + at * 1000);
+                answered += u64::from(action == Action::Block);
+            }
+        }
+    });
+    assert_eq!((answered, counted.count_total), (30, 0));
 }

@@ -8,19 +8,26 @@ use glassgate_dataplane::classifier::{FlowSink, Policy};
 use glassgate_dataplane::notice::SHOWN_NS;
 use glassgate_dataplane::packet::flag;
 use glassgate_policy::charter::TOKEN;
-use glassgate_policy::identity::{IdentityEvent, Source};
+use glassgate_policy::identity::{IdentityEvent, Read, Source};
 use glassgate_policy::matrix::{MAX_PAGE, Member, Members};
-use glassgate_policy::{Action, FlowEvent, GroupId, SignatureTable, SubjectId, Verdict, VerdictMatrix};
-use std::cell::RefCell;
+use glassgate_policy::{
+    Action, Category, FlowEvent, GroupId, ServiceId, SignatureTable, SubjectId, Verdict, VerdictMatrix,
+};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 const PROBE: &[u8] = b"GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.gstatic.com\r\n\r\n";
-const BROWSER: &[u8] = b"GET / HTTP/1.1\r\nHost: news.example\r\nAccept: text/html\r\n\r\n";
+const BROWSER: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: news.example\r\nAccept: text/html,application/xhtml+xml\r\n\r\n";
 const PROGRAM: &[u8] = b"GET /crl HTTP/1.1\r\nHost: crl.example\r\nAccept: */*\r\n\r\n";
 
 #[derive(Clone, Default)]
-struct Told(Rc<RefCell<Vec<IdentityEvent>>>);
+struct Told {
+    events: Rc<RefCell<Vec<IdentityEvent>>>,
+    /// So many are not taken.
+    full: Rc<Cell<usize>>,
+}
 
 impl FlowSink for Told {
     const SUMMARIES: bool = false;
@@ -30,14 +37,22 @@ impl FlowSink for Told {
     }
 
     fn identity(&mut self, event: &IdentityEvent) -> bool {
-        self.0.borrow_mut().push(*event);
-        true
+        let full = self.full.get();
+        self.full.set(full.saturating_sub(1));
+        if full == 0 {
+            self.events.borrow_mut().push(*event);
+        }
+        full == 0
     }
 }
 
 /// The client's group is shown a notice of two segments and more.
 fn policy() -> Policy {
-    let page = [b"<form action=/glassgate-notice/", TOKEN.as_slice(), b">", &[b'x'; 2 * MAX_PAGE]].concat();
+    saying(b'x')
+}
+
+fn saying(text: u8) -> Policy {
+    let page = [b"<form action=/glassgate-notice/", TOKEN.as_slice(), b">", &[text; 2 * MAX_PAGE]].concat();
     let table = SignatureTable::from_bytes(
         &glassgate_policy::compile::compile(&[], &Default::default()).unwrap().bytes,
     );
@@ -45,7 +60,7 @@ fn policy() -> Policy {
         action: if group == GroupId(1) { Action::Notice } else { Action::Allow },
         ..Verdict::FAIL_OPEN
     });
-    let member = Member { group: GroupId(1), subject: SubjectId::NOBODY };
+    let member = Member { group: GroupId(1), subject: SubjectId(7) };
     let matrix =
         matrix.noticing(&[page.into()], |_, _| Some(0)).of_members(Members::new([(CLIENT.0.into(), member)]));
     Policy { table: Arc::new(table.unwrap()), matrix: Arc::new(matrix) }
@@ -72,6 +87,17 @@ fn ask(bridge: &mut Bridge<Told>, bytes: &[u8]) -> [Vec<Left>; 2] {
     assert_eq!(bridge.lcore.classifier().flows(), 0);
     bridge.pass(&handshake());
     bridge.pass(&[request(bytes)])
+}
+
+fn post(token: &str) -> Vec<u8> {
+    let host = "connectivitycheck.gstatic.com";
+    format!("POST /glassgate-notice/{token} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")
+        .into_bytes()
+}
+
+fn token(page: &str) -> String {
+    let (_, token) = page.split_once("/glassgate-notice/").unwrap();
+    token[..16].to_owned()
 }
 
 fn text(left: &[Left]) -> String {
@@ -105,7 +131,7 @@ fn a_probe_and_a_page_are_answered_whole_and_programs_are_let_through() {
         // Asked once more, it is answered once more; the server is left alone.
         let [client, server] = bridge.pass(&[request(bytes)]);
         assert_eq!((text(&client), server.len()), (said, 0));
-        assert!(told.0.borrow().is_empty());
+        assert!(told.events.borrow().is_empty());
     }
     let (mut bridge, _) = asking();
     let [client, server] = ask(&mut bridge, PROGRAM);
@@ -116,23 +142,58 @@ fn a_probe_and_a_page_are_answered_whole_and_programs_are_let_through() {
 fn a_receipt_with_the_token_of_the_page_is_told_and_thanked_for() {
     let (mut bridge, told) = asking();
     let [client, _] = ask(&mut bridge, PROBE);
-    let page = text(&client);
-    let (_, token) = page.split_once("/glassgate-notice/").unwrap();
-    let token = &token[..16];
-    let post = |token: &str| {
-        format!(
-            "POST /glassgate-notice/{token} HTTP/1.1\r\nHost: connectivitycheck.gstatic.com\r\nContent-Length: 0\r\n\r\n"
-        )
-    };
-    let [client, server] = ask(&mut bridge, post("0123456789abcdef").as_bytes());
-    assert_eq!((client.len(), server.len()), (0, 1), "another token passes as what it is");
-    assert!(told.0.borrow().is_empty());
-    let [client, server] = ask(&mut bridge, post(token).as_bytes());
+    let token = token(&text(&client));
+    let [client, server] = ask(&mut bridge, &post("0123456789abcdef"));
+    assert_eq!((client.len(), server.len()), (3, 1), "of another token is shown the notice");
+    assert!(text(&client).starts_with("HTTP/1.1 200 ") && !text(&client).contains("谢谢"));
+    assert!(told.events.borrow().is_empty());
+    let [client, server] = ask(&mut bridge, &post(&token));
     assert!(text(&client).starts_with("HTTP/1.1 200 OK\r\n") && text(&client).contains("谢谢"));
     assert_eq!(server.iter().map(|left| left.tcp().2).collect::<Vec<_>>(), [flag::RST | flag::ACK]);
-    let told = told.0.borrow();
+    let told = told.events.borrow();
     let [event] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((event.source, event.ip, event.mac.0), (Source::NoticeRead, CLIENT.0.into(), CLIENT_MAC));
+    let page = policy().matrix.notice(GroupId(1), Category::Unknown, ServiceId::NONE).unwrap().digest;
+    assert_eq!(event.read, Some(Read { subject: SubjectId(7), page }));
+}
+
+#[test]
+fn a_receipt_of_another_text_is_none() {
+    let (mut bridge, told) = asking();
+    let token = token(&text(&ask(&mut bridge, PROBE)[0]));
+    bridge.lcore.classifier().set_policy(saying(b'y'));
+    let [client, _] = ask(&mut bridge, &post(&token));
+    assert!(text(&client).contains("yyyy") && told.events.borrow().is_empty());
+}
+
+#[test]
+fn thanks_come_only_once_it_was_told() {
+    let (mut bridge, told) = asking();
+    let token = token(&text(&ask(&mut bridge, PROBE)[0]));
+    told.full.set(1);
+    let [client, server] = ask(&mut bridge, &post(&token));
+    assert_eq!((client.len(), server.len(), told.events.borrow().len()), (0, 0, 0), "the ring is full");
+    // Its client hears nothing, and sends it again.
+    let [client, _] = bridge.pass(&[request(&post(&token))]);
+    assert!(text(&client).contains("谢谢") && told.events.borrow().len() == 1);
+    bridge.pass(&[request(&post(&token))]);
+    assert_eq!(told.events.borrow().len(), 1, "told once");
+}
+
+#[test]
+fn whoever_has_a_notice_that_can_not_be_shown_passes() {
+    let (mut bridge, _) = asking();
+    let Policy { table, matrix } = policy();
+    let pages: Vec<Box<[u8]>> = matrix
+        .notice(GroupId(1), Category::Unknown, ServiceId::NONE)
+        .map(|n| n.page.clone())
+        .into_iter()
+        .collect();
+    let action = |_, _| Verdict { action: Action::Notice, ..Verdict::FAIL_OPEN };
+    let matrix = VerdictMatrix::new(2, u64::MAX, 2, &[], action).noticing(&pages, |_, _| None);
+    bridge.lcore.classifier().set_policy(Policy { table, matrix: Arc::new(matrix) });
+    let [client, server] = ask(&mut bridge, BROWSER);
+    assert_eq!((client.len(), text(&server)), (0, String::from_utf8_lossy(BROWSER).into_owned()));
 }
 
 #[test]

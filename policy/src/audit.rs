@@ -13,6 +13,7 @@
 //! | `started`, `stopped` | the policy engine began, ended in order |
 //! | `policy` | which table and rules are in force from here on |
 //! | `charter` | what may be observed changes: a charter is installed, comes into force, opens, closes, ends |
+//! | `receipts` | receipts of notices: how many there are, and how many an hour brought |
 //! | `rollup` | counts of one hour, category and service of the whole network, while there is no charter |
 //! | `group_rollup` | under a charter: counts of one hour or day, group, category and service, about `k` people or more |
 //! | `uploads` | likewise: probable uploads, and large ones |
@@ -131,12 +132,27 @@ pub enum Record<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
     },
-    /// On a device of a group, or by an account of it, notices were read for the first time. Which, is in no record.
-    NoticeRead {
-        /// The group.
-        group: String,
-        /// Versions of the notices.
-        notices: Vec<String>,
+    /// Receipts of notices: those that were found at start, and each hour in which some were given or removed. On which device one was
+    /// given is in no record, nor is when but for the hour.
+    Receipts {
+        /// Why it is written.
+        cause: Word<ReceiptsCause>,
+        /// In what time.
+        #[serde(flatten)]
+        window: Option<Window>,
+        /// How many were given in it.
+        given: u64,
+        /// How many were removed in it.
+        removed: u64,
+        /// Groups in which enough people gave one.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        groups: Vec<ReadIn>,
+        /// How many are kept.
+        kept: u64,
+        /// The length of the file that they are kept in.
+        bytes: u64,
+        /// SHA-256 of that file: a line that nobody gave shows by it.
+        sha256: Hex<'a>,
     },
     /// What may be observed changes with the records that follow. Names a charter, never a person.
     Charter {
@@ -313,6 +329,25 @@ coded! {
         /// Time, a calendar, the clock or the directory; or what was installed is read at start.
         Changed = 2 => "changed",
     }
+}
+
+coded! {
+    /// Why there is a record of receipts.
+    pub enum ReceiptsCause {
+        /// They were read at start.
+        Found = 1 => "found",
+        /// An hour is over in which some were given or removed.
+        Hour = 2 => "hour",
+    }
+}
+
+/// A group in which notices were read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadIn {
+    /// The group.
+    pub group: String,
+    /// How many people gave receipts, as a range.
+    pub subjects: Bucket,
 }
 
 coded! {

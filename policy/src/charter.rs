@@ -27,7 +27,7 @@ pub use file::{
     Role,
 };
 pub use levels::{Levels, without_charter};
-pub use notice::{MAX_NOTICE_BODY, ReceiptFor, TOKEN, Unread};
+pub use notice::{MAX_NOTICE_BODY, PageDigest, ReceiptFor, TOKEN, Unread, page_digest};
 pub use signatures::{KeyError, MAX_SIGNATURE_BYTES, PublicKey, Signatures, SigningKey, Statement};
 pub use standing::{Group, Installed, Observation, PurposeStanding, Standing, observe};
 

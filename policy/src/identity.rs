@@ -24,9 +24,9 @@ pub mod radius;
 mod subjects;
 mod who;
 
-pub use bindings::{Bindings, Counters, MAX_BINDINGS, SILENCE_NS, is_of_one_host};
+pub use bindings::{Bindings, Counters, Holder, MAX_BINDINGS, SILENCE_NS, is_of_one_host};
 pub use directory::{Device, Directory, Enrolment, MAX_BYTES, MAX_ENTRIES};
-pub use event::{IdentityEvent, Source};
+pub use event::{IdentityEvent, Read, Source};
 pub use logins::{Effect, FRESH_S, Heard, Logins, MAX_SESSIONS};
 pub use mac::Mac;
 pub use subjects::Subjects;

@@ -11,6 +11,7 @@
 mod members;
 
 use crate::category::Category;
+use crate::charter::{PageDigest, page_digest};
 use crate::limit::{Amount, Every, Limit, LimitId, MAX_LIMITS, Pace, Per, Quota, Rate, Windows};
 use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Verdict};
 
@@ -62,7 +63,7 @@ pub struct VerdictMatrix {
     /// What clients of cells whose action is [`Action::Block`] are told over HTTP: whole responses.
     pages: Vec<Box<[u8]>>,
     /// What clients of cells whose action is [`Action::Notice`] are shown over HTTP: pages without a head.
-    notices: Vec<Box<[u8]>>,
+    notices: Vec<Notice>,
     /// For each cell the number of its limit, page or notice; empty where there are none.
     numbers: Vec<u8>,
     /// For each group, why what is not observed is not: codes of [`Unobserved`].
@@ -71,6 +72,15 @@ pub struct VerdictMatrix {
     own_columns: Vec<(ServiceId, u16)>,
     /// Which group a client belongs to.
     members: Members,
+}
+
+/// A page that is shown, with what its receipts name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The page.
+    pub page: Box<[u8]>,
+    /// Its digest, which no lcore should compute.
+    pub digest: PageDigest,
 }
 
 /// Why bytes are no matrix.
@@ -237,7 +247,7 @@ impl VerdictMatrix {
         if notices.is_empty() || !fits || !self.cells.iter().any(|cell| cell & 15 == Action::Notice as u8) {
             return self;
         }
-        self.notices = notices.to_vec();
+        self.notices = notices.iter().cloned().map(Notice::of).collect();
         self.number(Action::Notice, notices.len(), number);
         self
     }
@@ -326,9 +336,9 @@ impl VerdictMatrix {
     }
 
     /// What the client of a flow is shown whose verdict is [`Action::Notice`].
-    pub fn notice(&self, group: GroupId, category: Category, service: ServiceId) -> Option<&[u8]> {
+    pub fn notice(&self, group: GroupId, category: Category, service: ServiceId) -> Option<&Notice> {
         let number = self.number_of(Action::Notice, group, category, service)?;
-        self.notices.get(usize::from(number)).map(AsRef::as_ref)
+        self.notices.get(usize::from(number))
     }
 
     /// The limits, by number.
@@ -365,7 +375,9 @@ impl VerdictMatrix {
     /// SHA-256 over all of it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let own = self.own_columns.len() * 6;
-        let pages = self.pages.iter().chain(&self.notices).map(|page| 2 + page.len()).sum::<usize>();
+        let notices = self.notices.iter().map(|notice| &notice.page);
+        let told = self.pages.iter().chain(notices);
+        let pages = told.clone().map(|page| 2 + page.len()).sum::<usize>();
         let limits = self.limits.len() * LIMIT + self.numbers.len() + pages;
         let mut out = Vec::with_capacity(HEADER + own + self.groups + self.cells.len() + limits + DIGEST);
         out.extend_from_slice(&MAGIC);
@@ -396,7 +408,7 @@ impl VerdictMatrix {
             out.extend_from_slice(&[every, *per as u8]);
         }
         out.extend_from_slice(&self.numbers);
-        for page in self.pages.iter().chain(&self.notices) {
+        for page in told {
             out.extend_from_slice(&(page.len() as u16).to_le_bytes());
             out.extend_from_slice(page);
         }
@@ -511,12 +523,18 @@ impl VerdictMatrix {
             limits,
             windows,
             pages: told,
-            notices: shown,
+            notices: shown.into_iter().map(Notice::of).collect(),
             numbers: numbers.to_vec(),
             unobserved: unobserved.to_vec(),
             own_columns,
             members,
         })
+    }
+}
+
+impl Notice {
+    fn of(page: Box<[u8]>) -> Self {
+        Self { digest: page_digest(&page), page }
     }
 }
 
@@ -652,7 +670,8 @@ mod tests {
         };
         let nobody = Member::default();
         assert_eq!(found(&m), [member(1, 70), member(1, u32::MAX), nobody, nobody, nobody]);
-        let blind = drop_games_and_one_service().of_members(Members::new(members).without_subjects());
+        let blind =
+            drop_games_and_one_service().of_members(Members::new(members).without_subjects(|_| false));
         assert_eq!(found(&blind), [member(1, 0), member(1, 0), nobody, nobody, nobody]);
         let bytes = m.to_bytes();
         assert_eq!(VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&m));

@@ -40,7 +40,7 @@ use crate::category::Category;
 use crate::charter::Levels;
 use crate::limit::LimitId;
 pub use crate::limit::{BadRate, Limit, Per, Rate};
-use crate::matrix::{Column, MAX_PAGES, VerdictMatrix};
+use crate::matrix::{Column, MAX_NOTICES, MAX_PAGES, VerdictMatrix};
 use crate::table::SignatureTable;
 use crate::vocab::{Action, GroupId, Purpose, ServiceId, Verdict, coded};
 pub use action::RuleAction;
@@ -236,14 +236,15 @@ impl Rules {
     ) -> VerdictMatrix {
         let own = self.services();
         let target = |row, column| target(table, levels.group_of(row), column);
-        let unread = |row| levels.unread_in(row).filter(|unread| !unread.page.is_empty());
+        let (notices, shown) = notices(levels);
+        let shown = |row: GroupId| shown.get(usize::from(row.0)).copied().flatten();
         let matrix = VerdictMatrix::new(epoch, valid_until_ns, levels.rows(), &own, |row, column| {
             let target = target(row, column);
             let Decision { action, .. } = self.decide(&target, moment);
             Verdict {
                 action: match action.on_frames() {
-                    // There is nothing that they have not read.
-                    Action::Notice if unread(row).is_none() => Action::Allow,
+                    // There is nothing that they have not read, or nothing that could be shown.
+                    Action::Notice if shown(row).is_none() => Action::Allow,
                     action => action,
                 },
                 level: action.observes(levels.level(row, target.category)),
@@ -259,18 +260,7 @@ impl Rules {
             let by = self.decide(&target(row, column), moment).by?;
             numbers.get(by).copied().flatten()
         });
-        let mut pages: Vec<Box<[u8]>> = Vec::new();
-        let numbers: Vec<Option<u8>> = (0..levels.rows())
-            .map(|row| {
-                let page = &unread(GroupId(u16::try_from(row).ok()?))?.page;
-                let number = pages.iter().position(|known| known == page).unwrap_or_else(|| {
-                    pages.push(page.clone());
-                    pages.len() - 1
-                });
-                u8::try_from(number).ok()
-            })
-            .collect();
-        let matrix = matrix.noticing(&pages, |row, _| numbers.get(usize::from(row.0)).copied().flatten());
+        let matrix = matrix.noticing(&notices, |row, _| shown(row));
         matrix.observing(u64::MAX, |group| levels.why_not(group))
     }
 
@@ -311,6 +301,29 @@ impl Rules {
         own.dedup();
         own
     }
+}
+
+/// The pages of notices, and for each row which of them those in it are shown.
+fn notices(levels: &Levels) -> (Vec<Box<[u8]>>, Vec<Option<u8>>) {
+    let mut pages: Vec<Box<[u8]>> = Vec::new();
+    let number = |row: usize| {
+        let unread = levels.unread_in(GroupId(u16::try_from(row).ok()?))?;
+        if unread.page.is_empty() {
+            return None;
+        }
+        let number = match pages.iter().position(|page| *page == unread.page) {
+            Some(number) => number,
+            // Charters with more of them are refused.
+            None if pages.len() == MAX_NOTICES => return None,
+            None => {
+                pages.push(unread.page.clone());
+                pages.len() - 1
+            }
+        };
+        u8::try_from(number).ok()
+    };
+    let numbers = (0..levels.rows()).map(number).collect();
+    (pages, numbers)
 }
 
 /// What a column of the matrix is to rules.

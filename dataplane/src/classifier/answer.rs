@@ -18,11 +18,12 @@ use super::{Classifier, FlowSink};
 use crate::answer::{Answered, Segment, Way, timestamps};
 use crate::flow::{FlowId, Given, Page, Stage, bit};
 use crate::inspect::dns::{self, Family, Place};
-use crate::notice::{self, Answer};
-use crate::packet::{Addr, Packet, Tcp, flag};
+use crate::notice::{self, Answer, Reader};
+use crate::packet::{Packet, Tcp, flag};
 use crate::probe::Probe;
-use glassgate_policy::identity::{IdentityEvent, Mac, Source};
+use glassgate_policy::identity::{IdentityEvent, Mac, Read, Source};
 use glassgate_policy::matrix::MAX_PAGE;
+use glassgate_policy::matrix::Notice;
 use glassgate_policy::{Action, AppProto, Evidence, L4};
 
 /// The longest DNS answer: a question and an option.
@@ -126,13 +127,29 @@ impl<S: FlowSink> Classifier<S> {
             return Action::Allow;
         }
         let Some(tcp) = packet.tcp(bytes).filter(|tcp| tcp.has(flag::ACK)) else { return Action::Allow };
-        let [(client, _), _] = hot.client_server();
+        let (Some(notice), Some(to)) = (self.notice(id), self.reader(id, bytes)) else {
+            return Action::Allow;
+        };
         let request = notice::request(packet.payload(bytes));
-        let Some(answer) = self.notices.answers(&client.0, request, self.now_ns) else {
+        let Some(answer) = self.notices.answers(&to, notice, request, self.now_ns) else {
             return Action::Allow;
         };
         if answer == Answer::Thanks {
-            self.receipt(&client, bytes);
+            let page = notice.digest;
+            let [(client, _), _] = hot.client_server();
+            let told = self.identity(Some(IdentityEvent {
+                seq: 0,
+                mono_ns: self.now_ns,
+                ip: client.ip(),
+                mac: to.mac,
+                source: Source::NoticeRead,
+                seconds: 0,
+                read: Some(Read { subject: to.subject, page }),
+            }));
+            if !told {
+                // Not thanked for either: its client sends it again, until it is told or the verdicts run out.
+                return Action::Block;
+            }
         }
         let of = self.answered(packet, bytes, number);
         let all = self.give(id, &of, &tcp, Page::Notice(answer));
@@ -143,17 +160,18 @@ impl<S: FlowSink> Classifier<S> {
         Action::Block
     }
 
-    /// Tells that the notice was read at an address.
-    fn receipt(&mut self, client: &Addr, bytes: &[u8]) {
-        let Some(mac) = bytes.get(6..12).and_then(|mac| mac.try_into().ok()) else { return };
-        self.identity(Some(IdentityEvent {
-            seq: 0,
-            mono_ns: self.now_ns,
-            ip: client.ip(),
-            mac: Mac(mac),
-            source: Source::NoticeRead,
-            seconds: 0,
-        }));
+    /// The notice that the client of a flow has to read, if it can be shown.
+    fn notice(&self, id: FlowId) -> Option<&Notice> {
+        let cold = self.cold.get(id.index())?;
+        self.policy.matrix.notice(cold.group, cold.category, cold.service)
+    }
+
+    /// Who has to read it, by a frame of the client.
+    fn reader(&self, id: FlowId, bytes: &[u8]) -> Option<Reader> {
+        let [(client, _), _] = self.table.get(id)?.client_server();
+        let mac = Mac(bytes.get(6..12)?.try_into().ok()?);
+        let subject = self.cold.get(id.index())?.subject;
+        Some(Reader { address: client.0, mac, subject })
     }
 
     /// Answers a request with a page, and ends the flow for its server.
@@ -175,18 +193,17 @@ impl<S: FlowSink> Classifier<S> {
 
     /// Sends a page, all of it or nothing: of a part its client would wait for the rest, for nothing it asks again.
     fn page(&mut self, id: FlowId, of: &Answered<'_>, tcp: &Tcp, page: Page) -> bool {
-        let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else { return true };
-        let (matrix, (group, category, service)) =
-            (&self.policy.matrix, (cold.group, cold.category, cold.service));
+        let Some(cold) = self.cold.get(id.index()) else { return true };
+        let matrix = &self.policy.matrix;
         let whole = match page {
-            Page::Rule => matrix.page(group, category, service).unwrap_or_default(),
+            Page::Rule => matrix.page(cold.group, cold.category, cold.service).unwrap_or_default(),
             Page::Notice(answer) => {
-                let [(client, _), _] = hot.client_server();
-                let notice = matrix.notice(group, category, service).unwrap_or_default();
-                if notice.is_empty() && answer != Answer::Thanks {
+                let notice = matrix.notice(cold.group, cold.category, cold.service);
+                let Some(to) = self.reader(id, of.bytes) else { return true };
+                if notice.is_none() && answer != Answer::Thanks {
                     return true;
                 }
-                self.notices.response(&client.0, answer, notice)
+                self.notices.response(&to, answer, notice)
             }
         };
         if whole.len().div_ceil(MAX_PAGE) > self.answers.room() {

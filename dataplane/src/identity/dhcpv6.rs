@@ -41,7 +41,7 @@ pub(crate) fn of_packet(frame: &[u8], packet: &Packet, mono_ns: u64, mut tell: i
     let Some((mac, leases)) = told else { return };
     for Lease { ip, seconds } in leases.into_iter().flatten() {
         let source = if seconds > 0 { Source::Dhcp } else { Source::DhcpRelease };
-        tell(IdentityEvent { seq: 0, mono_ns, ip: ip.into(), mac, source, seconds });
+        tell(IdentityEvent { seq: 0, mono_ns, ip: ip.into(), mac, source, seconds, read: None });
     }
 }
 

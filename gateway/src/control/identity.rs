@@ -7,11 +7,11 @@ use glassgate_policy::charter::{Group, Levels};
 use glassgate_policy::diagnostic::{Diagnostic, Diagnostics};
 use glassgate_policy::identity::radius::{Refused, Request};
 use glassgate_policy::identity::{
-    Bindings, Counters, Device, Directory, Effect, Heard, IdentityEvent, Logins, MAX_BYTES, Subjects,
+    Bindings, Counters, Directory, Effect, Heard, Holder, IdentityEvent, Logins, MAX_BYTES, Subjects,
 };
 use glassgate_policy::matrix::Members;
 use glassgate_policy::{GroupId, SubjectId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -109,9 +109,14 @@ impl Identity {
         })
     }
 
-    /// What an address is enrolled as, and its group.
-    pub(super) fn enrolled_at(&self, ip: IpAddr, now_ns: u64) -> Option<(Device, GroupId)> {
-        self.bindings.enrolled_at(ip, &self.directory, now_ns)
+    /// Who has each of some addresses.
+    pub(super) fn holders(&self, ips: impl IntoIterator<Item = IpAddr>, now_ns: u64) -> Vec<Option<Holder>> {
+        self.bindings.holders(ips, &self.directory, &self.subjects, now_ns)
+    }
+
+    /// All that is enrolled, as it stands in the directory.
+    pub(super) fn enrolled(&self) -> HashSet<String> {
+        self.directory.devices().map(|device| device.to_string()).collect()
     }
 
     #[cfg(test)]

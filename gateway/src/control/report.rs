@@ -42,7 +42,7 @@ pub(super) struct Sources<'a> {
     pub(super) compiled: Option<&'a Compiled>,
     pub(super) handed_out: Option<&'a HandedOut>,
     pub(super) observed: Option<&'a Observed>,
-    /// How many receipts of notices there are.
+    /// How many receipts of notices there were when the last hour was over.
     pub(super) receipts: usize,
     pub(super) identity: &'a Identity,
     pub(super) radius: Option<&'a Radius>,

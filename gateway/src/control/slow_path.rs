@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::log::Log;
 use super::policy::{HandedOut, InForce, Terms};
 use super::radius::Radius;
-use super::receipts::Receipts;
+use super::receipts::readers::Readers;
 use super::report::Sources;
 use super::sealed::{Asked, Sealed};
 use super::snapshot::Snapshot;
@@ -21,14 +21,13 @@ use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record};
-use glassgate_policy::charter::{Levels, ReceiptFor, Standing};
+use glassgate_policy::charter::{Levels, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
 use glassgate_policy::identity::Source;
 use glassgate_policy::limit;
 use glassgate_policy::rules::{Declared, Moment};
 use glassgate_policy::{ObservationLevel, Unobserved};
 use jiff::{SignedDuration, Timestamp};
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -76,7 +75,7 @@ pub(super) struct SlowPath {
     history: History,
     charters: Charters,
     identity: Identity,
-    receipts: Receipts,
+    readers: Readers,
     sealed: Sealed,
     bypass: Bypass,
     /// What is observed, once it is on record.
@@ -110,6 +109,7 @@ impl SlowPath {
             EngineOptions { version: env!("CARGO_PKG_VERSION").to_owned(), ..EngineOptions::default() };
         let mut engine = Engine::start(options, &now, &mut log);
         engine.set_sessions(sealed.sink());
+        let readers = Readers::load(&begun.config.charter.dir, &now, &mut log);
         Self {
             started_ns: now.mono_ns,
             consumers: begun.lcores.iter().map(|(events, _)| ring(events)).collect(),
@@ -120,7 +120,7 @@ impl SlowPath {
             history: History::default(),
             charters: Charters::load(&begun.config.charter),
             identity: Identity::default(),
-            receipts: Receipts::load(&begun.config.charter.dir),
+            readers,
             bypass: Bypass::load(
                 &begun.config.charter.dir,
                 begun.last.as_ref().is_some_and(|last| last.bypass),
@@ -211,6 +211,7 @@ impl SlowPath {
         self.engine.end_sessions(&now);
         self.seal(&now);
         self.sealed.close(&now, &mut self.log);
+        self.readers.end_hour(&now, &mut self.log);
         // A log that fails now has said so before; the gateway ends all the same.
         if let Err(e) = self.engine.stop(&clock::now(), &mut self.log) {
             warn!("the end of the audit log could not be written: {e}");
@@ -224,22 +225,19 @@ impl SlowPath {
     }
 
     fn drain(&mut self) -> usize {
-        let (mut taken, mut read) = (0, Vec::new());
+        let mut taken = 0;
         for (lcore, ring) in self.consumers.iter_mut().enumerate() {
-            let (engine, identity) = (&mut self.engine, &mut self.identity);
+            let (engine, identity, readers) = (&mut self.engine, &mut self.identity, &mut self.readers);
             taken += ring.consumer.drain_all(BATCH, |event| match event {
                 RingEvent::Flow(event) => engine.event(lcore, &event),
                 RingEvent::Identity(event) => {
                     engine.other_event(lcore, event.seq);
                     match event.source {
-                        Source::NoticeRead => read.push(event.ip),
+                        Source::NoticeRead => readers.hear(&event),
                         _ => identity.hear(&event),
                     }
                 }
             });
-        }
-        if !read.is_empty() {
-            self.receive(&read);
         }
         if taken > 0 {
             self.seal(&clock::now());
@@ -251,38 +249,6 @@ impl SlowPath {
     fn seal(&mut self, now: &Now) {
         let charter = self.charters.in_force(self.observed.as_ref());
         self.sealed.seal(charter, &self.identity, now, &mut self.log);
-    }
-
-    /// Whoever is at these addresses has read the notices that their group is to read: on record, then kept, then in force.
-    fn receive(&mut self, addresses: &[IpAddr]) {
-        let now = clock::now();
-        let Some(levels) = self.observed.as_ref().map(|observed| observed.levels.clone()) else { return };
-        let given = addresses.iter().filter_map(|ip| {
-            let (device, row) = self.identity.enrolled_at(*ip, now.mono_ns)?;
-            let (_, unread) = levels.unread(row)?;
-            let group = self.identity.groups().get(usize::from(row.0).checked_sub(1)?)?;
-            let missing = self.receipts.missing(&device.to_string(), &unread.notices);
-            (!missing.is_empty()).then(|| (device.to_string(), &group.name, missing))
-        });
-        let given: Vec<_> = given.collect();
-        let Some((last, others)) = given.split_last() else { return };
-        let record = |(_, group, notices): &(String, &String, Vec<&ReceiptFor>)| Record::NoticeRead {
-            group: group.as_str().to_owned(),
-            notices: notices.iter().map(|notice| notice.version.clone()).collect(),
-        };
-        others.iter().for_each(|one| self.log.append(&now, &record(one)));
-        // When the last one is durable, those before it are: in the morning a whole floor reads its notice.
-        if let Err(why) = self.log.act(&now, &record(last)) {
-            return warn!(
-                "receipts are not taken, since the audit log does not take the record of them: {why}"
-            );
-        }
-        for (device, _, notices) in &given {
-            if let Err(e) = self.receipts.add(device, notices, &clock::wall_text()) {
-                warn!("a receipt is not taken: {e:#}");
-            }
-        }
-        self.renew(Instant::now());
     }
 
     /// Takes what waits at the RADIUS socket.
@@ -316,7 +282,10 @@ impl SlowPath {
         // A step of the wall clock, or its loss, changes what may be observed as much as the calendar does. What could
         // not be put on record is tried again.
         let moved = self.identity.tick(now.mono_ns);
-        if moved || self.observed.as_ref().is_none_or(|observed| observed.is_over(&now)) {
+        let levels = self.observed.as_ref().map(|observed| observed.levels.as_ref());
+        let counted = self.readers.take(&self.identity, levels, &now);
+        self.readers.tick(&self.identity, &now, &mut self.log);
+        if moved || counted || self.observed.as_ref().is_none_or(|observed| observed.is_over(&now)) {
             self.renew(Instant::now());
         }
     }
@@ -442,10 +411,10 @@ impl SlowPath {
         // decided since the first epoch with this content, perhaps under a predecessor of this process.
         let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
         let moment = Moment { today: clock::today(&at), calendars };
-        let mut members = self.identity.members_under(&levels, &self.receipts, at.mono_ns);
+        let mut members = self.identity.members_under(&levels, self.readers.receipts(), at.mono_ns);
         if levels.whole_network() || levels.highest() == ObservationLevel::None {
-            // Nobody is counted, so nobody needs a number.
-            members = members.without_subjects();
+            // Nobody is counted, so nobody needs a number, but those who have a notice to read: it is theirs.
+            members = members.without_subjects(|row| levels.unread_in(row).is_some());
         }
         let groups = self.identity.groups().iter().map(|group| group.name.clone()).collect();
         // While nobody knows what time it is, hours and days are those since the machine was started: a quota must end.
@@ -481,10 +450,13 @@ impl SlowPath {
             radius: self.begun.radius.as_ref(),
             push: self.begun.push.as_deref(),
             bypass: self.bypass.now(),
-            charter_trouble: self.charters.trouble().or_else(|| self.receipts.trouble().map(str::to_owned)),
+            charter_trouble: self
+                .charters
+                .trouble()
+                .or_else(|| self.readers.receipts().trouble().map(str::to_owned)),
             sealed_trouble: self.sealed.trouble(&clock::now()),
             sealed: self.sealed.counts(),
-            receipts: self.receipts.len(),
+            receipts: self.readers.shown(),
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),
         };

@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 use glassgate_dataplane::distributor::Distributor;
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::limiter::Limiters;
+use glassgate_dataplane::notice::Shown;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::stats_page::StatsPage;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +38,7 @@ struct Crew<'a, E> {
     shared: &'a Shared,
     settings: &'a Dataplane,
     limiters: Limiters,
-    notice_key: [u8; 32],
+    shown: Shown,
     enter: E,
     /// The ports can't be closed by a confined process; they go with it.
     leave_open: bool,
@@ -92,7 +93,7 @@ where
         shared,
         settings,
         limiters: Limiters::new(LIMIT_PLACES, secret()?),
-        notice_key: notice_key()?,
+        shown: Shown::new(&notice_key()?),
         enter,
         leave_open,
     };
@@ -161,7 +162,7 @@ where
                 let _entered = (self.enter)(post.cpu)?;
                 let (events, page, first) = (post.events.producer(), post.page.writer(), no_verdicts()?);
                 let shared =
-                    Secrets { own: secret()?, limiters: self.limiters.clone(), notice_key: self.notice_key };
+                    Secrets { own: secret()?, limiters: self.limiters.clone(), shown: self.shown.clone() };
                 let lcore = LcoreLoop::new(ports, events, page, self.settings, &first, shared);
                 confine::no_capabilities()?;
                 _ = ready.send(());

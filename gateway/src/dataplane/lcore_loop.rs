@@ -9,6 +9,7 @@ use glassgate_dataplane::distributor::Distributor;
 use glassgate_dataplane::event_ring::Producer;
 use glassgate_dataplane::lcore::Lcore;
 use glassgate_dataplane::limiter::Limiters;
+use glassgate_dataplane::notice::Shown;
 use glassgate_dataplane::port::Port;
 use glassgate_dataplane::stats_page::{LcoreState, StatsWriter};
 use glassgate_policy::FlowEvent;
@@ -41,8 +42,8 @@ pub(super) struct Secrets {
     /// Of the hashes of this lcore.
     pub(super) own: [u64; 4],
     pub(super) limiters: Limiters,
-    /// Of the tokens in notices.
-    pub(super) notice_key: [u8; 32],
+    /// Who was shown a notice.
+    pub(super) shown: Shown,
 }
 
 /// What the lcores decide by, and the hash by which they acknowledge it.
@@ -87,9 +88,8 @@ impl<P: Port> LcoreLoop<P> {
         secrets: Secrets,
     ) -> Self {
         let (flows, slab) = (settings.flows, settings.inspections);
-        let Secrets { own: secret, limiters, notice_key } = secrets;
-        let options =
-            Options { flows, slab, secret, limiters, answers: true, notice_key, ..Options::default() };
+        let Secrets { own: secret, limiters, shown } = secrets;
+        let options = Options { flows, slab, secret, limiters, answers: true, shown, ..Options::default() };
         let now = mono_ns();
         let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
         let state = LcoreState {

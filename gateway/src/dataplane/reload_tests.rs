@@ -237,7 +237,11 @@ fn reload(reloads: u64, pace: Duration) {
         page.writer(),
         &settings,
         &first,
-        Secrets { own: [1, 2, 3, 4], limiters: Limiters::default(), notice_key: [0; 32] },
+        Secrets {
+            own: [1, 2, 3, 4],
+            limiters: Limiters::default(),
+            shown: glassgate_dataplane::notice::Shown::default(),
+        },
     );
     let (slot, stop) = (PolicySlot::new(first), AtomicBool::new(false));
     let mut old: Vec<(Weak<SignatureTable>, Weak<VerdictMatrix>)> = Vec::new();

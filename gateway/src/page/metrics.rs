@@ -150,7 +150,11 @@ fn identity(out: &mut Text, now: &Snapshot) {
     );
     out.gauge("identity_members", "Addresses that belong to a group.", identity.members as f64);
     out.gauge("identity_sessions", "Sessions of people who are logged in.", identity.sessions as f64);
-    out.gauge("notice_receipts", "Receipts of notices that were given.", identity.receipts as f64);
+    out.gauge(
+        "notice_receipts",
+        "Receipts of notices that were kept when the last full hour was over.",
+        identity.receipts as f64,
+    );
     if let Some(radius) = &identity.radius {
         out.total("radius_taken", "RADIUS accounting requests that were taken.", radius.taken);
         out.counter("radius_refused", "RADIUS packets that were dropped.", "reason", words(&radius.refused));

@@ -277,7 +277,15 @@ impl Reader<'_> {
                 "the notices that `{group}` gives receipts of are longer than {MAX_NOTICE_BODY} bytes as a page"
             );
             let help = "shorten them, or take `receipt` out of one of the purposes";
-            self.fault(first_line(&self.text, purposes_at), "notice-too-long", message, help);
+            self.fault(first_line(&self.text, purposes_at.clone()), "notice-too-long", message, help);
+        }
+        if notice::too_many(&file) {
+            let message = format!(
+                "the groups give receipts of more than {} different pages",
+                crate::matrix::MAX_NOTICES
+            );
+            let help = "let groups share a notice, or take `receipt` out of some of the purposes";
+            self.fault(first_line(&self.text, purposes_at), "too-many-notices", message, help);
         }
         Some(file)
     }

@@ -97,7 +97,7 @@ impl Levels {
     }
 
     /// Adds a row for those of each group who gave no receipt. `false` if there is no room for them.
-    pub(super) fn add_unread(&mut self, unread: impl Fn(GroupId) -> Option<Arc<Unread>>) -> bool {
+    pub(super) fn add_unread(&mut self, mut unread: impl FnMut(GroupId) -> Option<Arc<Unread>>) -> bool {
         if self.plain * 2 - 1 > MAX_GROUPS {
             return false;
         }

@@ -1,14 +1,25 @@
 //! The notice as it is shown to a device that it was not read on, and what a receipt of it is for.
 
-use ring::digest::{Context, SHA256};
+use std::collections::BTreeSet;
 
-use super::file::{CharterFile, Notice};
+use ring::digest::{Context, SHA256, digest};
+
+use super::file::{CharterFile, Notice, PurposeEntry};
 use crate::audit::Hex;
+use crate::matrix::MAX_NOTICES;
 
 /// The longest page of notices: fifteen segments, which any client takes at once.
 pub const MAX_NOTICE_BODY: usize = 16 << 10;
 /// Where in the page the token of the device stands, by which its receipt is known to be its own.
 pub const TOKEN: &[u8; 16] = b"@@GLASSGATE-ID@@";
+
+/// The first half of SHA-256 of a page of notices: by it a receipt says which page was read.
+pub type PageDigest = [u8; 16];
+
+/// The digest of a page.
+pub fn page_digest(page: &[u8]) -> PageDigest {
+    digest(&SHA256, page).as_ref().first_chunk().copied().unwrap_or_default()
+}
 
 /// What a receipt is for: a version of a notice, and its very text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +38,8 @@ pub struct Unread {
     /// They, as a page of HTML of at most [`MAX_NOTICE_BODY`] bytes, with [`TOKEN`] in it once. Empty where they are longer: then they
     /// can't be shown, and receipts come from elsewhere or not at all.
     pub page: Box<[u8]>,
+    /// The digest of the page.
+    pub digest: PageDigest,
 }
 
 impl ReceiptFor {
@@ -43,30 +56,58 @@ impl ReceiptFor {
 }
 
 impl Unread {
-    /// What a group has to have read: the notices of the purposes that ask it for receipts. `None` if none does.
-    pub(super) fn of(file: &CharterFile, group: &str) -> Option<Self> {
-        let asks =
-            file.purposes.iter().filter(|entry| entry.receipt && entry.groups.iter().any(|g| g == group));
-        let mut versions: Vec<&str> = asks.map(|entry| entry.notice.as_str()).collect();
-        versions.sort_unstable();
-        versions.dedup();
+    /// The notices of some versions, as one page.
+    pub(super) fn of(file: &CharterFile, versions: &[&str]) -> Self {
         let notices: Vec<&Notice> = versions.iter().filter_map(|version| file.notice(version)).collect();
-        (!notices.is_empty()).then(|| {
-            let page = page(file, &notices);
-            let page = if page.len() > MAX_NOTICE_BODY { String::new() } else { page };
-            Self {
-                notices: notices.into_iter().map(ReceiptFor::of).collect(),
-                page: page.into_bytes().into(),
-            }
-        })
+        let page = page(file, &notices);
+        let page = if page.len() > MAX_NOTICE_BODY { String::new() } else { page };
+        Self {
+            notices: notices.into_iter().map(ReceiptFor::of).collect(),
+            digest: page_digest(page.as_bytes()),
+            page: page.into_bytes().into(),
+        }
     }
 }
 
-/// Whether the notices of every group that is asked for receipts can be shown.
+/// The versions that a group has to have read, sorted: of those purposes that ask it for receipts and that `counts` says yes to.
+pub(super) fn versions_for<'a>(
+    file: &'a CharterFile,
+    group: &str,
+    counts: impl Fn(&PurposeEntry) -> bool,
+) -> Vec<&'a str> {
+    let asks = asking(file, group).filter(|(_, entry)| counts(entry));
+    let mut versions: Vec<&str> = asks.map(|(_, entry)| entry.notice.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    versions
+}
+
+/// A group that asks for receipts of more than can be shown.
 pub(super) fn too_long(file: &CharterFile) -> Option<&str> {
-    let groups = file.purposes.iter().filter(|entry| entry.receipt).flat_map(|entry| &entry.groups);
-    let mut groups = groups.map(String::as_str);
-    groups.find(|group| Unread::of(file, group).is_some_and(|unread| unread.page.is_empty()))
+    let too_long = |group: &&str| {
+        let versions = versions_for(file, group, |_| true);
+        !versions.is_empty() && Unread::of(file, &versions).page.is_empty()
+    };
+    groups(file).find(too_long)
+}
+
+/// Whether there may be more pages than a matrix has room for. Each set of purposes counts as a page: as purposes begin and end, groups
+/// that have read the same today may differ tomorrow.
+pub(super) fn too_many(file: &CharterFile) -> bool {
+    let sets = groups(file).map(|group| asking(file, group).map(|(at, _)| at).collect());
+    sets.collect::<BTreeSet<Vec<usize>>>().len() > MAX_NOTICES
+}
+
+/// The groups that are asked for receipts, once for each purpose that does.
+fn groups(file: &CharterFile) -> impl Iterator<Item = &str> {
+    file.purposes.iter().filter(|entry| entry.receipt).flat_map(|entry| &entry.groups).map(String::as_str)
+}
+
+/// The purposes that ask a group for receipts, with their place.
+fn asking<'a>(file: &'a CharterFile, group: &str) -> impl Iterator<Item = (usize, &'a PurposeEntry)> {
+    let asks =
+        move |(_, entry): &(usize, &PurposeEntry)| entry.receipt && entry.groups.iter().any(|g| g == group);
+    file.purposes.iter().enumerate().filter(asks)
 }
 
 fn page(file: &CharterFile, notices: &[&Notice]) -> String {

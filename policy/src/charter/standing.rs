@@ -3,6 +3,7 @@
 //! Whatever is in doubt is `none`. Time takes back by itself what it gave: [`Observation::until`] is the first instant at which
 //! charter or calendar may say something else, and the verdict matrix carries it as its end of observation.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use jiff::civil::Date;
 
 use super::basis;
 use super::file::PurposeEntry;
-use super::notice::Unread;
+use super::notice::{Unread, versions_for};
 use super::{Charter, Levels};
 use crate::calendar::State;
 use crate::vocab::{GroupId, ObservationLevel, Purpose, Unobserved, coded};
@@ -113,13 +114,26 @@ pub fn observe(
     let mut levels = Levels::nothing(rows, Unobserved::NotCovered);
     levels.set_why_not(GroupId(0), Unobserved::PrivateDevice);
     let exempt = |group: &Group| file.exempt.contains(&group.name);
-    let asks = file.purposes.iter().any(|entry| entry.receipt);
+    // There is nothing to read for a purpose that is over, nor for one whose notice was not given yet.
+    let counts = |entry: &PurposeEntry| {
+        let (standing, _) = standing_of(charter, entry, at);
+        !matches!(standing, PurposeStanding::Ended | PurposeStanding::NoticeNotGiven)
+    };
+    let asks = file.purposes.iter().any(|entry| entry.receipt && counts(entry));
     for (row, _) in groups.iter().enumerate().filter(|(_, group)| exempt(group)) {
         levels.set_why_not(row_of(row), Unobserved::PrivateDevice);
     }
+    // Most groups read the same.
+    let mut pages = HashMap::new();
     let unread = |row: GroupId| {
         let group = groups.get(usize::from(row.0).checked_sub(1)?)?;
-        (!exempt(group)).then(|| Unread::of(file, &group.name).map(Arc::new))?
+        let versions = versions_for(file, &group.name, counts);
+        if exempt(group) || versions.is_empty() {
+            return None;
+        }
+        Some(
+            pages.entry(versions).or_insert_with_key(|versions| Arc::new(Unread::of(file, versions))).clone(),
+        )
     };
     // Without room for those who gave no receipt, nobody counts where one is asked for.
     let may_ask = asks && levels.add_unread(unread);

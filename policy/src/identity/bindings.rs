@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::logins::View;
 use super::{Device, Directory, Enrolment, IdentityEvent, Logins, Mac, Source, Subjects};
 use crate::charter::Group;
 use crate::matrix::{Member, Members};
@@ -32,6 +33,8 @@ struct Binding {
     mac: Mac,
     until_ns: u64,
     leased: bool,
+    /// It was heard from the device itself, and not from a DHCP server alone: so it is on this link.
+    on_link: bool,
     /// Somebody else claims it, until then.
     disputed_until_ns: u64,
 }
@@ -133,7 +136,7 @@ impl Bindings {
                 self.counters.no_room += 1;
                 return;
             }
-            self.by_ip.insert(ip, Binding { mac, until_ns, leased, disputed_until_ns: 0 });
+            self.by_ip.insert(ip, Binding { mac, until_ns, leased, on_link: !leased, disputed_until_ns: 0 });
             self.changed = true;
             return;
         };
@@ -143,6 +146,7 @@ impl Bindings {
                 known.until_ns = until_ns;
                 known.leased |= leased;
             }
+            known.on_link |= !leased;
             return;
         }
         self.counters.disputes += 1;
@@ -150,7 +154,7 @@ impl Bindings {
         known.disputed_until_ns = now_ns.saturating_add(SILENCE_NS);
         if leased && !known.leased {
             // The server knows better than what was overheard.
-            (known.mac, known.until_ns, known.leased) = (mac, until_ns, true);
+            (known.mac, known.until_ns, known.leased, known.on_link) = (mac, until_ns, true, false);
         }
     }
 
@@ -192,13 +196,8 @@ impl Bindings {
         let known = |ip: &IpAddr| self.by_ip.get(ip).filter(|binding| binding.holds(now_ns));
         let seen = self.by_ip.keys().filter(|ip| known(ip).is_some());
         let only_said = said.addresses().filter(|ip| known(ip).is_none());
-        let bound = seen.copied().chain(only_said).filter_map(|ip| {
-            let device = match known(&ip) {
-                Some(binding) if binding.is_disputed(now_ns) => return None,
-                binding => binding.map(|binding| binding.mac),
-            };
-            Some((ip, directory.enrolled(&said.who(ip, device)?)?))
-        });
+        let bound = seen.copied().chain(only_said);
+        let bound = bound.filter_map(|ip| Some((ip, self.bound(ip, &said, directory, now_ns)?)));
         let member = |(ip, (device, enrolment)): (IpAddr, (Device, &Enrolment))| {
             let member = enrolment.member(subjects);
             (ip, Member { group: row(&device, member.group), ..member })
@@ -206,18 +205,49 @@ impl Bindings {
         Members::new(directory.fixed().chain(bound).map(member))
     }
 
-    /// What an address is enrolled as, and its group. `None`: it belongs to nobody.
-    pub fn enrolled_at(&self, ip: IpAddr, directory: &Directory, now_ns: u64) -> Option<(Device, GroupId)> {
+    /// Who has each of some addresses. `None`: nobody who is enrolled.
+    pub fn holders(
+        &self,
+        ips: impl IntoIterator<Item = IpAddr>,
+        directory: &Directory,
+        subjects: &Subjects,
+        now_ns: u64,
+    ) -> Vec<Option<Holder>> {
         let said = self.logins.view(now_ns);
+        let holder = |ip: IpAddr| {
+            let bound = self.bound(ip, &said, directory, now_ns);
+            let (device, enrolment) = bound.or_else(|| directory.fixed_at(ip))?;
+            let known = self.by_ip.get(&ip).filter(|binding| binding.holds(now_ns) && binding.on_link);
+            Some(Holder { device, member: enrolment.member(subjects), mac: known.map(|binding| binding.mac) })
+        };
+        ips.into_iter().map(holder).collect()
+    }
+
+    /// Who has an address that is not enrolled itself. Nobody has one that is disputed.
+    fn bound<'d>(
+        &self,
+        ip: IpAddr,
+        said: &View<'_>,
+        directory: &'d Directory,
+        now_ns: u64,
+    ) -> Option<(Device, &'d Enrolment)> {
         let known = self.by_ip.get(&ip).filter(|binding| binding.holds(now_ns));
         if known.is_some_and(|binding| binding.is_disputed(now_ns)) {
             return None;
         }
-        let bound = said.who(ip, known.map(|binding| binding.mac)).and_then(|who| directory.enrolled(&who));
-        let found =
-            bound.or_else(|| directory.fixed().find(|(fixed, _)| *fixed == ip).map(|(_, found)| found));
-        found.map(|(device, enrolment)| (device, enrolment.group()))
+        directory.enrolled(&said.who(ip, known.map(|binding| binding.mac))?)
     }
+}
+
+/// Who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// What they are enrolled as.
+    pub device: Device,
+    /// Their group and number.
+    pub member: Member,
+    /// The hardware address that its frames come from. `None`: it was never heard on this link, so its frames may come by a router.
+    pub mac: Option<Mac>,
 }
 
 /// Whether an address can belong to one host: not unspecified, loopback, multicast or broadcast.
@@ -260,7 +290,7 @@ mod tests {
     }
 
     fn said(at_s: u64, last: u8, mac: Mac, source: Source, seconds: u32) -> IdentityEvent {
-        IdentityEvent { seq: 0, mono_ns: at_s * S, ip: ip(last), mac, source, seconds }
+        IdentityEvent { seq: 0, mono_ns: at_s * S, ip: ip(last), mac, source, seconds, read: None }
     }
 
     fn group(bindings: &Bindings, address: IpAddr, at_s: u64) -> u16 {

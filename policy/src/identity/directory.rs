@@ -34,7 +34,6 @@ use crate::charter::Group;
 use crate::diagnostic::{Diagnostic, Diagnostics, Text};
 use crate::matrix::{MAX_GROUPS, MAX_MEMBERS, Member};
 use crate::signature::is_service_key;
-use crate::vocab::GroupId;
 
 /// The largest directory.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -219,6 +218,18 @@ impl Directory {
         all.map(|enrolment| enrolment.subject.as_str())
     }
 
+    /// What an address is enrolled as, if it is enrolled itself.
+    pub(super) fn fixed_at(&self, ip: IpAddr) -> Option<(Device, &Enrolment)> {
+        self.addresses.get(&ip).map(|enrolment| (Device::Address(ip), enrolment))
+    }
+
+    /// All that is enrolled, as it stands in the file.
+    pub fn devices(&self) -> impl Iterator<Item = Device> + '_ {
+        let devices = self.devices.keys().map(|mac| Device::Mac(*mac));
+        let accounts = self.accounts.keys().map(|name| Device::Account(name.clone()));
+        devices.chain(accounts).chain(self.addresses.keys().map(|ip| Device::Address(*ip)))
+    }
+
     /// The addresses that are enrolled themselves.
     pub(super) fn fixed(&self) -> impl Iterator<Item = (IpAddr, (Device, &Enrolment))> {
         self.addresses.iter().map(|(ip, enrolment)| (*ip, (Device::Address(*ip), enrolment)))
@@ -226,11 +237,6 @@ impl Directory {
 }
 
 impl Enrolment {
-    /// Row of its group.
-    pub(super) fn group(&self) -> GroupId {
-        row(self.group)
-    }
-
     pub(super) fn member(&self, subjects: &Subjects) -> Member {
         Member { group: row(self.group), subject: subjects.number(&self.subject) }
     }

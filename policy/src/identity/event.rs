@@ -8,13 +8,15 @@
 //! ```text
 //!  0          8         16       32     38   39        40        44                    60   61   62   63
 //!  │ seq      │ mono_ns │ address│ MAC  │ 0  │ source  │ seconds │ 0 ─────────────────│ 0  │ 0  │ 0  │ 0
+//!  │ of a receipt:                            │ subject │ digest of the page │
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Mac;
+use crate::charter::PageDigest;
 use crate::matrix::address_key;
-use crate::vocab::coded;
+use crate::vocab::{SubjectId, coded};
 
 coded! {
     /// How it was said whose an address is.
@@ -47,6 +49,17 @@ pub struct IdentityEvent {
     pub source: Source,
     /// How long it holds, where that was said.
     pub seconds: u32,
+    /// What was read, and by whom: of [`Source::NoticeRead`], and of nothing else.
+    pub read: Option<Read>,
+}
+
+/// What a receipt says, as far as the fast path knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Whom the page was shown to.
+    pub subject: SubjectId,
+    /// Which page it was.
+    pub page: PageDigest,
 }
 
 impl IdentityEvent {
@@ -56,13 +69,18 @@ impl IdentityEvent {
     /// The event as it stands in the ring, little endian. The byte that holds the kind of a flow event is zero.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut out = [0u8; Self::SIZE];
-        let parts: [(usize, &[u8]); 6] = [
+        let (seconds, page) = match &self.read {
+            Some(read) => (read.subject.0, read.page),
+            None => (self.seconds, PageDigest::default()),
+        };
+        let parts: [(usize, &[u8]); 7] = [
             (0, &self.seq.to_le_bytes()),
             (8, &self.mono_ns.to_le_bytes()),
             (16, &address_key(self.ip)),
             (32, &self.mac.0),
             (39, &[self.source as u8]),
-            (40, &self.seconds.to_le_bytes()),
+            (40, &seconds.to_le_bytes()),
+            (44, &page),
         ];
         for (at, bytes) in parts {
             for (to, from) in out.iter_mut().skip(at).zip(bytes) {
@@ -81,7 +99,17 @@ impl IdentityEvent {
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
         let at = |at: usize, n: usize| bytes.get(at..at + n);
         let zero = |at: std::ops::Range<usize>| bytes.get(at).is_some_and(|b| b.iter().all(|b| *b == 0));
-        if !zero(38..39) || !zero(44..64) {
+        let source = Source::from_code(*bytes.get(39)?)?;
+        let number = u32::from_le_bytes(at(40, 4)?.try_into().ok()?);
+        let (seconds, read) = match source {
+            Source::NoticeRead => {
+                let page = at(44, 16)?.try_into().ok()?;
+                (0, Some(Read { subject: SubjectId(number), page }))
+            }
+            _ if !zero(44..60) => return None,
+            _ => (number, None),
+        };
+        if !zero(38..39) || !zero(60..64) {
             return None;
         }
         let address: [u8; 16] = at(16, 16)?.try_into().ok()?;
@@ -93,8 +121,9 @@ impl IdentityEvent {
                 v6 => Ipv6Addr::from(v6).into(),
             },
             mac: Mac(at(32, 6)?.try_into().ok()?),
-            source: Source::from_code(*bytes.get(39)?)?,
-            seconds: u32::from_le_bytes(at(40, 4)?.try_into().ok()?),
+            source,
+            seconds,
+            read,
         })
     }
 }
@@ -107,9 +136,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trips_and_is_no_flow_event(seq: u64, mono_ns: u64, v6: bool, ip: u128, mac: [u8; 6], source in 0usize..5, seconds: u32) {
+        fn round_trips_and_is_no_flow_event(seq: u64, mono_ns: u64, v6: bool, ip: u128, mac: [u8; 6], source in 0usize..5, seconds: u32, page: [u8; 16]) {
             let ip: IpAddr = if v6 { Ipv6Addr::from(ip).into() } else { Ipv4Addr::from(ip as u32).into() };
-            let event = IdentityEvent { seq, mono_ns, ip, mac: Mac(mac), source: Source::ALL[source], seconds };
+            let source = Source::ALL[source];
+            let read = (source == Source::NoticeRead).then_some(Read { subject: SubjectId(seconds), page });
+            let seconds = if read.is_some() { 0 } else { seconds };
+            let event = IdentityEvent { seq, mono_ns, ip, mac: Mac(mac), source, seconds, read };
             let bytes = event.to_bytes();
             prop_assert!(IdentityEvent::is_one(&bytes));
             prop_assert_eq!(IdentityEvent::from_bytes(&bytes), Some(event));

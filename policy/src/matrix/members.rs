@@ -37,10 +37,11 @@ impl Members {
         Self { all: all.map(|(ip, member)| (key(ip), member)).take(MAX_MEMBERS).collect() }
     }
 
-    /// The same with groups only: nobody is told apart.
+    /// The same with groups only: nobody is told apart, but those in rows that `but` names.
     #[must_use]
-    pub fn without_subjects(mut self) -> Self {
-        self.all.values_mut().for_each(|member| member.subject = SubjectId::NOBODY);
+    pub fn without_subjects(mut self, but: impl Fn(GroupId) -> bool) -> Self {
+        let others = self.all.values_mut().filter(|member| !but(member.group));
+        others.for_each(|member| member.subject = SubjectId::NOBODY);
         self
     }
 

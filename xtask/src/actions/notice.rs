@@ -2,7 +2,7 @@
 //! place of what it asks for in clear, until somebody there has read it. Until then it is not observed.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::tz::TimeZone;
@@ -26,6 +26,8 @@ const RULES: &str = "[[rule]]\nname = \"tell\"\nmatch = { group = [\"sales\"] }\
                      owner = \"privacy@example.com\"\npurpose = \"recruitment\"\n";
 /// A word of the notice.
 const WORDS: &str = "Visits to job sites are counted by department.";
+/// How long a receipt may take to be kept and handed to the fast path.
+const PATIENCE: Duration = Duration::from_secs(10);
 const PROBE: &str = "connectivitycheck.gstatic.com";
 
 struct Device<'a> {
@@ -50,7 +52,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     device.fetch(&format!("https://{NEUTRAL}/bytes/1000"), &[])?;
     await_flows(&gateway, stop, |now| now.identity.members > 0)?;
 
-    let page = ["--header", "Accept: text/html"];
+    let page = ["--header", "Accept: text/html,application/xhtml+xml"];
     let url = format!("http://{NEUTRAL}/bytes/1000");
     let before = device.fetch(&url, &page)?;
     tried.hold("no charter: nothing to read", before.is_page(200) && !before.has_notice(), before.head());
@@ -103,23 +105,27 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let target = probe.receipt()?;
     let wrong =
         device.fetch(&format!("http://{PROBE}/glassgate-notice/0000000000000000"), &["--request", "POST"])?;
-    let none = gateway.now()?.identity.receipts == 0;
     tried.hold(
-        "a receipt with another token is none",
-        none && !wrong.said.contains("Thank you"),
+        "a receipt with another token is none, and gets the notice",
+        !wrong.said.contains("Thank you") && wrong.has_notice(),
         wrong.head(),
     );
+    let fenced = ["X-Frame-Options: DENY", "frame-ancestors 'none'; sandbox allow-forms"];
+    tried.hold("no frame shows it", fenced.iter().all(|words| shown.said.contains(words)), shown.head());
     let thanks = device.fetch(&format!("http://{PROBE}{target}"), &["--request", "POST"])?;
-    await_flows(&gateway, stop, |now| now.identity.receipts == 1)?;
     tried.hold(
         "the receipt is taken",
         thanks.is_page(200) && thanks.said.contains("Thank you"),
         thanks.head(),
     );
-    gateway.await_acknowledged(stop)?;
-
-    let probe = device.fetch(&format!("http://{PROBE}/generate_204"), &[])?;
+    // How many receipts there are is not said before the hour is over: somebody would see who gives one.
+    let probe = device.await_network(PATIENCE)?;
     tried.hold("read: a system finds the network", !probe.has_notice(), probe.head());
+    tried.hold(
+        "what is shown of receipts is of the hour before",
+        gateway.now()?.identity.receipts == 0,
+        String::new(),
+    );
     let shown = device.fetch(&url, &page)?;
     tried.hold("read: pages pass", shown.is_page(200) && !shown.has_notice(), shown.head());
     let before = await_flows(&gateway, stop, |now| active(now) <= LAB_FLOWS)?;
@@ -155,10 +161,11 @@ fn directory() -> String {
     text
 }
 
-/// The log says that somebody of the group read it, and not who; the receipts say of which device.
+/// The log says that a receipt was given, and of one not even the group; the receipts say of which device.
 fn records(text: &str, tried: &mut Tried<'_>) {
-    let record = text.lines().rfind(|line| line.contains("\"notice_read\"")).unwrap_or_default();
-    let fine = record.contains("\"group\":\"sales\"")
+    let record = text.lines().rfind(|line| line.contains("\"receipts\"")).unwrap_or_default();
+    let fine = record.contains("\"given\":1,")
+        && !record.contains("sales")
         && !FIRST.iter().chain(&SECOND).any(|address| text.contains(address));
     tried.hold("on record, without who it was", fine, record);
 }
@@ -220,6 +227,18 @@ impl<'a> Device<'a> {
         command.args(more).arg(url);
         let done = process::run(&mut command, &[], Duration::from_secs(20), self.stop)?;
         Ok(Fetched { said: String::from_utf8_lossy(&done.stdout).into_owned(), done })
+    }
+
+    /// What a system gets that looks for a network, once that is no notice any more or patience is over.
+    fn await_network(&self, patience: Duration) -> Result<Fetched> {
+        let until = Instant::now() + patience;
+        loop {
+            let probe = self.fetch(&format!("http://{PROBE}/generate_204"), &[])?;
+            if !probe.has_notice() || Instant::now() >= until {
+                return Ok(probe);
+            }
+            self.stop.pause(Duration::from_millis(200))?;
+        }
     }
 
     /// What Chromium makes of a page.

@@ -74,6 +74,61 @@ fn what_can_not_be_shown_can_not_be_asked_for() {
 }
 
 #[test]
+fn pages_are_no_more_than_a_matrix_has_room_for() {
+    // Each group has one of so many purposes of two names.
+    let of = |first: usize, second: usize| {
+        let named = |groups: Vec<(usize, usize)>| {
+            groups.iter().map(|(i, j)| format!("\"g{i}-{j}\"")).collect::<Vec<_>>().join(", ")
+        };
+        let asking = |name, basis, categories, groups| {
+            purpose(name, basis, categories, "receipt = true").replace("\"sales\", \"lab\"", &named(groups))
+        };
+        let recruitment = (0..first).map(|i| {
+            let groups = (0..second).map(|j| (i, j)).collect();
+            asking("recruitment", "labour_rules", "\"recruitment\"", groups)
+        });
+        let security = (0..second).map(|j| {
+            let groups = (0..first).map(|i| (i, j)).collect();
+            asking("security", "legal_duty", "\"malware\"", groups)
+        });
+        head() + &recruitment.collect::<String>() + &security.collect::<String>()
+    };
+    let refused = |text: &str| {
+        let faults = verify(text, &signed_by(text, &[&KEYS[0], &KEYS[1]])).err();
+        faults.is_some_and(|faults| faults.as_slice().iter().any(|d| d.code == "too-many-notices"))
+    };
+    assert!(!refused(&of(8, 8)) && refused(&of(9, 8)));
+}
+
+#[test]
+fn nothing_is_to_be_read_for_a_purpose_that_is_over_or_yet_to_come() {
+    let notice = |version: &str, given: &str| {
+        format!("\n[[notice]]\nversion = \"{version}\"\n{given}text = {{ en = \"Words of {version}.\" }}\n")
+    };
+    let more = |name, basis, categories, version: &str, more: &str| {
+        purpose(name, basis, categories, &format!("receipt = true\n{more}"))
+            .replace("notice = \"2027-1\"", &format!("notice = \"{version}\""))
+    };
+    let text = head()
+        + &purpose("recruitment", "labour_rules", "\"recruitment\"", "receipt = true")
+        + &more("security", "legal_duty", "\"malware\"", "over", "expires = 2027-02-01")
+        + &more("leak", "collective_agreement", "\"cloud_storage\"", "to-come", "level = \"sealed\"")
+        + &more("bandwidth", "labour_rules", "\"video\"", "never", "")
+        + &notice("over", "given = 2027-01-11\n")
+        + &notice("to-come", "given = 2027-04-01\n")
+        + &notice("never", "");
+    let versions = |at: &str| {
+        let levels = observed(&charter(&text), at).levels;
+        let unread = levels.unread(SALES).map(|(_, unread)| unread.notices.clone()).unwrap_or_default();
+        unread.into_iter().map(|notice| notice.version).collect::<Vec<_>>()
+    };
+    assert_eq!(versions("2027-01-05T02:00:00Z"), [""; 0], "nothing was given yet");
+    assert_eq!(versions("2027-01-12T02:00:00Z"), ["2027-1", "over"]);
+    assert_eq!(versions(OPEN), ["2027-1"]);
+    assert_eq!(versions("2027-04-01T02:00:00Z"), ["2027-1", "to-come"]);
+}
+
+#[test]
 fn hostile_words_of_a_notice_are_shown_as_words() {
     let text = asking().replace("We tell you.", "<script>alert(1)</script> & @@GLASSGATE-ID@@");
     let levels = observed(&charter(&text), OPEN).levels;
@@ -105,7 +160,8 @@ fn the_rule_shows_it_to_those_only_who_have_not_read_it() {
         assert_eq!(at(row, Category::Recruitment), (Action::Allow, false), "{row:?}");
     }
     let page = matrix.notice(unread.0, Category::Unknown, ServiceId::NONE);
-    assert_eq!(page, Some(&*unread.1.page));
+    let page = page.map(|notice| (&*notice.page, notice.digest));
+    assert_eq!(page, Some((&*unread.1.page, unread.1.digest)));
     let bytes = matrix.to_bytes();
     assert_eq!(crate::matrix::VerdictMatrix::from_bytes(&bytes).as_ref(), Ok(&matrix));
     for cut in (0..bytes.len()).step_by(97) {

@@ -72,7 +72,7 @@ impl Known {
 
     fn see(&mut self, at_s: u64, ip: [u8; 4], mac: Mac, source: Source) {
         let (ip, mono_ns) = (ip.into(), at_s * S);
-        self.bindings.hear(&IdentityEvent { seq: 0, mono_ns, ip, mac, source, seconds: 3600 });
+        self.bindings.hear(&IdentityEvent { seq: 0, mono_ns, ip, mac, source, seconds: 3600, read: None });
     }
 
     fn group(&mut self, at_s: u64, ip: [u8; 4]) -> u16 {
