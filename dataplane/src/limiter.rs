@@ -5,7 +5,7 @@
 //! no further ahead of the clock than the burst, and moves it on by what its bytes take at the rate.
 //!
 //! ```text
-//!  limit, direction ─────────────────────────► line of its own          where all share: always there
+//!  limit, direction ──────► line of its own          where all share
 //!  limit, direction, who ─keyed hash─► bucket of four keys and times    where each group, category or device has its own
 //! ```
 //!
@@ -16,15 +16,19 @@
 //! its place is free for others. It counts both directions together. The numbers of hours, days and weeks come with the matrix, as only the
 //! slow path knows what time it is; what was counted is lost when the data plane is started again.
 //!
+//! Places of quotas are held for as long as their time lasts, so they are not those of rates; and addresses that are in no directory, of which a host
+//! can make up as many as it likes, have places of their own. Where a bucket is full, the quota goes of which the least was used, if that is next to
+//! nothing ([`TRIFLE`]): addresses that were made up hold no place that somebody uses, unless each is paid for with so much traffic.
+//!
 //! One atomic exchange a frame of a limited flow, and only of those. Lcores that share a limiter share its rate exactly,
 //! where a rate divided among them would starve whoever has the busy flow. A place that is given to another between
 //! the look at its key and the exchange takes one frame on the wrong account, which is less than a burst.
 //!
-//! The numbers of limits belong to a matrix. Under the next one another limit may go by the same number and find the
-//! time of its predecessor, which is bounded by a burst: a reload neither frees nor starves anybody for longer.
+//! Limiters are known by the key of their rule's limit ([`glassgate_policy::limit::LimitKey`]), not by its number: rules that come before it or go change nothing. Those of
+//! rules that are gone are free once they are paid for, or their time is over.
 
 use glassgate_policy::Direction;
-use glassgate_policy::limit::{Amount, Limit, LimitId, MAX_LIMITS, Pace, Quota, Rate, WINDOWS, Windows};
+use glassgate_policy::limit::{Amount, MAX_LIMITS, Pace, Quota, Rate, RuleLimit, WINDOWS, Windows};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -43,6 +47,14 @@ const BURST_BYTES: u64 = 15_140;
 const FRAME_MAX: u64 = 65_535;
 /// Keys of a bucket: with their times they fill a cache line.
 const WAYS: usize = 4;
+/// Lines for limits that all share. An eighth is in use at most, those of rules that are gone aside: then a key is found where it belongs or
+/// next to it.
+const LINES: usize = 4096;
+const _: () = assert!(MAX_LIMITS * 2 * 8 <= LINES);
+/// So many lines are looked at for one.
+const NEAR: usize = 32;
+/// Of a quota of which less was used, nothing is lost when it begins anew.
+const TRIFLE: u64 = 100_000;
 
 /// The limiters of a data plane. Clones are the same limiters.
 #[derive(Clone, Debug)]
@@ -52,15 +64,27 @@ pub struct Limiters(Arc<All>);
 struct All {
     /// By limit and direction, a line each, so that two rates don't slow each other down.
     shared: Box<[Line]>,
-    buckets: Box<[Bucket]>,
-    mask: usize,
+    rates: Places,
+    quotas: Places,
+    /// Of addresses that are in no directory.
+    unlisted: Places,
     /// A hasher that has taken in the secret.
     keyed: DefaultHasher,
 }
 
 #[repr(align(64))]
 #[derive(Debug, Default)]
-struct Line(AtomicU64);
+struct Line {
+    /// Of limit and direction; zero for nobody yet.
+    key: AtomicU64,
+    paid: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Places {
+    buckets: Box<[Bucket]>,
+    mask: usize,
+}
 
 #[repr(align(64))]
 #[derive(Debug, Default)]
@@ -77,8 +101,10 @@ const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Line>() == 64);
 pub enum Share {
     /// Everybody that the limit is for, together.
     Everybody,
-    /// One of those that have the rate each for themselves: a group, a category, an address.
+    /// One of those that have the rate each for themselves: a group, a category, an address of the directory.
     One([u8; 16]),
+    /// An address that is in no directory.
+    Unlisted([u8; 16]),
 }
 
 /// What becomes of a frame.
@@ -100,16 +126,16 @@ impl Default for Limiters {
 }
 
 impl Limiters {
-    /// Limiters that have let nothing through yet: for every limit one each way, and `places` (rounded up to a power of
+    /// Limiters that have let nothing through yet: 256 KiB for those that all share, and three times `places` (rounded up to a power of
     /// two) for those that have one for themselves, sixteen bytes each. Takes all its memory here. `secret` keys the hash.
     pub fn new(places: usize, secret: [u64; 4]) -> Self {
-        let buckets = places.div_ceil(WAYS).max(1).next_power_of_two();
         let mut keyed = DefaultHasher::new();
         secret.iter().for_each(|word| keyed.write_u64(*word));
         Self(Arc::new(All {
-            shared: (0..MAX_LIMITS * 2).map(|_| Line::default()).collect(),
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            mask: buckets - 1,
+            shared: (0..LINES).map(|_| Line::default()).collect(),
+            rates: Places::new(places),
+            quotas: Places::new(places),
+            unlisted: Places::new(places),
             keyed,
         }))
     }
@@ -118,28 +144,31 @@ impl Limiters {
     /// no harm.
     pub fn admit(
         &self,
-        id: LimitId,
-        limit: &Limit,
+        of: &RuleLimit,
         share: Share,
         (direction, bytes): (Direction, u32),
         (now_ns, windows): (u64, &Windows),
     ) -> Admission {
         let now = now_ns.saturating_mul(TICKS_PER_NS) & !QUOTA;
-        let direction = match limit.pace {
-            Pace::Rate(_) => direction,
-            Pace::Quota(_) => Direction::Up,
+        let pace = of.limit.pace;
+        let (direction, listed) = match pace {
+            Pace::Rate(_) => (direction, &self.0.rates),
+            Pace::Quota(_) => (Direction::Up, &self.0.quotas),
         };
+        // Never zero, and another one each way.
+        let key = (of.key.0 | 2) & !1 | direction.index() as u64;
         let paid = match share {
-            Share::Everybody => {
-                let at = usize::from(id.0) * 2 + direction.index();
-                self.0.shared.get(at).map(|Line(paid)| paid)
+            Share::Everybody => self.line(key, now, windows),
+            Share::One(who) => listed.place(self.hash(key, &who), pace, now, windows),
+            Share::Unlisted(who) => {
+                let places = if matches!(pace, Pace::Rate(_)) { listed } else { &self.0.unlisted };
+                places.place(self.hash(key, &who), pace, now, windows)
             }
-            Share::One(who) => self.place(id, direction, &who, now, windows),
         };
         match paid {
             None => Admission::NoPlace,
             Some(paid) => {
-                let fits = match limit.pace {
+                let fits = match pace {
                     Pace::Rate(rate) => pay(paid, rate, bytes, now),
                     Pace::Quota(quota) => spend(paid, &quota, windows, bytes),
                 };
@@ -148,27 +177,60 @@ impl Limiters {
         }
     }
 
-    fn place(
-        &self,
-        id: LimitId,
-        direction: Direction,
-        who: &[u8; 16],
-        now: u64,
-        windows: &Windows,
-    ) -> Option<&AtomicU64> {
+    fn hash(&self, key: u64, who: &[u8; 16]) -> u64 {
         let mut hasher = self.0.keyed.clone();
-        hasher.write_u16(u16::from_be_bytes([id.0, direction as u8]));
+        hasher.write_u64(key);
         hasher.write(who);
-        let key = hasher.finish() | 1;
-        let bucket = self.0.buckets.get((key >> 32) as usize & self.0.mask)?;
-        let mut ways = bucket.keys.iter().zip(&bucket.paid);
-        if let Some((_, paid)) = ways.find(|(known, _)| known.load(Relaxed) == key) {
+        hasher.finish() | 1
+    }
+
+    /// The line of a key: a hash, which nobody outside chooses.
+    fn line(&self, key: u64, now: u64, windows: &Windows) -> Option<&AtomicU64> {
+        let start = (key >> 1) as usize % LINES;
+        let near = || (start..start + NEAR).filter_map(|at| self.0.shared.get(at % LINES));
+        if let Some(line) = near().find(|line| line.key.load(Relaxed) == key) {
+            return Some(&line.paid);
+        }
+        let take = |line: &&Line| {
+            let other = line.key.load(Relaxed);
+            let is_free = other == 0 || is_over(line.paid.load(Relaxed), now, windows);
+            // Another lcore may have taken it for the same.
+            is_free
+                && match line.key.compare_exchange(other, key, Relaxed, Relaxed) {
+                    Ok(_) => true,
+                    Err(found) => found == key,
+                }
+        };
+        near().find(take).map(|line| &line.paid)
+    }
+}
+
+impl Places {
+    fn new(places: usize) -> Self {
+        let buckets = places.div_ceil(WAYS).max(1).next_power_of_two();
+        Self { buckets: (0..buckets).map(|_| Bucket::default()).collect(), mask: buckets - 1 }
+    }
+
+    fn place(&self, key: u64, pace: Pace, now: u64, windows: &Windows) -> Option<&AtomicU64> {
+        let bucket = self.buckets.get((key >> 32) as usize & self.mask)?;
+        let ways = || bucket.keys.iter().zip(&bucket.paid);
+        if let Some((_, paid)) = ways().find(|(known, _)| known.load(Relaxed) == key) {
             return Some(paid);
         }
-        bucket.keys.iter().zip(&bucket.paid).find_map(|(known, paid)| {
+        let free = ways().find_map(|(known, paid)| {
             let other = known.load(Relaxed);
             let over = is_over(paid.load(Relaxed), now, windows);
             (over && known.compare_exchange(other, key, Relaxed, Relaxed).is_ok()).then_some(paid)
+        });
+        free.or_else(|| {
+            matches!(pace, Pace::Quota(_)).then_some(())?;
+            let (known, paid) = ways().min_by_key(|(_, paid)| paid.load(Relaxed) & USED)?;
+            let (other, held) = (known.load(Relaxed), paid.load(Relaxed));
+            let taken = held & USED < TRIFLE && known.compare_exchange(other, key, Relaxed, Relaxed).is_ok();
+            taken.then(|| {
+                paid.store(0, Relaxed);
+                paid
+            })
         })
     }
 }
@@ -233,7 +295,7 @@ fn burst(rate: Rate) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glassgate_policy::limit::{Every, Per};
+    use glassgate_policy::limit::{Every, Limit, Per};
     use proptest::prelude::*;
 
     const EVERYBODY: Share = Share::Everybody;
@@ -249,8 +311,13 @@ mod tests {
         Share::One(address)
     }
 
+    /// The limit of a rule.
+    fn of(rule: u8, limit: &Limit) -> RuleLimit {
+        RuleLimit::of(&rule.to_string(), *limit)
+    }
+
     fn up(limiters: &Limiters, id: u8, limit: &Limit, share: Share, bytes: u32, now_ns: u64) -> Admission {
-        limiters.admit(LimitId(id), limit, share, (Direction::Up, bytes), (now_ns, &NOW))
+        limiters.admit(&of(id, limit), share, (Direction::Up, bytes), (now_ns, &NOW))
     }
 
     proptest! {
@@ -308,7 +375,7 @@ mod tests {
         let (limiters, limit) = (Limiters::default(), limit(1_000_000));
         for share in [EVERYBODY, device(1)] {
             while up(&limiters, 0, &limit, share, 1500, 5) == Admission::Within {}
-            let down = limiters.admit(LimitId(0), &limit, share, (Direction::Down, 1500), (5, &NOW));
+            let down = limiters.admit(&of(0, &limit), share, (Direction::Down, 1500), (5, &NOW));
             assert_eq!(down, Admission::Within);
             assert_eq!(up(&limiters, 1, &limit, share, 1500, 5), Admission::Within);
             assert_eq!(up(&limiters, 0, &limit, device(2), 1500, 5), Admission::Within);
@@ -371,7 +438,7 @@ mod tests {
     /// Frames of so many bytes that pass of a thousand.
     fn within(limiters: &Limiters, limit: &Limit, share: Share, bytes: u32, windows: Windows) -> usize {
         let ways = [Direction::Up, Direction::Down].into_iter().cycle();
-        let admit = |direction| limiters.admit(LimitId(0), limit, share, (direction, bytes), (9, &windows));
+        let admit = |direction| limiters.admit(&of(0, limit), share, (direction, bytes), (9, &windows));
         ways.take(1000).filter(|direction| admit(*direction) == Admission::Within).count()
     }
 
@@ -401,20 +468,76 @@ mod tests {
         let limiters = Limiters::new(WAYS, [7; 4]);
         let limit = quota(1_000_000, Every::Day);
         let admit =
-            |n, windows| limiters.admit(LimitId(0), &limit, device(n), (Direction::Up, 1000), (9, &windows));
+            |n, windows| limiters.admit(&of(0, &limit), device(n), (Direction::Up, 100_000), (9, &windows));
         assert!((0..WAYS as u32).all(|n| admit(n, NOW) == Admission::Within));
         assert_eq!(admit(9, NOW), Admission::NoPlace, "and passes");
         let tomorrow = [1, 3, 3];
         assert_eq!(admit(9, tomorrow), Admission::Within);
-        // A rate in the place of a quota, and the other way round, finds nothing that binds it.
-        let (rate, now) = (limit_of_a_rate(), 5_000_000_000);
-        let used = limiters.admit(LimitId(1), &rate, device(1), (Direction::Up, 1000), (now, &[0, 9, 0]));
-        assert_eq!(used, Admission::Within);
+    }
+
+    #[test]
+    fn rates_and_the_directory_keep_their_places_whatever_quotas_take() {
+        let (limiters, quota, rate) =
+            (Limiters::new(64, [7; 4]), quota(1_000_000, Every::Week), limit(1_000_000));
+        let unlisted = |n: u32| match device(n) {
+            Share::One(who) => Share::Unlisted(who),
+            other => other,
+        };
+        // A host makes up addresses, and pays for each of them.
+        let mut took = 0;
+        for n in 1000..100_000 {
+            took += u32::from(up(&limiters, 0, &quota, unlisted(n), 200_000, 9) == Admission::Within);
+        }
+        assert_eq!(took, 64);
+        assert_eq!(up(&limiters, 0, &quota, unlisted(1), 1500, 9), Admission::NoPlace);
+        assert_eq!(up(&limiters, 1, &rate, unlisted(1), 1500, 9), Admission::Within);
+        assert_eq!(up(&limiters, 0, &quota, device(1), 1500, 9), Admission::Within);
+        // One that does not pay for them takes no place that is used.
+        let limiters = Limiters::new(64, [7; 4]);
+        let used = |bytes| up(&limiters, 0, &quota, unlisted(1), bytes, 9);
+        assert_eq!(used(900_000), Admission::Within);
+        for n in 1000..100_000 {
+            assert_ne!(up(&limiters, 0, &quota, unlisted(n), 1500, 9), Admission::Over);
+        }
+        assert_eq!((used(200_000), used(100_000)), (Admission::Over, Admission::Within));
+    }
+
+    #[test]
+    fn what_was_used_is_of_the_rule_and_of_no_other() {
+        let limiters = Limiters::default();
+        for share in [EVERYBODY, device(1)] {
+            let (large, small) = (quota(50_000_000, Every::Week), quota(5_000_000, Every::Week));
+            let use_up = |rule, limit| {
+                (0..)
+                    .take_while(|_| up(&limiters, rule, limit, share, 100_000, 9) == Admission::Within)
+                    .count()
+            };
+            assert_eq!(use_up(1, &large), 500);
+            assert_eq!(use_up(2, &small), 50, "of another rule");
+            assert_eq!(use_up(1, &large), 0, "that is still used up");
+            assert_eq!(use_up(1, &quota(60_000_000, Every::Week)), 100, "and what it was raised by is not");
+        }
+    }
+
+    #[test]
+    fn lines_of_rules_that_are_gone_are_free_again() {
+        let limiters = Limiters::default();
+        let limit = limit(1_000_000);
+        for n in 0..100_000u64 {
+            let of = RuleLimit::of(&format!("rule {n}"), limit);
+            let at = (n * 20_000_000, &NOW);
+            assert_eq!(limiters.admit(&of, EVERYBODY, (Direction::Up, 1500), at), Admission::Within, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_rate_and_a_quota_of_one_name_do_not_bind_each_other() {
+        let (limit, now) = (quota(1_000_000, Every::Day), 5_000_000_000);
+        let rate = limit_of_a_rate();
         for (first, second) in [(limit, rate), (rate, limit)] {
             let limiters = Limiters::default();
             for which in [first, second] {
-                let admitted =
-                    limiters.admit(LimitId(0), &which, EVERYBODY, (Direction::Up, 1000), (now, &NOW));
+                let admitted = limiters.admit(&of(0, &which), EVERYBODY, (Direction::Up, 1000), (now, &NOW));
                 assert_eq!(admitted, Admission::Within);
             }
         }

@@ -4,7 +4,7 @@
 use glassgate_dataplane::classifier::{Classifier, NoSink, Options, Policy};
 use glassgate_dataplane::lcore::Lcore;
 use glassgate_dataplane::port::memory::{MemoryPort, Pool, pair};
-use glassgate_policy::limit::{Amount, Every, Limit, LimitId, Pace, Per, Quota, Rate, Windows};
+use glassgate_policy::limit::{Amount, Every, Limit, LimitId, Pace, Per, Quota, Rate, RuleLimit, Windows};
 use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
 use std::sync::Arc;
 
@@ -19,12 +19,19 @@ fn policy(limit: Option<Per>) -> Policy {
 }
 
 fn limiting(limits: &[Limit], windows: Windows) -> Policy {
+    let limits: Vec<_> = limits.iter().map(|limit| ("limit", *limit)).collect();
+    ruling(&limits, windows)
+}
+
+/// Rules by name; the first decides about everything.
+fn ruling(limits: &[(&str, Limit)], windows: Windows) -> Policy {
+    let limits: Vec<_> = limits.iter().map(|(rule, limit)| RuleLimit::of(rule, *limit)).collect();
     let compiled = glassgate_policy::compile::compile(&[], &Default::default()).unwrap();
     let action = if limits.is_empty() { Action::Allow } else { Action::Limit };
     let matrix = VerdictMatrix::uniform(1, Verdict { action, ..Verdict::FAIL_OPEN });
     Policy {
         table: Arc::new(SignatureTable::from_bytes(&compiled.bytes).unwrap()),
-        matrix: Arc::new(matrix.limiting(limits, |_, _| Some(LimitId(0))).in_windows(windows)),
+        matrix: Arc::new(matrix.limiting(&limits, |_, _| Some(LimitId(0))).in_windows(windows)),
     }
 }
 
@@ -155,4 +162,24 @@ fn a_quota_is_used_up_by_a_device_and_is_there_again_the_next_day() {
     assert_eq!(day(&mut bridge, 2), [0; 3], "the same day once more, as every renewal brings it");
     let counters = bridge.lcore.counters();
     assert!(counters.drop_limit[0] > 0 && counters.drop_policy == [0; 2]);
+}
+
+#[test]
+fn what_was_used_stays_with_its_rule_when_another_is_put_before_it() {
+    let quota = |bytes| Limit {
+        pace: Pace::Quota(Quota { amount: Amount::new(bytes), every: Every::Week }),
+        per: Per::Device,
+    };
+    let (large, small) = (("large", quota(5_000_000)), ("small", quota(1_000_000)));
+    let mut bridge = Bridge::new();
+    let mut passed = |rules: &[(&str, Limit)], seconds: u64| {
+        bridge.lcore.classifier().set_policy(ruling(rules, [0; 3]));
+        bridge.run(&[(1, 4000, true)], seconds)[0] * seconds / 8
+    };
+    // 2 Mbit/s: 250 kB a second.
+    assert_eq!(passed(&[large], 12), 3_000_000);
+    let of_small = passed(&[small, large], 12);
+    assert!((998_000..=1_000_000).contains(&of_small), "{of_small}");
+    let rest = passed(&[large], 30);
+    assert!((1_998_000..=2_000_000).contains(&rest), "{rest}");
 }

@@ -14,7 +14,7 @@ use glassgate_dataplane::port::capture::CaptureReader;
 use glassgate_dataplane::port::{Frame as _, Link};
 use glassgate_policy::charter::TOKEN;
 use glassgate_policy::compile::{Options, compile};
-use glassgate_policy::limit::{Limit, LimitId, Pace, Per, Rate};
+use glassgate_policy::limit::{Limit, LimitId, Pace, Per, Rate, RuleLimit};
 use glassgate_policy::matrix::MAX_NOTICE;
 use glassgate_policy::source::Source;
 use glassgate_policy::{Action, SignatureTable, Verdict, VerdictMatrix};
@@ -53,7 +53,7 @@ fn limited() -> VerdictMatrix {
     // Every flow is limited, each device for itself, and there is no place for all of them.
     let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Device };
     VerdictMatrix::uniform(1, Verdict { action: Action::Limit, ..Verdict::FAIL_OPEN })
-        .limiting(&[limit], |_, _| Some(LimitId(0)))
+        .limiting(&[RuleLimit::of("limit", limit)], |_, _| Some(LimitId(0)))
 }
 
 /// Everybody has a long notice to read.

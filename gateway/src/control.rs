@@ -15,6 +15,7 @@
 mod bypass;
 mod charter;
 mod history;
+mod hours;
 mod identity;
 mod log;
 mod policy;

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use ring::digest::{Context, SHA256};
 
 use crate::vocab::coded;
 
@@ -96,6 +97,35 @@ pub struct Limit {
     pub per: Per,
 }
 
+/// What a limiter is known by, whatever its number in a matrix: what was counted goes on under the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LimitKey(pub u64);
+
+/// The limit of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuleLimit {
+    /// The limit.
+    pub limit: Limit,
+    /// What was counted for it is found by this.
+    pub key: LimitKey,
+}
+
+impl RuleLimit {
+    /// The limit of a rule of that name. Its key is made of the name, of who shares the limit and what it is counted in: with another rate or
+    /// amount it is the same.
+    pub fn of(rule: &str, limit: Limit) -> Self {
+        let every = match limit.pace {
+            Pace::Rate(_) => 0,
+            Pace::Quota(quota) => quota.every as u8,
+        };
+        let mut context = Context::new(&SHA256);
+        context.update(&[every, limit.per as u8]);
+        context.update(rule.as_bytes());
+        let key = context.finish().as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self { limit, key: LimitKey(key) }
+    }
+}
+
 /// Which hour, day and week it is, in order of [`Every`]: numbers that change when one is over. Below [`WINDOWS`].
 pub type Windows = [u16; 3];
 /// How many windows are told apart: in so many hours, most of a year, none has the number of another.
@@ -121,14 +151,15 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Which hour, day and week it is, in a zone.
+/// Which hour, day and week it is, in a zone. When its clocks go back, the hour that comes twice is two.
 pub fn windows_at(at: Timestamp, zone: &TimeZone) -> Windows {
-    let days = i64::from(
-        at.to_zoned(zone.clone()).date().duration_since(Date::constant(1970, 1, 1)).as_hours() as i32 / 24,
-    );
+    let zoned = at.to_zoned(zone.clone());
+    let days = i64::from(zoned.date().duration_since(Date::constant(1970, 1, 1)).as_hours() as i32 / 24);
+    // Some zones are half an hour beside the others.
+    let minutes = i64::from(zoned.offset().seconds()).rem_euclid(3600);
+    let hours = (at.as_second() + minutes).div_euclid(3600);
     // 1970 began on a Thursday.
-    [at.as_second().div_euclid(3600), days, (days + 3).div_euclid(7)]
-        .map(|n| n.rem_euclid(i64::from(WINDOWS)) as u16)
+    [hours, days, (days + 3).div_euclid(7)].map(|n| n.rem_euclid(i64::from(WINDOWS)) as u16)
 }
 
 impl fmt::Display for Quota {
@@ -330,6 +361,36 @@ mod tests {
         assert_eq!(after, later);
         assert_eq!(at("2027-01-17T15:59:59Z")[2], after[2]);
         assert!(before.iter().all(|window| *window < WINDOWS));
+    }
+
+    #[test]
+    fn hours_are_those_of_the_clock_on_the_wall() {
+        let hour = |at: &str, zone: &str| windows_at(at.parse().unwrap(), &TimeZone::get(zone).unwrap())[0];
+        // 15:29:59 and 15:30:00 in Greenwich are 20:59:59 and 21:00:00 in Kolkata.
+        let kolkata = ["2027-01-10T15:29:59Z", "2027-01-10T15:30:00Z", "2027-01-10T16:29:59Z"];
+        let kolkata = kolkata.map(|at| hour(at, "Asia/Kolkata"));
+        assert_eq!([kolkata[1] - kolkata[0], kolkata[2] - kolkata[1]], [1, 0]);
+        // Clocks go back at 01:00 in Greenwich: 02:30 comes twice.
+        let back = ["2027-10-31T00:30:00Z", "2027-10-31T01:30:00Z"].map(|at| hour(at, "Europe/Berlin"));
+        assert_eq!(back[1] - back[0], 1);
+    }
+
+    #[test]
+    fn a_limit_is_known_by_its_rule_and_what_it_counts() {
+        let quota = |amount, every, per| {
+            RuleLimit::of("a", Limit { pace: Pace::Quota(Quota { amount: Amount::new(amount), every }), per })
+                .key
+        };
+        let one = quota(5_000_000, Every::Day, Per::Device);
+        assert_eq!(one, quota(6_000_000, Every::Day, Per::Device), "with another amount it goes on");
+        let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Device };
+        let others = [
+            quota(5_000_000, Every::Week, Per::Device),
+            quota(5_000_000, Every::Day, Per::Group),
+            RuleLimit::of("a", limit).key,
+            RuleLimit::of("b", limit).key,
+        ];
+        assert!(!others.contains(&one) && others[2] != others[3]);
     }
 
     proptest! {

@@ -12,15 +12,17 @@ mod members;
 
 use crate::category::Category;
 use crate::charter::{PageDigest, page_digest};
-use crate::limit::{Amount, Every, Limit, LimitId, MAX_LIMITS, Pace, Per, Quota, Rate, Windows};
+use crate::limit::{
+    Amount, Every, Limit, LimitId, LimitKey, MAX_LIMITS, Pace, Per, Quota, Rate, RuleLimit, Windows,
+};
 use crate::vocab::{Action, GroupId, ObservationLevel, ServiceId, Unobserved, Verdict};
 
 pub use members::{MAX_MEMBERS, Member, Members, key as address_key};
 
-const MAGIC: [u8; 8] = *b"GGMATRX7";
+const MAGIC: [u8; 8] = *b"GGMATRX8";
 const HEADER: usize = 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 4 + 4 + 4 + 2 + 2 + 2;
-/// A limit: its rate or amount, in what time, and who shares it.
-const LIMIT: usize = 8 + 1 + 1;
+/// A limit: its key, its rate or amount, in what time, and who shares it.
+const LIMIT: usize = 8 + 8 + 1 + 1;
 /// The most pages, and the longest: one segment, whatever stands before it.
 pub const MAX_PAGES: usize = 255;
 /// See [`MAX_PAGES`].
@@ -57,7 +59,7 @@ pub struct VerdictMatrix {
     /// Whether one of them blocks.
     blocks: bool,
     /// The limits of cells whose action is [`Action::Limit`].
-    limits: Vec<Limit>,
+    limits: Vec<RuleLimit>,
     /// Which hour, day and week it is.
     windows: Windows,
     /// What clients of cells whose action is [`Action::Block`] are told over HTTP: whole responses.
@@ -95,7 +97,7 @@ pub enum BadMatrix {
         found: usize,
     },
     /// Another file, or another version.
-    #[error("this is no verdict matrix of version 7")]
+    #[error("this is no verdict matrix of version 8")]
     Magic,
     /// Damaged on the way.
     #[error("the matrix does not match its checksum")]
@@ -195,7 +197,7 @@ impl VerdictMatrix {
     #[must_use]
     pub fn limiting(
         mut self,
-        limits: &[Limit],
+        limits: &[RuleLimit],
         mut number: impl FnMut(GroupId, Column) -> Option<LimitId>,
     ) -> Self {
         let limits = limits.get(..MAX_LIMITS).unwrap_or(limits);
@@ -342,7 +344,7 @@ impl VerdictMatrix {
     }
 
     /// The limits, by number.
-    pub fn limits(&self) -> &[Limit] {
+    pub fn limits(&self) -> &[RuleLimit] {
         &self.limits
     }
 
@@ -399,11 +401,12 @@ impl VerdictMatrix {
         self.members.write(&mut out);
         out.extend_from_slice(&self.unobserved);
         out.extend_from_slice(&self.cells);
-        for Limit { pace, per } in &self.limits {
+        for RuleLimit { limit: Limit { pace, per }, key } in &self.limits {
             let (number, every) = match pace {
                 Pace::Rate(rate) => (rate.bits_per_second(), 0),
                 Pace::Quota(quota) => (quota.amount.bytes(), quota.every as u8),
             };
+            out.extend_from_slice(&key.0.to_le_bytes());
             out.extend_from_slice(&number.to_le_bytes());
             out.extend_from_slice(&[every, *per as u8]);
         }
@@ -586,16 +589,20 @@ fn any_blocks(cells: &[u8]) -> bool {
     cells.iter().any(|cell| cell & 15 == Action::Block as u8)
 }
 
-fn read_limit(bytes: &[u8]) -> Option<Limit> {
-    let (number, rest) = bytes.split_first_chunk()?;
+fn read_limit(bytes: &[u8]) -> Option<RuleLimit> {
+    let (key, rest) = bytes.split_first_chunk()?;
+    let (number, rest) = rest.split_first_chunk()?;
     let &[every, per] = rest else { return None };
     let (number, per) = (u64::from_le_bytes(*number), Per::from_code(per)?);
-    if every == 0 {
+    let (pace, is_in_bounds) = if every == 0 {
         let rate = Rate::new(number);
-        return (rate.bits_per_second() == number).then_some(Limit { pace: Pace::Rate(rate), per });
-    }
-    let (amount, every) = (Amount::new(number), Every::from_code(every)?);
-    (amount.bytes() == number).then_some(Limit { pace: Pace::Quota(Quota { amount, every }), per })
+        (Pace::Rate(rate), rate.bits_per_second() == number)
+    } else {
+        let (amount, every) = (Amount::new(number), Every::from_code(every)?);
+        (Pace::Quota(Quota { amount, every }), amount.bytes() == number)
+    };
+    let key = LimitKey(u64::from_le_bytes(*key));
+    is_in_bounds.then_some(RuleLimit { limit: Limit { pace, per }, key })
 }
 
 fn encode_cell(verdict: Verdict) -> u8 {
@@ -683,7 +690,7 @@ mod tests {
     #[test]
     fn limits_stand_where_they_are_said_and_nowhere_else() {
         let limits = [(9_000, Per::Device), (2_000_000, Per::Rule)]
-            .map(|(rate, per)| Limit { pace: Pace::Rate(Rate::new(rate)), per });
+            .map(|(rate, per)| RuleLimit::of("a", Limit { pace: Pace::Rate(Rate::new(rate)), per }));
         let m = VerdictMatrix::new(1, u64::MAX, 2, &[ServiceId(7)], |_, column| Verdict {
             action: if column == Column::Category(Category::News) { Action::Allow } else { Action::Limit },
             level: ObservationLevel::None,
@@ -727,7 +734,7 @@ mod tests {
             },
             level: ObservationLevel::None,
         });
-        let limit = Limit { pace: Pace::Rate(Rate::MIN), per: Per::Rule };
+        let limit = RuleLimit::of("a", Limit { pace: Pace::Rate(Rate::MIN), per: Per::Rule });
         let pages: [Box<[u8]>; 2] = [b"one".as_slice().into(), b"two".as_slice().into()];
         let m = m.limiting(&[limit], |_, _| Some(LimitId(0))).telling(&pages, |group, column| {
             (column == Column::Category(Category::Games)).then_some(group.0 as u8)

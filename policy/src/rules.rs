@@ -38,8 +38,8 @@ use jiff::civil::Date;
 
 use crate::category::Category;
 use crate::charter::Levels;
-use crate::limit::LimitId;
 pub use crate::limit::{BadRate, Limit, Per, Rate};
+use crate::limit::{LimitId, RuleLimit};
 use crate::matrix::{Column, MAX_NOTICES, MAX_PAGES, VerdictMatrix};
 use crate::table::SignatureTable;
 use crate::vocab::{Action, GroupId, Purpose, ServiceId, Verdict, coded};
@@ -266,12 +266,12 @@ impl Rules {
 
     /// The limits of rules, and for each rule which of them is its own: those in shadow keep their number for the day on
     /// which they are enforced.
-    fn limits(&self) -> (Vec<Limit>, Vec<Option<LimitId>>) {
+    fn limits(&self) -> (Vec<RuleLimit>, Vec<Option<LimitId>>) {
         let mut limits = Vec::new();
         let number = |rule: &Rule| match rule.action {
             RuleAction::Limit(limit) => {
                 let id = u8::try_from(limits.len()).ok().map(LimitId)?;
-                limits.push(limit);
+                limits.push(RuleLimit::of(&rule.name, limit));
                 Some(id)
             }
             _ => None,

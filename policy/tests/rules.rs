@@ -194,13 +194,13 @@ fn limits_go_by_rule() {
         let verdict = matrix.verdict(GroupId(1), category, service, 0);
         let id = matrix.limit(GroupId(1), category, service)?;
         assert_eq!(verdict.action, Action::Limit);
-        Some(matrix.limits()[usize::from(id.0)].to_string())
+        Some(matrix.limits()[usize::from(id.0)].limit.to_string())
     };
     assert_eq!(says("steam", Category::Games).as_deref(), Some("2 Mbit/s per device"));
     assert_eq!(says("spotify", Category::Music).as_deref(), Some("3 Mbit/s"));
     let no_service = |category| {
         let id = matrix.limit(GroupId(0), category, ServiceId::NONE);
-        id.map(|id| matrix.limits()[usize::from(id.0)].to_string())
+        id.map(|id| matrix.limits()[usize::from(id.0)].limit.to_string())
     };
     assert_eq!(no_service(Category::News).as_deref(), Some("5 GB a day per group"));
     let other = matrix.verdict(GroupId(0), Category::Shopping, ServiceId::NONE, 0);

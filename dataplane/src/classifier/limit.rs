@@ -4,8 +4,8 @@ use super::{Classifier, FlowSink};
 use crate::flow::FlowId;
 use crate::limiter::{Admission, Share};
 use crate::packet::{Packet, Transport};
-use glassgate_policy::Action;
 use glassgate_policy::limit::{Pace, Per};
+use glassgate_policy::{Action, GroupId};
 
 impl<S: FlowSink> Classifier<S> {
     /// What becomes of a frame that this side of the flow sent: it passes, is blocked, or is over its limit
@@ -43,25 +43,26 @@ impl<S: FlowSink> Classifier<S> {
     fn has_quota(&self, id: FlowId) -> bool {
         let number = self.cold.get(id.index()).and_then(|cold| cold.limit);
         let limit = number.and_then(|number| self.policy.matrix.limits().get(usize::from(number.0)));
-        limit.is_some_and(|limit| matches!(limit.pace, Pace::Quota(_)))
+        limit.is_some_and(|limit| matches!(limit.limit.pace, Pace::Quota(_)))
     }
 
     fn meter(&mut self, id: FlowId, side: usize, wire_len: u32) -> Action {
         let (Some(hot), Some(cold)) = (self.table.get(id), self.cold.get(id.index())) else {
             return Action::Allow;
         };
-        let number =
-            cold.limit.and_then(|id| Some((id, self.policy.matrix.limits().get(usize::from(id.0))?)));
-        let Some((number, limit)) = number else { return Action::Allow };
-        let share = match limit.per {
+        let limit = cold.limit.and_then(|id| self.policy.matrix.limits().get(usize::from(id.0)));
+        let Some(limit) = limit else { return Action::Allow };
+        let client = hot.client_server()[0].0.0;
+        let share = match limit.limit.per {
             Per::Rule => Share::Everybody,
             Per::Group => Share::One(u128::from(cold.group.0).to_be_bytes()),
             Per::Category => Share::One((cold.category as u128).to_be_bytes()),
-            Per::Device => Share::One(hot.client_server()[0].0.0),
+            Per::Device if cold.group == GroupId(0) => Share::Unlisted(client),
+            Per::Device => Share::One(client),
         };
         let direction = hot.direction(side == 0);
         let now = (self.now_ns, self.policy.matrix.windows());
-        match self.options.limiters.admit(number, limit, share, (direction, wire_len), now) {
+        match self.options.limiters.admit(limit, share, (direction, wire_len), now) {
             Admission::Within => Action::Allow,
             Admission::Over => Action::Limit,
             Admission::NoPlace => {

@@ -4,6 +4,7 @@ use super::Command;
 use super::bypass::Bypass;
 use super::charter::{Charters, Observed};
 use super::history::History;
+use super::hours::Hours;
 use super::identity::Identity;
 use super::log::Log;
 use super::policy::{HandedOut, InForce, Terms};
@@ -24,10 +25,8 @@ use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record};
 use glassgate_policy::charter::{Levels, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
 use glassgate_policy::identity::Source;
-use glassgate_policy::limit;
 use glassgate_policy::rules::{Declared, Moment};
 use glassgate_policy::{ObservationLevel, Unobserved};
-use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -73,6 +72,7 @@ pub(super) struct SlowPath {
     log: Log,
     world: World,
     history: History,
+    hours: Hours,
     charters: Charters,
     identity: Identity,
     readers: Readers,
@@ -118,6 +118,7 @@ impl SlowPath {
             log,
             world: World::default(),
             history: History::default(),
+            hours: Hours::default(),
             charters: Charters::load(&begun.config.charter),
             identity: Identity::default(),
             readers,
@@ -417,9 +418,7 @@ impl SlowPath {
             members = members.without_subjects(|row| levels.unread_in(row).is_some());
         }
         let groups = self.identity.groups().iter().map(|group| group.name.clone()).collect();
-        // While nobody knows what time it is, hours and days are those since the machine was started: a quota must end.
-        let since_boot = Timestamp::UNIX_EPOCH + SignedDuration::from_nanos(at.mono_ns as i64);
-        let windows = limit::windows_at(at.trusted_wall().unwrap_or(since_boot), &self.charters.zone());
+        let windows = self.hours.windows(&at, &self.charters.zone());
         let terms = Terms { levels, observe_until_ns: until_ns, moment, members, groups, windows };
         self.engine.set_zone(self.charters.zone());
         self.engine.set_policy(in_force.for_engine(known_since, &terms), &at, &mut self.log);

@@ -21,7 +21,8 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use tracing::{info, warn};
 
-/// Places for limits that each device has for itself, one each way: 1 MiB.
+/// Places for limits that each device has for itself, one each way; as many for quotas, and for those of addresses that nobody enrolled:
+/// 1 MiB each.
 const LIMIT_PLACES: usize = 1 << 16;
 
 /// One lcore of the configuration: its CPU, and where its events and counters go.
