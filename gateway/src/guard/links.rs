@@ -7,7 +7,8 @@
 //!                                                                          └► GRACE: its own link may take that long
 //! ```
 //!
-//! A port that is held down and set up by somebody else (a data plane that starts sets its ports up) is taken down again.
+//! A port that is held down and set up by somebody else (a data plane that starts sets its ports up) is taken down again: at once the first time,
+//! then later and later, as a program that keeps a port up answers every time.
 //!
 //! Without `LOST`, what a driver does to its link when a program is put on it would be passed on. Without `GRACE`, a port
 //! that negotiates for three seconds after it was set up would take the other one down, and that one it, for ever.
@@ -23,6 +24,8 @@ use tracing::warn;
 const LOST: Duration = Duration::from_millis(500);
 /// How long a port that was set up may take to get its link: 1000BASE-T negotiates for up to four seconds.
 const GRACE: Duration = Duration::from_secs(8);
+/// The longest time between two acts against somebody who keeps setting a held port up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Both ports' links.
 pub(super) struct Links {
@@ -73,7 +76,13 @@ impl Links {
         let done = set_up(name, up);
         match (&done, up) {
             (Ok(()), true) => warn!("`{other}` has a link again: `{name}` is set up"),
-            (Ok(()), false) => warn!("`{other}` has no link: `{name}` is taken down (ports.propagate_link)"),
+            (Ok(()), false) => match self.pair.again {
+                0 => warn!("`{other}` has no link: `{name}` is taken down (ports.propagate_link)"),
+                2 => warn!(
+                    "`{name}` is held down, and somebody keeps setting it up: it is taken down each time"
+                ),
+                _ => {}
+            },
             (Err(e), _) => warn!("`{name}` can't be set {}: {e}", if up { "up" } else { "down" }),
         }
         if done.is_err() {
@@ -97,7 +106,7 @@ impl Links {
     }
 }
 
-/// However the guard ends, no port stays down because of it.
+/// When the guard ends, no port stays down because of it; one that is killed leaves it down.
 impl Drop for Links {
     fn drop(&mut self) {
         if let Some(side) = self.pair.held.take()
@@ -124,6 +133,10 @@ struct Pair {
     grace_until: [Option<Instant>; 2],
     /// The one that was taken down.
     held: Option<usize>,
+    /// How often it was set up by somebody else since.
+    again: u32,
+    /// When it is taken down again at the earliest.
+    again_at: Option<Instant>,
     /// An act that failed is not tried again before.
     not_before: Option<Instant>,
 }
@@ -154,7 +167,12 @@ impl Pair {
             }
             // What the kernel has not said yet is not asked for again.
             let up = self.now[side].as_mut().filter(|link| link.up)?;
+            if self.again_at.is_some_and(|at| now < at) {
+                return None;
+            }
             up.up = false;
+            let wait = LOST.saturating_mul(1 << self.again.min(16)).min(PATIENCE);
+            (self.again, self.again_at) = (self.again.saturating_add(1), Some(now + wait));
             return Some(Act { side, up: false });
         }
         let before = [0, 1].map(|side| self.lost_since[side].is_some());
@@ -181,7 +199,7 @@ impl Pair {
         if self.is_well(1 - lost) != Some(true) {
             return None;
         }
-        self.held = Some(1 - lost);
+        (self.held, self.again, self.again_at) = (Some(1 - lost), 0, None);
         Some(Act { side: 1 - lost, up: false })
     }
 
@@ -202,7 +220,7 @@ impl Pair {
             return self.not_before;
         }
         match self.held {
-            Some(_) => None,
+            Some(side) => self.again_at.filter(|_| self.now[side].is_some_and(|link| link.up)),
             None => (0..2)
                 .filter(|side| self.is_well(1 - side) == Some(true))
                 .filter_map(|side| self.lost_at(side))
@@ -305,11 +323,19 @@ mod tests {
         assert!(pair.due(now).is_some());
         pair.tell(1, link(false, false));
         assert_eq!(pair.due(now), None);
-        for _ in 0..3 {
+        let mut waited = Vec::new();
+        for _ in 0..10 {
             pair.tell(1, link(true, true));
-            assert_eq!(pair.due(now), Some(Act { side: 1, up: false }));
+            let before = now;
+            if pair.due(now).is_none() {
+                now = pair.deadline().unwrap();
+                assert_eq!(pair.due(now), Some(Act { side: 1, up: false }));
+            }
             assert_eq!(pair.due(now), None, "once for each time");
+            assert_eq!(pair.deadline(), None, "nothing to do while it is down");
+            waited.push((now - before).as_millis());
         }
+        assert_eq!(waited, [0, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
         pair.tell(0, link(true, true));
         assert_eq!(pair.due(now), Some(Act { side: 1, up: true }));
     }
