@@ -187,8 +187,12 @@ impl<S: FlowSink> Classifier<S> {
         (cold.group, cold.subject) = (member.group, member.subject);
         let verdict = self.policy.matrix.verdict(cold.group, cold.category, cold.service, self.now_ns);
         let verdict = if cold.has(mark::AMBIGUOUS) { Verdict::FAIL_OPEN } else { verdict };
-        // Only what is asked for in clear is answered with a notice: everything else passes at full speed.
-        let in_clear = hot.key.l4() == L4::Tcp && matches!(cold.app, None | Some(AppProto::Http));
+        // Only what is asked for in clear is answered with a notice: everything else passes at full speed, and so does what has settled
+        // without anybody knowing what it is.
+        let in_clear = match cold.app {
+            Some(app) => app == AppProto::Http,
+            None => hot.stage != Stage::Settled,
+        } && hot.key.l4() == L4::Tcp;
         let verdict = match verdict.action {
             Action::Notice if !in_clear => Verdict { action: Action::Allow, ..verdict },
             _ => verdict,

@@ -290,7 +290,7 @@ fn sight(now: &Snapshot) -> Markup {
                 div {
                     p .share { (percent(now.not_looked_at, all)) } p .what { "were not looked at" }
                     @if !now.unobserved.is_empty() { (legend("unlooked", &now.unobserved, all, words::unobserved)) }
-                    @else if now.not_looked_at > 0 && !now.report.suppressed.is_empty() || !now.report.rows.is_empty() {
+                    @else if now.not_looked_at > 0 && (!now.report.suppressed.is_empty() || !now.report.rows.is_empty()) {
                         p .note { "Why is not told under a charter: some reasons are about one person." }
                     }
                     p .note { "Health, banks, lawyers, unions, faith and the like: counted here as one number, and nowhere else." }

@@ -351,10 +351,8 @@ impl Reader<'_> {
                     self.fault(action.span(), "missing", message, "add `rate = \"2 Mbit/s\"`".to_owned());
                     return None;
                 };
-                {
-                    let rate = self.rate(rate)?;
-                    (self.limited(action, Pace::Rate(rate), per)?, &["rate", "per"])
-                }
+                let rate = self.rate(rate)?;
+                (self.limited(action, Pace::Rate(rate), per)?, &["rate", "per"])
             }
             "quota" => {
                 let (Some(amount), Some(every)) = (amount, every) else {
