@@ -37,7 +37,12 @@ pub(super) struct History {
     mark: Option<Totals>,
     rates: Rates,
     points: VecDeque<Point>,
+    /// Why flows were not observed, up to when nobody is told apart.
+    unobserved: Option<Unobserved>,
 }
+
+/// Flows that were not observed, by reason.
+type Unobserved = [u64; 8];
 
 impl History {
     /// Notes the totals. Rates and points move once a second. Totals that went back belong to a new data plane: they
@@ -84,6 +89,23 @@ impl History {
         self.mark = Some(now);
     }
 
+    /// Why flows were not observed, while nobody is told apart (`shown`): what was counted before that is not in it, as it may be of
+    /// one person under a charter. Counts that went back belong to a new data plane.
+    pub(super) fn unobserved(&mut self, now: Unobserved, shown: bool) -> Unobserved {
+        if !shown {
+            self.unobserved = None;
+            return Unobserved::default();
+        }
+        let before = self.unobserved.get_or_insert(now);
+        if now.iter().zip(before.iter()).any(|(now, before)| now < before) {
+            *before = Unobserved::default();
+        }
+        std::array::from_fn(|why| {
+            let at = |counts: &Unobserved| counts.get(why).copied().unwrap_or_default();
+            at(&now).saturating_sub(at(before))
+        })
+    }
+
     pub(super) fn rates(&self) -> Rates {
         self.rates
     }
@@ -127,6 +149,24 @@ mod tests {
         assert_eq!(history.rates().rx_frames, [0.0, 0.0]);
         history.note(at(3.0, 30));
         assert_eq!(history.rates().rx_frames, [20.0, 0.0]);
+    }
+
+    #[test]
+    fn reasons_of_a_time_with_a_charter_are_told_neither_then_nor_later() {
+        let mut history = History::default();
+        let counts = |first, second| {
+            let mut counts = Unobserved::default();
+            (counts[0], counts[1]) = (first, second);
+            counts
+        };
+        let none = counts(0, 0);
+        assert_eq!(history.unobserved(counts(5, 5), false), none);
+        assert_eq!(history.unobserved(counts(7, 5), true), none, "of before");
+        assert_eq!(history.unobserved(counts(9, 6), true), counts(2, 1));
+        assert_eq!(history.unobserved(counts(30, 6), false), none);
+        assert_eq!(history.unobserved(counts(30, 6), true), none);
+        assert_eq!(history.unobserved(counts(31, 6), true), counts(1, 0));
+        assert_eq!(history.unobserved(counts(2, 0), true), counts(2, 0), "a new data plane");
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Sources<'_> {
             unnamed: counts(self.counted.reasons.0.iter().copied()),
             too_weak: self.counted.too_weak,
             not_looked_at: self.counted.not_looked_at.max(sum.unobserved_flows.iter().sum()),
-            unobserved: self.unobserved(&sum),
+            unobserved: self.unobserved(&sum, history),
             categories: self.categories(),
             services: self.services(),
             report: self.report(),
@@ -113,12 +113,12 @@ impl Sources<'_> {
 
     /// Why flows were not looked at. Where a charter tells people apart, some of the reasons are about very few of them: the one
     /// who is exempt, the guest. There it is left at how many there were.
-    fn unobserved(&self, sum: &LcoreCounters) -> Vec<Count> {
-        let apart = self.observed.is_some_and(|observed| !observed.levels.whole_network());
-        if apart || !self.counted.report.covered.is_empty() {
-            return Vec::new();
-        }
-        counts(Unobserved::ALL.iter().zip(sum.unobserved_flows).map(|(why, flows)| (why.as_str(), flows)))
+    fn unobserved(&self, sum: &LcoreCounters, history: &mut History) -> Vec<Count> {
+        // What can't be put on record may be a charter.
+        let apart = self.observed.is_none_or(|observed| !observed.levels.whole_network());
+        let shown = !apart && self.counted.report.covered.is_empty();
+        let flows = history.unobserved(sum.unobserved_flows, shown);
+        counts(Unobserved::ALL.iter().zip(flows).map(|(why, flows)| (why.as_str(), flows)))
     }
 
     fn identity_now(&self) -> IdentityNow {
@@ -316,6 +316,7 @@ impl Sources<'_> {
             records: self.log.committed(),
             log_bytes: self.log.bytes(),
             log_trouble: self.log.trouble().map(str::to_owned),
+            witness_trouble: self.log.witness_trouble().map(str::to_owned),
         }
     }
 }
@@ -430,6 +431,10 @@ fn troubles(now: &Snapshot) -> Vec<String> {
     }
     if let Some(trouble) = &now.events.log_trouble {
         troubles.push(format!("the audit log does not take records: {trouble}"));
+    }
+    if let Some(trouble) = &now.events.witness_trouble {
+        troubles
+            .push(format!("nobody else witnesses the audit log, which takes records as before: {trouble}"));
     }
     if now.policy.epoch == 0 {
         troubles.push("no verdicts are in force: everything is forwarded, nothing observed".to_owned());

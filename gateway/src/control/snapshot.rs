@@ -383,6 +383,9 @@ pub(crate) struct EventsNow {
     pub(crate) log_bytes: u64,
     /// Why the audit log does not take records.
     pub(crate) log_trouble: Option<String>,
+    /// What is wrong with its witness, or what the witness says is wrong with the log.
+    #[serde(default)]
+    pub(crate) witness_trouble: Option<String>,
 }
 
 /// One second.

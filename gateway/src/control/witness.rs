@@ -40,11 +40,10 @@ impl Asking {
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 let outcome = ask(&folder, &witness);
                 failed = if outcome.is_ok() { 0 } else { failed + 1 };
-                let why = outcome
-                    .err()
-                    .map(|e| (format!("witness {}: {e:#}", witness.address), e.is::<RolledBack>()));
-                // One that says that it saw more than there is says so at once.
-                let why = why.filter(|(_, rolled_back)| *rolled_back || failed >= TRIES).map(|(why, _)| why);
+                let why =
+                    outcome.err().map(|e| (format!("witness {}: {e:#}", witness.address), e.is::<Refuted>()));
+                // One that saw another log than there is says so at once.
+                let why = why.filter(|(_, refuted)| *refuted || failed >= TRIES).map(|(why, _)| why);
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = why;
             }
         };
@@ -55,30 +54,46 @@ impl Asking {
         Self { trouble, _stop: stop }
     }
 
+    /// One that nobody asks.
+    #[cfg(test)]
+    pub(super) fn in_trouble(why: &str) -> Self {
+        Self { trouble: Arc::new(Mutex::new(Some(why.to_owned()))), _stop: mpsc::channel().0 }
+    }
+
     /// What is wrong, if anything.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The witness remembers more than there is.
+/// The witness remembers another log than there is.
 #[derive(Debug)]
-struct RolledBack {
-    seen: u64,
-    here: u64,
+enum Refuted {
+    /// It remembers more than there is.
+    Shorter { seen: u64, here: u64 },
+    /// As long as that it is again, but what it remembers is no beginning of it.
+    Forked { seen: u64, here: u64 },
 }
 
-impl std::fmt::Display for RolledBack {
+impl std::fmt::Display for Refuted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "it saw {} entries of this log, and here are {}: entries were cut off",
-            self.seen, self.here
-        )
+        match self {
+            Self::Shorter { seen, here } => {
+                write!(f, "it saw {seen} entries of this log, and here are {here}: entries were cut off")
+            }
+            Self::Forked { seen, here } => write!(
+                f,
+                "it saw {seen} entries of this log, and the {here} that are here do not begin with them: \
+                 entries were cut off and others written"
+            ),
+        }
     }
 }
 
-impl std::error::Error for RolledBack {}
+impl std::error::Error for Refuted {}
+
+/// What a witness answers when a proof does not hold (C2SP tlog-witness).
+const UNPROVEN: u16 = 422;
 
 const WITNESSED: &str = "checkpoint.witnessed";
 
@@ -91,23 +106,35 @@ fn ask(folder: &Folder, witness: &Witness) -> Result<()> {
     let (Some(note), Some(key)) = (read("checkpoint")?, read("key.pub")?) else { return Ok(()) };
     let here = Checkpoint::open(&note, &Verifier::parse(&key)?)?;
     let seen = read(WITNESSED)?.and_then(|seen| Checkpoint::parse(&seen).ok());
-    let seen = seen.filter(|seen| seen.origin == here.origin).map_or(0, |seen| seen.size);
-    if seen == here.size {
+    let seen = seen.filter(|seen| seen.origin == here.origin);
+    if let Some(seen) = seen.as_ref().filter(|seen| seen.size == here.size) {
+        if seen.root != here.root {
+            return Err(Refuted::Forked { seen: seen.size, here: here.size }.into());
+        }
         return Ok(());
     }
+    let seen = seen.map_or(0, |seen| seen.size);
     let (status, body) = post(&witness.url, &Request::make(folder, seen.min(here.size), &note)?)?;
     let (status, body) = if status == 409 {
         // It remembers another size than we do.
         let seen: u64 = body.trim().parse().context("it answered 409 without a size")?;
         if seen > here.size {
-            return Err(RolledBack { seen, here: here.size }.into());
+            return Err(Refuted::Shorter { seen, here: here.size }.into());
         }
-        post(&witness.url, &Request::make(folder, seen, &note)?)?
+        let (status, body) = post(&witness.url, &Request::make(folder, seen, &note)?)?;
+        // Of one as long as this, with another root, it says its size once more.
+        if status == UNPROVEN || status == 409 && body.trim().parse() == Ok(seen) {
+            return Err(Refuted::Forked { seen, here: here.size }.into());
+        }
+        (status, body)
     } else {
         (status, body)
     };
+    if status == UNPROVEN {
+        return Err(Refuted::Forked { seen, here: here.size }.into());
+    }
     if status != 200 {
-        bail!("it answered {status}: {}", body.lines().next().unwrap_or_default());
+        bail!("it answered {status}: {}", shown(&body));
     }
     let (note, _) = cosigned(&note, &body, &Verifier::parse(&witness.key)?)?;
     folder.replace(WITNESSED, note.as_bytes(), false).with_context(|| format!("writing {WITNESSED}"))?;
@@ -121,11 +148,23 @@ fn post(url: &str, request: &Request) -> Result<(u16, String)> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
+        // Asked is who is configured, and nobody whom it or the environment names.
+        .max_redirects(0)
+        .proxy(None)
         .build()
         .into();
     let mut answer = agent.post(url).send(request.text())?;
     let body = answer.body_mut().with_config().limit(MAX_NOTE as u64).read_to_string()?;
     Ok((answer.status().as_u16(), body))
+}
+
+/// How much of what a witness says is shown.
+const SHOWN: usize = 120;
+
+/// The first line of what it says, as far as it may stand in a log.
+fn shown(body: &str) -> String {
+    let line = body.lines().next().unwrap_or_default().chars();
+    line.take(SHOWN).map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
 #[cfg(test)]
@@ -176,6 +215,56 @@ mod tests {
         assert_eq!(verified.witnessed.map(|(size, _)| size), Some(4));
         std::fs::remove_file(early.join(WITNESSED)).unwrap();
         let error = ask(&Folder::read_only(&early), &witness.settings).unwrap_err();
-        assert!(error.is::<RolledBack>(), "{error:#}");
+        let is = |error: &anyhow::Error, forked| {
+            error.downcast_ref().is_some_and(|why| matches!(why, Refuted::Forked { .. }) == forked)
+        };
+        assert!(is(&error, false), "{error:#}");
+        // As long again as it was, it is still another one.
+        let (log, _) = open(&early);
+        let other =
+            |log: &Log| log.act(&stamp, b"{\"event_type\":\"other\"}", Duration::from_secs(20)).unwrap();
+        (0..5).for_each(|_| _ = other(&log));
+        assert!(log.close(Duration::from_secs(20)));
+        for _ in 0..2 {
+            let error = ask(&Folder::read_only(&early), &witness.settings).unwrap_err();
+            assert!(is(&error, true), "{error:#}");
+        }
+        std::fs::copy(path.join(WITNESSED), early.join(WITNESSED)).unwrap();
+        let error = ask(&Folder::read_only(&early), &witness.settings).unwrap_err();
+        assert!(is(&error, true), "it is known here what it remembers: {error:#}");
+    }
+
+    #[test]
+    fn nobody_is_asked_whom_an_answer_names() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/add-checkpoint", listener.local_addr().unwrap());
+        let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let location = format!("http://{}/", elsewhere.local_addr().unwrap());
+        let answered = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            _ = stream.read(&mut [0; 4096]).unwrap();
+            let answer = format!(
+                "HTTP/1.1 303 See Other\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(Options::new(dir.path()), 1, Still).unwrap();
+        let stamp = Stamp { mono_ns: 1, wall: None, quality: "unknown" };
+        log.act(&stamp, b"{\"event_type\":\"said\"}", Duration::from_secs(20)).unwrap();
+        let folder = Folder::read_only(dir.path());
+        let note = String::from_utf8(folder.read("checkpoint").unwrap().unwrap()).unwrap();
+        let outcome = post(&url, &Request::make(&folder, 0, &note).unwrap());
+        assert!(outcome.as_ref().map_or(true, |(status, _)| *status == 303), "{outcome:?}");
+        answered.join().unwrap();
+        assert!(elsewhere.accept().is_err(), "somebody else was asked");
+    }
+
+    #[test]
+    fn what_it_says_is_cut_and_made_harmless() {
+        assert_eq!(shown("no\u{1b}[31m such \u{202e}log\r\nmore"), "no?[31m such ?log");
+        assert_eq!(shown(&"x".repeat(5000)).len(), SHOWN);
     }
 }

@@ -99,6 +99,11 @@ fn events(out: &mut Text, now: &Snapshot) {
         "1 while the audit log does not take records.",
         flag(now.events.log_trouble.is_some()),
     );
+    out.gauge(
+        "audit_witness_failing",
+        "1 while no witness signs the audit log, or it says that the log is not the one it saw.",
+        flag(now.events.witness_trouble.is_some()),
+    );
 }
 
 fn machine(out: &mut Text, now: &Snapshot) {

@@ -276,6 +276,7 @@ pub(crate) fn snapshot() -> Snapshot {
             records: 10_233,
             log_bytes: 9_100_000,
             log_trouble: None,
+            witness_trouble: None,
         },
         history: history.collect(),
     }
