@@ -1,14 +1,18 @@
 //! `glassgate audit …`: reads, checks and proves the log of a gateway, whether it runs or not.
 
-use crate::cli::audit::{Audit as Verb, Export, Format, Prove, Tail, Verify, Which};
+mod redact;
+
+use crate::cli::audit::{Audit as Verb, Export, Format, Prove, Reader as Role, Tail, Verify, Which};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use anyhow::{Context as _, Result};
-use glassgate_audit::reader::{ReadError, Reader};
+use glassgate_audit::reader::{Changes, ReadError, Reader};
 use glassgate_audit_verify::{Question, verify};
 use serde_json::Value;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::borrow::Cow;
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs a verb.
 pub(crate) fn run(verb: &Verb) -> Result<Exit> {
@@ -63,6 +67,12 @@ fn check(args: &Verify) -> Result<Exit> {
     if found.gaps > 0 {
         said += &format!("{} records tell of losses\n", found.gaps);
     }
+    if found.unsigned > 0 {
+        said += &format!("{} more are durable and fit, and no checkpoint signs them yet\n", found.unsigned);
+    }
+    if found.torn > 0 {
+        said += &format!("{} bytes behind them are no whole group: a crash, or somebody\n", found.torn);
+    }
     said += &match found.witnessed {
         Some((size, _)) => format!("they continue the {size} of the witnessed checkpoint\n"),
         None => "without a witnessed checkpoint nobody can say that the end was not cut off\n".to_owned(),
@@ -77,31 +87,83 @@ fn export(args: &Export) -> Result<Exit> {
         let why = format!("the first record that is there is {first}: those before were deleted for space");
         return Err(Ended::new(Exit::Damaged, why).into());
     }
-    write(&reader, args.from, args.format)
+    Sink::new(args.format, args.role).all(&reader, args.from)?;
+    Ok(Exit::Done)
 }
+
+/// Changes that come at once are shown at once: a busy log writes fifty groups a second.
+const AT_ONCE: Duration = Duration::from_millis(200);
+/// It is looked at this often even if no change is told of.
+const LOOK: Duration = Duration::from_secs(2);
 
 fn tail(args: &Tail) -> Result<Exit> {
-    let reader = open(&args.which)?;
-    write(&reader, reader.size().saturating_sub(args.lines), Format::Json)
-}
-
-fn write(reader: &Reader, from: u64, format: Format) -> Result<Exit> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    for entry in reader.entries(from) {
-        let (_, line) = entry.map_err(|e| Ended::new(Exit::Invalid, e.to_string()))?;
-        let line = match format {
-            Format::Json => String::from_utf8_lossy(&line).into_owned(),
-            Format::Cef => cef(&line),
-            Format::Syslog => syslog(&line),
-        };
-        match writeln!(out, "{line}") {
-            // Whoever reads has enough.
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
-            other => other?,
+    let folder = folder(&args.which)?;
+    let mut reader = open(&args.which)?;
+    let changes = args.follow.then(|| Changes::of(&folder)).transpose()?;
+    let mut sink = Sink::new(Format::Json, args.role);
+    let mut next = reader.size().saturating_sub(args.lines);
+    loop {
+        if sink.all(&reader, next)? == More::No {
+            return Ok(Exit::Done);
+        }
+        next = reader.size();
+        let Some(changes) = &changes else { return Ok(Exit::Done) };
+        changes.wait(LOOK)?;
+        std::thread::sleep(AT_ONCE);
+        // One that is being set aside, or begun, is there again in a moment.
+        if let Ok(now) = Reader::open(&folder) {
+            if now.size() < next {
+                eprintln!("the log was begun anew: it has {} records now, and had {next}", now.size());
+                next = 0;
+            }
+            reader = now;
         }
     }
-    out.flush()?;
-    Ok(Exit::Done)
+}
+
+/// Whether whoever reads wants more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Yes,
+    No,
+}
+
+/// Where records are printed, and how.
+struct Sink {
+    out: BufWriter<StdoutLock<'static>>,
+    format: Format,
+    role: Option<Role>,
+}
+
+impl Sink {
+    fn new(format: Format, role: Option<Role>) -> Self {
+        Self { out: BufWriter::new(std::io::stdout().lock()), format, role }
+    }
+
+    /// Prints the records from a number on.
+    fn all(&mut self, reader: &Reader, from: u64) -> Result<More> {
+        for entry in reader.entries(from) {
+            let (_, line) = entry.map_err(|e| Ended::new(Exit::Invalid, e.to_string()))?;
+            let line = self.role.and_then(|role| redact::redacted(&line, role)).unwrap_or(line);
+            let line = match self.format {
+                Format::Json => String::from_utf8_lossy(&line),
+                Format::Cef => Cow::Owned(cef(&line)),
+                Format::Syslog => Cow::Owned(syslog(&line)),
+            };
+            if gone(writeln!(self.out, "{line}"))? {
+                return Ok(More::No);
+            }
+        }
+        Ok(if gone(self.out.flush())? { More::No } else { More::Yes })
+    }
+}
+
+/// Whether whoever reads has enough.
+fn gone(written: std::io::Result<()>) -> Result<bool> {
+    match written {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(true),
+        other => Ok(other.map(|()| false)?),
+    }
 }
 
 fn prove(args: &Prove) -> Result<Exit> {

@@ -17,10 +17,13 @@ pub(crate) enum Audit {
     /// Print records, for people or for other programs
     #[command(after_help = "Examples:\n  \
         glassgate audit export > records.jsonl\n  \
+        glassgate audit export --role auditor > for-the-auditor.jsonl\n  \
         glassgate audit export --from 12000 --format syslog | nc -q1 logs.example 601")]
     Export(Export),
-    /// Print the last records
-    #[command(after_help = "Example:\n  glassgate audit tail -n 3 | jq .event_type")]
+    /// Print the last records, and with --follow those that come
+    #[command(after_help = "Examples:\n  \
+        glassgate audit tail -n 3 | jq .event_type\n  \
+        glassgate audit tail --follow --role operator")]
     Tail(Tail),
     /// Print the proof that a record is in the log
     ///
@@ -65,6 +68,34 @@ pub(crate) struct Export {
     /// The form of a record
     #[arg(long, value_name = "FORM", default_value = "json")]
     pub(crate) format: Format,
+    /// Leave out what whoever gets the extract may not read; without it nothing is left out
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Reader>,
+}
+
+/// Whoever gets an extract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Reader {
+    /// Runs the gateway: nothing about people, nothing of cases
+    Operator,
+    /// Mends the gateway: as an operator
+    Engineer,
+    /// Checks what was done: all but what is sealed
+    Auditor,
+    /// Holds shares of keys: all of it
+    HumanResources,
+    /// Holds shares of keys: all of it
+    DataProtectionOfficer,
+    /// Holds shares of keys: all of it
+    WorksCouncil,
+}
+
+impl Reader {
+    /// Whether nothing is left out.
+    pub(crate) const fn sees_all(self) -> bool {
+        matches!(self, Self::HumanResources | Self::DataProtectionOfficer | Self::WorksCouncil)
+    }
 }
 
 /// The form of a record.
@@ -85,6 +116,12 @@ pub(crate) struct Tail {
     /// How many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub(crate) lines: u64,
+    /// Go on with those that come, as soon as they are durable, until it is stopped
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Leave out what whoever sees it may not read; without it nothing is left out
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Reader>,
 }
 
 #[derive(Debug, Args)]
