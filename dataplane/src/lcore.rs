@@ -90,6 +90,8 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         if got == 0 {
             return 0;
         }
+        #[cfg(feature = "faults-on-purpose")]
+        crate::leak::tell(&self.burst);
         let to = 1 - from;
         let bytes = |burst: &Burst<P::Frame>| burst.iter().map(|f| f.wire_len() as u64).sum::<u64>();
         let received = bytes(&self.burst);

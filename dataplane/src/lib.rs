@@ -31,6 +31,8 @@ mod identity;
 pub mod inspect;
 pub mod latency;
 pub mod lcore;
+#[cfg(feature = "faults-on-purpose")]
+mod leak;
 pub mod limiter;
 pub mod notice;
 pub mod packet;
@@ -42,3 +44,6 @@ pub mod shm;
 pub mod slab;
 pub mod stats_page;
 pub mod timer_wheel;
+
+#[cfg(all(feature = "faults-on-purpose", not(debug_assertions)))]
+compile_error!("`faults-on-purpose` is for tests; what is shipped must not be able to leak");

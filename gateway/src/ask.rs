@@ -117,6 +117,11 @@ pub(crate) fn ask(socket: &Path, question: &Question) -> Result<Answer> {
     serde_json::from_str(&answer).context("the answer of another version of glassgate")
 }
 
+/// Whether an error of [`ask`] says that no gateway answers.
+pub(crate) fn is_not_running(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Ended>().is_some_and(|ended| ended.exit == Exit::NotRunning)
+}
+
 /// The gateway in a few lines.
 fn describe(now: &Snapshot) -> String {
     let mut out = String::new();

@@ -5,6 +5,7 @@ pub(crate) mod case;
 pub(crate) mod charter;
 pub(crate) mod lists;
 pub(crate) mod pack;
+pub(crate) mod report;
 pub(crate) mod rules;
 
 use crate::config::DEFAULT_PATH;
@@ -74,6 +75,16 @@ pub(crate) enum Command {
     /// Read, check and prove the audit log
     #[command(subcommand, after_help = "Example:\n  glassgate audit verify")]
     Audit(audit::Audit),
+    /// Print what the audit log counted over a span: by group, category and service
+    ///
+    /// The running gateway answers from its rollup store; without one the log itself is read. All of it was told when it was written:
+    /// what few people stand behind is not in the log. Beside it stands what could not be seen.
+    #[command(after_help = "Examples:\n  \
+        glassgate report                                   the last seven days\n  \
+        glassgate report --from 2027-01-01 --to 2027-02-01 --by day --csv > january.csv\n  \
+        glassgate report --group sales --category recruitment --json | jq .rows\n  \
+        glassgate report --dir copy/audit                  from a copy of the log")]
+    Report(report::Report),
     /// Remember how far audit logs were, and sign that
     ///
     /// A witness for C2SP tlog-witness: gateways post their checkpoints to it, and it signs what continues the last one it saw. Run it

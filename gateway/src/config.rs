@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) radius: Option<Radius>,
     /// The audit log.
     pub(crate) audit: Audit,
+    /// The rollup store.
+    pub(crate) store: Store,
     /// Where the page is served.
     pub(crate) listen: SocketAddr,
     /// The socket of `status` and `reload`.
@@ -125,6 +127,14 @@ pub(crate) struct Charter {
     /// The folder of the installed charter.
     pub(crate) dir: PathBuf,
     pub(crate) without: Without,
+}
+
+/// An index of the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Store {
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+    pub(crate) quota_bytes: u64,
 }
 
 /// What is observed while no charter is installed.
@@ -234,6 +244,7 @@ impl Check<'_> {
         let push_token = self.path_or_none(&raw.identity.push_token);
         let radius = self.radius(raw);
         let audit = audit::check(self, &raw.audit);
+        let store = self.store(&raw.store);
         let listen = self.listen(&raw.page.listen);
         let socket = self.socket(&raw.control.socket);
         let hang = self.number(&raw.guard.hang_ms, 20..=60_000, "milliseconds");
@@ -256,10 +267,16 @@ impl Check<'_> {
             push_token: push_token?,
             radius: radius?,
             audit: audit?,
+            store: store?,
             listen: listen?,
             socket: socket?,
             guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },
         })
+    }
+
+    fn store(&mut self, raw: &schema::store) -> Option<Store> {
+        let quota_mib = self.number(&raw.quota_mib, 16..=4096, "MiB");
+        Some(Store { dir: self.path(&raw.dir)?, quota_bytes: u64::from(quota_mib?) << 20 })
     }
 
     fn charter(&mut self, raw: &schema::charter) -> Option<Charter> {

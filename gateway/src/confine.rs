@@ -77,7 +77,12 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         }
     }
     let state = (!config.files.subscriptions.is_empty()).then(|| config.files.feeds_dir.clone());
-    let own = [config.audit.dir.clone(), config.charter.dir.clone(), folder(&config.socket)];
+    let own = [
+        config.audit.dir.clone(),
+        config.charter.dir.clone(),
+        config.store.dir.clone(),
+        folder(&config.socket),
+    ];
     for path in own.into_iter().chain(state) {
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&path)?, write))?;

@@ -10,14 +10,19 @@
 //!
 //! Who is logged in comes by RADIUS accounting, from a socket that the slow path looks at between other things.
 //!
+//! Questions about the past go to a thread of its own, which keeps the [rollup store](past).
+//!
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
 mod bypass;
 mod charter;
+#[cfg(feature = "faults-on-purpose")]
+mod fault;
 mod history;
 mod hours;
 mod identity;
 mod log;
+pub(crate) mod past;
 mod policy;
 mod radius;
 mod receipts;
@@ -41,6 +46,8 @@ use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::audit::BootId;
 use glassgate_policy::identity::Mac;
+use past::Past;
+pub(crate) use report::title_of;
 pub(crate) use sealed::{CaseAnswer, CaseAsk};
 use slow_path::{Beginning, SlowPath};
 use snapshot::Snapshot;
@@ -87,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) commands: mpsc::Sender<Command>,
     /// Who may push who has an address, if anybody may.
     pub(crate) push: Option<Arc<Push>>,
+    /// Who keeps the rollup store.
+    pub(crate) past: Past,
 }
 
 /// Runs the process until the guard says stop.
@@ -119,7 +128,6 @@ fn serve(channel: &Channel) -> Result<()> {
     // What is read from elsewhere is read before this process can't.
     let boot = boot_id()?;
     let push = config.push_token.as_deref().map(Push::open).transpose()?.map(Arc::new);
-    let shared = Shared { snapshot, commands: commands.clone(), push: push.clone() };
     let radius = config.radius.as_ref().map(radius::Radius::open).transpose()?;
     let confinement = confine::control(&config)?;
 
@@ -134,6 +142,8 @@ fn serve(channel: &Channel) -> Result<()> {
             .with_context(|| format!("`control.socket`: {} can't be made", config.socket.display()))?
     };
     confine::no_capabilities()?;
+    let past = Past::start(&config);
+    let shared = Shared { snapshot, commands: commands.clone(), push: push.clone(), past: past.clone() };
     let slow_path = SlowPath::new(Beginning {
         config: config.clone(),
         last: orders.last,
@@ -143,6 +153,7 @@ fn serve(channel: &Channel) -> Result<()> {
         boot,
         radius,
         push,
+        past,
         confinement,
     });
 

@@ -34,7 +34,9 @@ mod messages;
 mod pack;
 mod packs;
 mod page;
+mod past;
 mod replay;
+mod report;
 mod rules;
 mod secret;
 mod sources;
@@ -98,6 +100,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Calendar(cli::charter::Calendar::Preview(args)) => calendar::preview(&args),
         Command::Rules(verb) => rules::run(&verb),
         Command::Audit(verb) => audit::run(&verb),
+        Command::Report(args) => report::run(&args),
         Command::Witness(args) => witness::run(&args),
     }
 }

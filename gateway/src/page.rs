@@ -2,7 +2,7 @@
 //!
 //! The page is rendered here and readable without scripts; a few lines of JavaScript fetch it again each second and put
 //! the new figures in place of the old. Nothing is loaded from elsewhere, and the Content-Security-Policy says so. Only
-//! counts and states are shown: there is nothing about a person to show.
+//! counts and states are shown: there is nothing about a person to show. What is past comes from the rollup store, and stands still.
 //!
 //! Whoever holds a token may say [who has an address](push); everything else is for reading only.
 //!
@@ -10,21 +10,27 @@
 //! page in a visitor's browser could (DNS rebinding), is refused.
 
 mod chart;
+mod lang;
+mod log;
 mod metrics;
 pub(crate) mod numbers;
 pub(crate) mod push;
+mod qr;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;
+mod shell;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod view;
 mod words;
 
 use crate::control::Shared;
+use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -33,16 +39,24 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
+use glassgate_store::{Question, Search};
+use jiff::Timestamp;
+use lang::Lang;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
-                   base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                   base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Acts of people that are shown.
+const ACTS: usize = 20;
+/// Records of a page of a search.
+const RECORDS: usize = 50;
 
 /// Serves until the process ends.
 pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<()> {
@@ -54,7 +68,11 @@ fn router(shared: Shared) -> Router {
         |kind: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], text) });
     Router::new()
         .route("/", get(page))
+        .route("/traffic", get(traffic_page))
+        .route("/log", get(log_page))
         .route("/api/v1/now", get(data))
+        .route("/api/v1/report", get(report))
+        .route("/api/v1/records", get(records))
         .route("/metrics", get(numbers_for_prometheus))
         .route("/healthz", get(health))
         .route("/style.css", fixed(CSS, include_str!("page/style.css")))
@@ -76,6 +94,78 @@ async fn page(State(shared): State<Shared>) -> Html<String> {
 
 async fn data(State(shared): State<Shared>) -> Json<Snapshot> {
     Json(now(&shared).as_ref().clone())
+}
+
+/// What was counted over days and months.
+async fn traffic_page(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Query(looked): Query<traffic::Looked>,
+) -> Html<String> {
+    let lang = Lang::of(looked.lang.as_deref(), &headers);
+    let [series, sums] = looked.questions(Timestamp::now().as_second());
+    let told = match shared.past.report(series).await {
+        Ok(series) => shared.past.report(sums).await.map(|sums| (series, sums)),
+        Err(why) => Err(why),
+    };
+    Html(traffic::page(&now(&shared), &looked, &told, lang).into_string())
+}
+
+/// The audit log.
+async fn log_page(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Query(looked): Query<log::Looked>,
+) -> Html<String> {
+    let lang = Lang::of(looked.lang.as_deref(), &headers);
+    let acts = shared.past.records(Search { acts: true, limit: ACTS, ..Search::default() }).await;
+    let time = |text: &Option<String>| text.as_deref().and_then(crate::report::parse);
+    let search = Search {
+        kinds: looked.kind.iter().filter(|kind| !kind.is_empty()).cloned().collect(),
+        from: time(&looked.from),
+        to: time(&looked.to),
+        before: looked.before,
+        limit: RECORDS,
+        ..Search::default()
+    };
+    let found = shared.past.records(search).await;
+    Html(log::page(&now(&shared), &looked, &acts, &found, lang).into_string())
+}
+
+/// The same as JSON. Times are seconds since 1970.
+async fn report(State(shared): State<Shared>, Query(question): Query<Question>) -> Response {
+    answer(shared.past.report(question).await)
+}
+
+async fn records(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
+    let Asked { kind, acts, from, to, before, limit } = asked;
+    let kinds = kind.into_iter().filter(|kind| !kind.is_empty()).collect();
+    let limit = limit.unwrap_or(RECORDS);
+    answer(shared.past.records(Search { kinds, acts, from, to, before, limit }).await)
+}
+
+/// What records are asked for, in an address.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Asked {
+    kind: Option<String>,
+    acts: bool,
+    from: Option<i64>,
+    to: Option<i64>,
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+fn answer<T: serde::Serialize>(outcome: Result<T, Unanswered>) -> Response {
+    let status = match &outcome {
+        Ok(_) => StatusCode::OK,
+        Err(Unanswered::Question(_)) => StatusCode::BAD_REQUEST,
+        Err(Unanswered::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    match outcome {
+        Ok(answer) => Json(answer).into_response(),
+        Err(why) => (status, format!("{why}\n")).into_response(),
+    }
 }
 
 async fn numbers_for_prometheus(State(shared): State<Shared>) -> Response {

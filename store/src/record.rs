@@ -17,13 +17,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "started",
     "stopped",
     "policy",
     "charter",
     "bypass",
     "notice_read",
+    "sealed_key",
     "rollup",
     "group_rollup",
     "uploads",
@@ -136,15 +137,18 @@ struct Head<'a> {
 }
 
 #[derive(Deserialize)]
-struct Purpose<'a> {
+struct Key<'a> {
     #[serde(borrow, default)]
-    purpose: Option<Cow<'a, str>>,
+    key: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Cause<'a> {
     #[serde(borrow)]
-    cause: Cow<'a, str>,
+    cause: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    change: Option<Cow<'a, str>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -237,14 +241,16 @@ pub(crate) fn take(line: &[u8]) -> Taken<'_> {
     let wall_ms = wall_ms.max(0);
     let kind = head.event_type;
     if kind == "session" || head.sealed.is_some() {
-        let purpose = serde_json::from_slice::<Purpose<'_>>(line).ok().and_then(|p| p.purpose);
-        let purpose = purpose.filter(|purpose| is_word(purpose)).unwrap_or_else(|| "other".into());
-        return Taken { kind: "session".into(), wall_ms, act: false, what: What::Session(purpose) };
+        // "2027-03-01.leak.1": the day, the purpose, which one of that day.
+        let key = serde_json::from_slice::<Key<'_>>(line).ok().and_then(|p| p.key).unwrap_or_default();
+        let purpose = key.split('.').nth(1).filter(|purpose| is_word(purpose)).unwrap_or("other");
+        let what = What::Session(purpose.to_owned().into());
+        return Taken { kind: "session".into(), wall_ms, act: false, what };
     }
     if !is_shown(&kind) {
         return other(wall_ms);
     }
-    let act = kind == "bypass" || kind.starts_with("case_") || is_installed(&kind, line);
+    let act = kind == "bypass" || kind.starts_with("case_") || is_change_by_somebody(&kind, line);
     let what = match &*kind {
         "rollup" | "group_rollup" | "uploads" => count(&kind, line),
         "blindness" => sight(line),
@@ -253,8 +259,14 @@ pub(crate) fn take(line: &[u8]) -> Taken<'_> {
     Taken { kind, wall_ms, act, what: what.unwrap_or(What::Record) }
 }
 
-fn is_installed(kind: &str, line: &[u8]) -> bool {
-    kind == "charter" && serde_json::from_slice::<Cause<'_>>(line).is_ok_and(|c| c.cause == "installed")
+/// A charter changes by itself as well, and keys are made and destroyed.
+fn is_change_by_somebody(kind: &str, line: &[u8]) -> bool {
+    let cause = || serde_json::from_slice::<Cause<'_>>(line).unwrap_or_default();
+    match kind {
+        "charter" => cause().cause.as_deref() == Some("installed"),
+        "sealed_key" => cause().change.as_deref() == Some("clock_confirmed"),
+        _ => false,
+    }
 }
 
 fn start(text: Option<&Cow<'_, str>>) -> Option<i64> {
@@ -342,11 +354,11 @@ mod tests {
 
     #[test]
     fn of_a_session_nothing_is_taken_but_purpose_and_day() {
-        let line = br#"{"boot_id":"ab","seq":3,"mono_ns":7,"wall":"2027-01-11T09:00:00Z","wall_quality":"synchronized","event_type":"session","purpose":"leak","pseudonym":"x1","sealed":"AAAA"}"#;
+        let line = br#"{"boot_id":"ab","seq":3,"mono_ns":7,"wall":"2027-01-11T09:00:00Z","wall_quality":"synchronized","event_type":"session","key":"2027-01-11.leak.2","pseudonym":"x1","sealed":"AAAA"}"#;
         let taken = take(line);
         assert_eq!(taken.what, What::Session("leak".into()));
         // Whatever it is called: what has a sealed part is about somebody.
-        let line = br#"{"seq":3,"wall":null,"event_type":"bypass","purpose":"a name, perhaps","sealed":{}}"#;
+        let line = br#"{"seq":3,"wall":null,"event_type":"bypass","key":"1.a name, perhaps.2","sealed":{}}"#;
         assert_eq!(take(line).what, What::Session("other".into()));
     }
 
@@ -365,6 +377,8 @@ mod tests {
         assert!(take(br#"{"event_type":"case_opened","wall":null}"#).act);
         assert!(take(br#"{"event_type":"charter","cause":"installed"}"#).act);
         assert!(!take(br#"{"event_type":"charter","cause":"changed"}"#).act);
+        assert!(!take(br#"{"event_type":"sealed_key","change":"made","key":"k"}"#).act);
+        assert!(take(br#"{"event_type":"sealed_key","change":"clock_confirmed","uid":0}"#).act);
     }
 
     #[test]

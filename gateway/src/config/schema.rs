@@ -229,6 +229,15 @@ sections! {
         witness_key: String = String::new();
     }
 
+    /// The rollup store: an index of the audit log, for reports and searches. It can be deleted while the gateway is stopped, and is
+    /// built again from the log.
+    [store] {
+        /// The folder that it is in. Relative to this file. It is made if it is missing.
+        dir: String = "/var/lib/glassgate/store".to_owned();
+        /// MiB that it may take, 16 to 4096. The oldest hours are deleted to keep within it; the audit log keeps them.
+        quota_mib: u32 = 128;
+    }
+
     /// The page.
     [page] {
         /// Address and port of the management side. The page has no login yet: leave it on loopback or on a management network of its own.

@@ -58,7 +58,7 @@ fn part() {
         Ok("control") => {
             let dir = tempfile::tempdir().unwrap();
             let text = format!(
-                "[audit]\ndir = '{0}/audit'\n[control]\nsocket = '{0}/run/s'\n[rules]\npath = '{0}/rules/r.toml'\n[charter]\ndir = '{0}/charter'\n",
+                "[audit]\ndir = '{0}/audit'\n[control]\nsocket = '{0}/run/s'\n[rules]\npath = '{0}/rules/r.toml'\n[charter]\ndir = '{0}/charter'\n[store]\ndir = '{0}/store'\n",
                 dir.path().display()
             );
             std::fs::create_dir(dir.path().join("rules")).unwrap();
@@ -77,6 +77,21 @@ fn part() {
             std::fs::create_dir_all(dir.path().join("audit/tile")).unwrap();
             std::fs::create_dir(&aside).unwrap();
             refused("set aside", std::fs::rename(dir.path().join("audit/tile"), aside.join("tile")));
+            // Twice: the second time it has a write-ahead log to read.
+            let path = Some(config.store.dir.join("store.db"));
+            let open = || {
+                let options = glassgate_store::Options { path: path.clone(), quota_bytes: 1 << 20 };
+                glassgate_store::Store::open(options).map_err(std::io::Error::other)
+            };
+            refused("store", open().map(std::mem::forget));
+            std::fs::copy(config.store.dir.join("store.db"), config.store.dir.join("other.db")).unwrap();
+            refused("store again", {
+                let options = glassgate_store::Options {
+                    path: Some(config.store.dir.join("other.db")),
+                    quota_bytes: 1 << 20,
+                };
+                glassgate_store::Store::open(options).map(drop).map_err(std::io::Error::other)
+            });
             refused("own file", std::fs::write(dir.path().join("audit/log"), b"x"));
             refused("rules", std::fs::read(dir.path().join("rules/r.toml")).map(drop));
             refused("write rules", std::fs::write(dir.path().join("rules/r.toml"), b"x"));
@@ -117,6 +132,8 @@ fn control_has_its_own_files_and_port_only() {
     }
     let mut expected = vec![
         ("own file", "possible"),
+        ("store", "possible"),
+        ("store again", "possible"),
         ("rules", "possible"),
         ("write rules", "refused"),
         ("other file", "refused"),

@@ -7,8 +7,8 @@ use super::log::Log;
 use super::policy::HandedOut;
 use super::radius::Radius;
 use super::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, SealedNow, Snapshot, Suppressed,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, LogNow,
+    Outages, PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, SealedNow, Snapshot, Suppressed,
 };
 use crate::clock;
 use crate::config::Config;
@@ -39,6 +39,8 @@ pub(super) struct Sources<'a> {
     /// What the policy engine counted.
     pub(super) counted: &'a engine::Snapshot,
     pub(super) log: &'a Log,
+    /// How it was when the rollup store last looked.
+    pub(super) log_now: LogNow,
     pub(super) compiled: Option<&'a Compiled>,
     pub(super) handed_out: Option<&'a HandedOut>,
     pub(super) observed: Option<&'a Observed>,
@@ -102,6 +104,7 @@ impl Sources<'_> {
             rules: self.rules(),
             not_flows: not_flows(&sum),
             events: self.events_now(),
+            log: self.log_now.clone(),
             history: history.points(),
             lcores,
             policy,
@@ -470,7 +473,8 @@ fn aggregate(name: &str, title: String, category: &str, totals: &engine::Totals)
 }
 
 /// A category as people call it.
-fn title_of(category: &str) -> String {
+/// A category, as people read it.
+pub(crate) fn title_of(category: &str) -> String {
     if category == Category::Unknown.as_str() {
         return "In no list".to_owned();
     }

@@ -7,6 +7,7 @@ use super::history::History;
 use super::hours::Hours;
 use super::identity::Identity;
 use super::log::Log;
+use super::past::Past;
 use super::policy::{HandedOut, InForce, Terms};
 use super::radius::Radius;
 use super::receipts::readers::Readers;
@@ -60,6 +61,8 @@ pub(super) struct Beginning {
     pub(super) radius: Option<Radius>,
     /// Who may push it.
     pub(super) push: Option<Arc<Push>>,
+    /// Who keeps the rollup store: told what is durable.
+    pub(super) past: Past,
     /// What confines this process.
     pub(super) confinement: String,
 }
@@ -230,7 +233,11 @@ impl SlowPath {
         for (lcore, ring) in self.consumers.iter_mut().enumerate() {
             let (engine, identity, readers) = (&mut self.engine, &mut self.identity, &mut self.readers);
             taken += ring.consumer.drain_all(BATCH, |event| match event {
-                RingEvent::Flow(event) => engine.event(lcore, &event),
+                RingEvent::Flow(event) => {
+                    #[cfg(feature = "faults-on-purpose")]
+                    super::fault::panic_over(&event);
+                    engine.event(lcore, &event);
+                }
                 RingEvent::Identity(event) => {
                     engine.other_event(lcore, event.seq);
                     match event.source {
@@ -433,6 +440,7 @@ impl SlowPath {
     }
 
     fn publish(&mut self) {
+        self.begun.past.committed(self.log.committed());
         let sources = Sources {
             config: &self.begun.config,
             confinement: &self.begun.confinement,
@@ -442,6 +450,7 @@ impl SlowPath {
             world: &self.world,
             counted: &self.engine.snapshot(),
             log: &self.log,
+            log_now: self.begun.past.log_now(),
             compiled: self.in_force.as_ref().map(|policy| &policy.compiled),
             handed_out: self.handed_out.as_ref(),
             observed: self.observed.as_ref(),

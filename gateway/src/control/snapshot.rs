@@ -59,6 +59,9 @@ pub(crate) struct Snapshot {
     pub(crate) not_flows: Vec<Count>,
     pub(crate) policy: PolicyNow,
     pub(crate) events: EventsNow,
+    /// The audit log: how long it is, and who signed that.
+    #[serde(default)]
+    pub(crate) log: LogNow,
     /// The last two minutes, oldest first, a point each second.
     pub(crate) history: Vec<Point>,
 }
@@ -386,6 +389,55 @@ pub(crate) struct EventsNow {
     /// What is wrong with its witness, or what the witness says is wrong with the log.
     #[serde(default)]
     pub(crate) witness_trouble: Option<String>,
+}
+
+/// The audit log, as it was a moment ago.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogNow {
+    /// Its name.
+    pub(crate) name: String,
+    /// Entries there were ever.
+    pub(crate) entries: u64,
+    /// The first that is there: those before were deleted for space.
+    pub(crate) first: u64,
+    /// Entries that the newest checkpoint covers.
+    pub(crate) signed: u64,
+    /// When it was signed, RFC 3339, by the clock of this machine.
+    pub(crate) signed_at: Option<String>,
+    /// The checkpoint.
+    pub(crate) checkpoint: Option<String>,
+    /// Whether a witness is asked to remember it.
+    pub(crate) asks_a_witness: bool,
+    /// What the witness signed last.
+    pub(crate) witnessed: Option<WitnessedNow>,
+    /// Its index.
+    pub(crate) store: StoreNow,
+}
+
+/// A checkpoint that a witness signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WitnessedNow {
+    /// The name of the witness.
+    pub(crate) by: String,
+    /// Entries that it covers.
+    pub(crate) entries: u64,
+    /// When, RFC 3339, by the clock of the witness.
+    pub(crate) at: String,
+}
+
+/// The rollup store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoreNow {
+    /// Entries of the log that it has taken.
+    pub(crate) next: u64,
+    /// Records that can be searched.
+    pub(crate) records: u64,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// The oldest hour that it has, RFC 3339.
+    pub(crate) oldest: Option<String>,
+    /// Why it can't answer, or does not have what is newest.
+    pub(crate) trouble: Option<String>,
 }
 
 /// One second.

@@ -5,6 +5,7 @@
 
 use super::snapshot::Snapshot;
 use super::{CaseAnswer, CaseAsk, Command, Shared};
+use crate::past::Report;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,6 +36,8 @@ pub(crate) enum Question {
     Reload,
     /// Turn all enforcement and observation off, or on again; `keep`: also after the next start.
     Bypass { on: bool, keep: bool },
+    /// What was counted over a span?
+    Report(glassgate_store::Question),
     /// Put a charter, with its signatures, in the place of the one installed.
     InstallCharter { charter: String, signatures: String },
     /// Something about sealed records and cases.
@@ -54,6 +57,9 @@ pub(crate) enum Answer {
     Installed(String),
     /// Why it was not: what was installed before stays.
     NotInstalled(String),
+    Report(Box<Report>),
+    /// Why there is none.
+    NoReport(String),
     /// What the bypass is now.
     Bypass(String),
     /// Why it is as it was.
@@ -119,6 +125,10 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
     tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(Question::Status) => Answer::Status(Box::new(shared.snapshot.borrow().as_ref().clone())),
+        Ok(Question::Report(question)) => match shared.past.report(question).await {
+            Ok(report) => Answer::Report(Box::new(report)),
+            Err(why) => Answer::NoReport(why.to_string()),
+        },
         Ok(Question::Reload) => match ask(&shared, |answer| Command::Reload(Some(answer))).await {
             Ok(what) => Answer::Reloaded(what),
             Err(why) => Answer::NotReloaded(why),

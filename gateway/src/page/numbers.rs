@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// A count with thousands apart: `12 345`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -35,12 +35,12 @@ pub(super) fn rate(value: f64) -> String {
 }
 
 /// Bytes.
-pub(super) fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     prefixed(value as f64, "B")
 }
 
 /// A share of a whole, in percent.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { format!("{:.1}\u{a0}%", 100.0 * part as f64 / whole as f64) }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn short_time(ns: Option<u64>) -> String {
 }
 
 /// A time span.
-pub(super) fn span(ms: u64) -> String {
+pub(crate) fn span(ms: u64) -> String {
     let s = ms / 1000;
     if (1..1000).contains(&ms) {
         return format!("{ms} ms");

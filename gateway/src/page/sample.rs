@@ -1,10 +1,11 @@
 //! A gateway in the middle of a day, for tests and for whoever works on the page:
 //! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
 
+use crate::control::past::Past;
 use crate::control::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, Outages,
-    Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow, SealedNow, Snapshot,
-    Suppressed,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, LogNow,
+    Outages, Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow, SealedNow,
+    Snapshot, StoreNow, Suppressed, WitnessedNow,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -278,8 +279,121 @@ pub(crate) fn snapshot() -> Snapshot {
             log_trouble: None,
             witness_trouble: None,
         },
+        log: log_now(),
         history: history.collect(),
     }
+}
+
+/// The log of that gateway.
+fn log_now() -> LogNow {
+    LogNow {
+        name: "office.example/gateway-1".to_owned(),
+        entries: 10_233,
+        first: 0,
+        signed: 10_230,
+        signed_at: Some("2026-11-21T14:03:01Z".to_owned()),
+        checkpoint: Some(
+            "office.example/gateway-1\n10230\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\u{2014} office.example/gateway-1 \
+             JS8gzfU8bOJkGzGsT7wFyy3eKr4gJaAvWJt6gJ+8v9Jz2gUYSsWyc7eCq0tIhWUOb7Xq1LbkUuGmFQd2s9tDZVjyNgY=\n"
+                .to_owned(),
+        ),
+        asks_a_witness: true,
+        witnessed: Some(WitnessedNow {
+            by: "works-council.example/witness".to_owned(),
+            entries: 10_230,
+            at: "2026-11-21T14:03:04Z".to_owned(),
+        }),
+        store: StoreNow {
+            next: 10_233,
+            records: 9_871,
+            bytes: 2_400_000,
+            oldest: Some("2026-09-02T06:00:00Z".to_owned()),
+            trouble: None,
+        },
+    }
+}
+
+/// The keeper of a store whose log has weeks in it. Both are gone with the folder.
+pub(crate) fn past() -> (tempfile::TempDir, Past) {
+    let dir = tempfile::tempdir().unwrap();
+    let text =
+        glassgate_policy::diagnostic::Text::new("sample", "[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n");
+    let config = crate::config::Config::parse(text, dir.path()).unwrap();
+    std::fs::create_dir(&config.store.dir).unwrap();
+    let (log, _) =
+        glassgate_audit::Log::open(glassgate_audit::Options::new(&config.audit.dir), 1, Still).unwrap();
+    for (at, line) in weeks() {
+        assert!(log.append(&stamp(at), line.as_bytes()));
+    }
+    assert!(log.close(std::time::Duration::from_secs(20)));
+    let past = Past::start(&config);
+    (dir, past)
+}
+
+struct Still;
+
+impl glassgate_audit::Clock for Still {
+    fn now(&self) -> glassgate_audit::Stamp {
+        stamp(0)
+    }
+}
+
+fn stamp(at: i64) -> glassgate_audit::Stamp {
+    let wall = (at > 0).then(|| jiff::Timestamp::from_second(at).unwrap());
+    glassgate_audit::Stamp { mono_ns: 1, wall, quality: "synchronized" }
+}
+
+/// Records of five weeks up to now, as a gateway writes them: first without a charter, then under one.
+fn weeks() -> Vec<(i64, String)> {
+    let now = jiff::Timestamp::now().as_second();
+    let end = now - now.rem_euclid(3600);
+    let mut records = vec![(end - 40 * 86_400, r#"{"event_type":"started","version":"0.1.0"}"#.to_owned())];
+    let services = [
+        ("work", "wecom", 90),
+        ("messaging", "wechat", 60),
+        ("short_video", "douyin", 30),
+        ("shopping", "jd", 22),
+        ("music", "netease-music", 14),
+        ("recruitment", "boss-zhipin", 3),
+    ];
+    for hour in 0..35 * 24 {
+        let at = end - (35 * 24 - hour) * 3600;
+        let of_day = at.rem_euclid(86_400) / 3600;
+        // Eight in China is midnight in UTC.
+        let busy = if of_day < 10 && (at / 86_400) % 7 < 5 { 10 + (of_day * 37 + hour * 13) % 17 } else { 1 };
+        let time = |at: i64| jiff::Timestamp::from_second(at).unwrap().to_string();
+        let window = format!("\"start\":\"{}\",\"end\":\"{}\",\"complete\":true", time(at), time(at + 3600));
+        for (category, service, share) in services {
+            let flows = share * busy;
+            let volume = format!(
+                "\"flow\":{{\"bytes_toserver\":{},\"bytes_toclient\":{}}}",
+                flows * 4100,
+                flows * 61_300
+            );
+            records.push((at + 3600, if hour < 20 * 24 {
+                format!("{{\"event_type\":\"rollup\",{window},\"group\":0,\"category\":\"{category}\",\"service\":\"{service}\",\"flows\":{flows},\"flows_blocked\":{},{volume}}}", if service == "douyin" { flows / 9 } else { 0 })
+            } else {
+                let group = ["sales", "support"][usize::from(share % 4 == 0)];
+                format!("{{\"event_type\":\"group_rollup\",\"level\":\"aggregate\",{window},\"span\":\"hour\",\"group\":\"{group}\",\"category\":\"{category}\",\"service\":\"{service}\",\"subjects\":\"10-19\",\"k\":10,\"flows\":{flows},{volume},\"visits\":{busy},\"active_s\":{}}}", busy * 311)
+            }));
+        }
+        if hour == 20 * 24 {
+            records.push((at, r#"{"event_type":"charter","cause":"installed","standing":"in_force","charter":"Office charter","serial":3,"level":"aggregate","purposes":[]}"#.to_owned()));
+        }
+        if hour > 20 * 24 && of_day == 9 && busy > 1 {
+            records.push((at + 3600, format!("{{\"event_type\":\"uploads\",\"level\":\"aggregate\",{window},\"measure\":\"uploads\",\"span\":\"hour\",\"group\":\"sales\",\"category\":\"recruitment\",\"service\":\"boss-zhipin\",\"subjects\":\"10-19\",\"k\":10,\"uploads\":4,\"bytes\":2300000}}")));
+        }
+        let all = busy * 219;
+        records.push((at + 3600, format!("{{\"event_type\":\"blindness\",{window},\"flows\":{all},\"not_looked_at\":{},\"evidence\":{{\"sni\":{},\"quic_sni\":{},\"http_host\":{}}},\"reasons\":{{\"ech_outer\":{},\"unknown_proto\":{}}},\"too_weak\":2}}", busy * 6, all * 7 / 10, all * 15 / 100, all / 20, all * 6 / 100, all * 4 / 100)));
+    }
+    records.push((end - 9 * 86_400, r#"{"event_type":"gap","cause":"unclean_end","records":12}"#.to_owned()));
+    records.push((end - 3 * 86_400, r#"{"event_type":"bypass","on":true,"kept":false,"uid":0}"#.to_owned()));
+    records.push((
+        end - 3 * 86_400 + 1260,
+        r#"{"event_type":"bypass","on":false,"kept":false,"uid":0}"#.to_owned(),
+    ));
+    records.sort_by_key(|(at, _)| *at);
+    records
 }
 
 /// Serves the sample to be looked at.
@@ -288,7 +402,8 @@ pub(crate) fn snapshot() -> Snapshot {
 fn serve() {
     let (_keep, snapshot) = tokio::sync::watch::channel(std::sync::Arc::new(snapshot()));
     let (commands, _to_do) = std::sync::mpsc::channel();
-    let shared = crate::control::Shared { snapshot, commands, push: None };
+    let (_dir, past) = past();
+    let shared = crate::control::Shared { snapshot, commands, push: None, past };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:18499").await.unwrap();

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 /// A served sample.
 struct Served {
+    _dir: tempfile::TempDir,
     address: std::net::SocketAddr,
     publish: watch::Sender<Arc<Snapshot>>,
 }
@@ -17,8 +18,9 @@ impl Served {
         let (commands, _to_do) = std::sync::mpsc::channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, Shared { snapshot, commands, push: None }));
-        Self { address, publish }
+        let (dir, past) = sample::past();
+        tokio::spawn(serve(listener, Shared { snapshot, commands, push: None, past }));
+        Self { _dir: dir, address, publish }
     }
 
     /// Sends bytes and reads until the server closes.
@@ -53,6 +55,13 @@ fn every_route_answers_with_its_kind_and_the_headers() {
             ("/api/v1/now", "200 OK", "application/json"),
             ("/metrics", "200 OK", PROMETHEUS),
             ("/healthz", "200 OK", "text/plain; charset=utf-8"),
+            ("/traffic", "200 OK", "text/html; charset=utf-8"),
+            ("/traffic?days=30&lang=zh", "200 OK", "text/html; charset=utf-8"),
+            ("/log?lang=zh&kind=gap&from=2026-01-01&to=&before=99999", "200 OK", "text/html; charset=utf-8"),
+            ("/log?before=x", "400 Bad Request", "text/plain; charset=utf-8"),
+            ("/api/v1/records?limit=2", "200 OK", "application/json"),
+            ("/api/v1/report?from=0&to=1", "200 OK", "application/json"),
+            ("/api/v1/report?from=1&to=0", "400 Bad Request", "text/plain; charset=utf-8"),
             ("/style.css", "200 OK", CSS),
             ("/page.js", "200 OK", SCRIPT),
             ("/icon.svg", "200 OK", SVG),
@@ -74,6 +83,62 @@ fn every_route_answers_with_its_kind_and_the_headers() {
                 "{path} takes no POST"
             );
         }
+    });
+}
+
+/// Asks until the store has taken the whole log.
+async fn filled(served: &Served) {
+    loop {
+        let answer = served.get("/api/v1/report?from=0&to=9999999999").await;
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let report: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        if report["entries"].as_u64().is_some_and(|n| n > 0) && report["reach"]["next"] == report["entries"] {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn the_past_in_both_languages() {
+    run(async {
+        let served = Served::new().await;
+        filled(&served).await;
+        for (path, words) in [
+            (
+                "/traffic",
+                &["Flows over time", "Short video", "boss-zhipin", "10-19", "Blindness meter", "lang=\"en\""]
+                    [..],
+            ),
+            ("/traffic?lang=zh&days=90", &["流数随时间变化", "不可见度", "全网", "<html lang=\"zh\">"]),
+            (
+                "/log",
+                &[
+                    "office.example/gateway-1",
+                    "works-council.example/witness",
+                    "<svg class=\"qr\"",
+                    "Charter installed",
+                    "Office charter",
+                    "Bypass off",
+                    "rel=\"next\"",
+                ],
+            ),
+            ("/log?lang=zh&kind=gap", &["审计日志", "记录缺失", "unclean_end", "安装章程"]),
+            ("/log?kind=rollup&from=2020-01-01", &["Counts of the network", "netease-music"]),
+            ("/log?kind=%3Cscript%3E", &["There is none."]),
+        ] {
+            let page = served.get(path).await;
+            for word in words {
+                assert!(page.contains(word), "{path}: {word}\n{page}");
+            }
+            assert!(
+                !page.contains("style=\"") && !page.contains("<script") && !page.contains("http://"),
+                "{path}"
+            );
+            assert!(page.len() < 150_000, "{path}: {} bytes", page.len());
+        }
+        let records = served.get("/api/v1/records?acts=true").await;
+        assert_eq!(records.matches("\"event_type\":\"bypass\"").count(), 2, "{records}");
     });
 }
 

@@ -59,7 +59,10 @@ fn body(now: &Snapshot) -> Markup {
         }
         div .columns {
             (decides(now))
-            (no_flow(now))
+            div .stack {
+                (super::log::card(now))
+                (no_flow(now))
+            }
         }
     }
 }
@@ -76,6 +79,7 @@ fn masthead(now: &Snapshot) -> Markup {
     html! {
         header .masthead {
             h1 { (chart::mark()) "Glassgate" }
+            (super::shell::nav(super::shell::View::Now, super::lang::Lang::En))
             span class=(class) { (word) }
             p .clock { time datetime=(now.time) { (clock(&now.time)) } span { "up " (span(now.uptime_ms)) } }
         }

@@ -59,7 +59,7 @@ pub(crate) fn line(seq: usize, pick: u32, hour: i64) -> String {
         3 => r#""event_type":"charter","cause":"changed""#.to_owned(),
         4 => format!("\"event_type\":\"gap\",\"cause\":\"events_missing\",\"events\":{n}"),
         5 | 6 => format!(
-            "\"event_type\":\"session\",\"purpose\":\"leak\",\"pseudonym\":\"p{n}\",\"sealed\":\"c2VjcmV0\""
+            "\"event_type\":\"session\",\"key\":\"2027-01-11.leak.1\",\"pseudonym\":\"p{n}\",\"sealed\":\"c2VjcmV0\""
         ),
         7 => format!(
             "\"event_type\":\"blindness\",\"start\":\"{start}\",\"flows\":{n},\"not_looked_at\":3,\"evidence\":{{\"sni\":{n}}},\"reasons\":{{\"no_sni\":2}},\"too_weak\":1,\"told\":{{\"evidence_percent\":{{\"sni\":88}},\"reasons_percent\":{{\"no_sni\":12}}}}"

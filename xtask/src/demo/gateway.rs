@@ -54,6 +54,10 @@ pub struct Setup {
     pub propagate_link: bool,
     /// Public keys of those who may sign charters.
     pub charter_keys: Vec<String>,
+    /// More settings of `[dataplane]`, a line each.
+    pub dataplane: String,
+    /// What its processes find in their environment besides.
+    pub env: Vec<(String, String)>,
     /// More tables of the configuration.
     pub more: String,
     /// Whether it finds a clock that a time server has set. In its mount namespace only: this machine's clock is left alone.
@@ -71,6 +75,8 @@ impl Default for Setup {
             idle_sleep_us: 50,
             propagate_link: false,
             charter_keys: Vec::new(),
+            dataplane: String::new(),
+            env: Vec::new(),
             more: String::new(),
             clock_is_set: false,
             clock_ahead_s: 0,
@@ -147,6 +153,7 @@ impl Gateway {
             lab.gateway.command(&binary.to_string_lossy())
         };
         command.arg("run").arg("--config").arg(&config);
+        command.envs(setup.env.iter().map(|(name, value)| (name, value)));
         if setup.clock_ahead_s > 0 {
             command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("+{}s", setup.clock_ahead_s));
             // The monotonic clock, by which everything is decided, and the times of files are left alone.
@@ -272,7 +279,7 @@ impl Gateway {
 
 /// The configuration of the lab's gateway. What is left out has its default.
 fn configuration(driver: Driver, setup: &Setup, address: &str) -> String {
-    let Setup { cpus, idle_sleep_us, propagate_link, charter_keys, more, .. } = setup;
+    let Setup { cpus, idle_sleep_us, propagate_link, charter_keys, dataplane, more, .. } = setup;
     let huge_pages = matches!(huge_pages::state(), State::Enough { .. });
     let signatures = workspace::root().join("policy/signatures");
     format!(
@@ -288,7 +295,7 @@ flows = 65536
 memory_mib = 256
 huge_pages = {huge_pages}
 idle_sleep_us = {idle_sleep_us}
-
+{dataplane}
 [signatures]
 path = {signatures:?}
 
@@ -297,6 +304,9 @@ path = \"{RULES}\"
 
 [audit]
 dir = \"audit\"
+
+[store]
+dir = \"store\"
 
 [charter]
 dir = \"charter\"

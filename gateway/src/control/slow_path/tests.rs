@@ -164,8 +164,7 @@ impl Bench {
         std::fs::create_dir(&sources).unwrap();
         std::fs::write(sources.join("services.tsv"), SERVICES).unwrap();
         let (rules, signatures) = (dir.path().join("rules.toml"), sources.join("own.tsv"));
-        let config =
-            "[signatures]\npath = 'signatures'\n[rules]\npath = 'rules.toml'\n[audit]\ndir = 'audit'\n";
+        let config = "[signatures]\npath = 'signatures'\n[rules]\npath = 'rules.toml'\n[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n";
         std::fs::write(dir.path().join("glassgate.toml"), config).unwrap();
         let config = Config::load(&dir.path().join("glassgate.toml")).unwrap_or_else(|e| panic!("{e}"));
         let (guard, theirs) = Channel::pair().unwrap();
@@ -178,6 +177,7 @@ impl Bench {
             boot: BootId::parse("0123456789abcdef0123456789abcdef").unwrap(),
             radius: None,
             push: None,
+            past: crate::control::past::Past::none(),
             confinement: String::new(),
         });
         let bench = Self { slow_path, rules, signatures, _dir: dir, _guard: theirs };

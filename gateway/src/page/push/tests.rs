@@ -44,7 +44,8 @@ impl Served {
         let snapshot = watch::channel(Arc::new(Snapshot::default())).1;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Shared { snapshot, commands, push: Some(push.clone()) };
+        let shared =
+            Shared { snapshot, commands, push: Some(push.clone()), past: crate::control::past::Past::none() };
         tokio::spawn(crate::page::serve(listener, shared));
         Self { address, push, logins }
     }
@@ -194,7 +195,10 @@ fn where_nobody_may_push_there_is_no_such_page() {
         let snapshot = watch::channel(Arc::new(Snapshot::default())).1;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(crate::page::serve(listener, Shared { snapshot, commands, push: None }));
+        tokio::spawn(crate::page::serve(
+            listener,
+            Shared { snapshot, commands, push: None, past: crate::control::past::Past::none() },
+        ));
         let logins = Arc::new(Mutex::new(Logins::default()));
         let served = Served { address, push: Arc::new(Push::new(TOKEN.as_bytes()).unwrap()), logins };
         assert_eq!(served.put(PATH, &body(60)).await.0, 404);
