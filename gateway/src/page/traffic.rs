@@ -167,7 +167,7 @@ fn bars(series: &Report, step: Step, classes: &[String], lang: Lang) -> Markup {
                 }
                 span .tick .top { (count(top)) }
             }
-            figcaption { span { (label(from)) } span { (label(to - size)) } }
+            figcaption { span { (label(from)) } span { (label(from + (n as i64 - 1) * size)) } }
         }
     }
 }
@@ -255,7 +255,7 @@ fn blindness(sums: &Report, lang: Lang) -> Markup {
                         p .note { (say("Of the flows of groups, in a mean hour: ", "部门的流，平均每小时：")) @for (at, word) in seen.told_unnamed_percent.iter().take(4).enumerate() { @if at > 0 { ", " } (word.count) " % " (words::reason(&word.name)) } "." }
                     }
                     @if sums.totals.gaps > 0 {
-                        p .note .some { a href=(format!("/log?lang={}&kind=gap#records", lang.tag())) { (count(sums.totals.gaps)) (say(" records", " 条记录")) } (say(" tell that something is missing.", "表明有数据缺失。")) }
+                        p .note .some { a href=(format!("/log?lang={}&kind=gap#records", lang.tag())) { (say("Records", "记录")) " (" (count(sums.totals.gaps)) ")" } (say(" tell that something is missing.", "表明有数据缺失。")) }
                     }
                     @for sealed in sealed(sums) { p .note { (count(sealed.1)) (say(" sealed records for the purpose ", " 条封存记录，目的：")) (sealed.0) "." } }
                 }
