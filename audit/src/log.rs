@@ -207,6 +207,11 @@ impl Log {
         waiter.wait(timeout).map(|_| ())
     }
 
+    /// Whether half of the queue is free: for who has many records at once and can wait with the rest.
+    pub fn has_room(&self) -> bool {
+        lock_inbox(&self.shared).bytes < self.queue_bytes / 2
+    }
+
     /// How it is.
     pub fn status(&self) -> Status {
         let inbox = lock_inbox(&self.shared);

@@ -111,6 +111,16 @@ impl Log {
         self.status.bytes
     }
 
+    /// Whether it takes many records at once. One that is not open counts them, however many.
+    pub(super) fn has_room(&self) -> bool {
+        self.log.as_ref().is_none_or(glassgate_audit::Log::has_room)
+    }
+
+    /// Waits until what it has taken is durable. `false` if the disk doesn't let it.
+    pub(super) fn settle(&self) -> bool {
+        self.log.as_ref().is_none_or(|log| log.flush(PATIENCE).is_ok())
+    }
+
     /// Ends in order, if the disk lets it.
     pub(super) fn close(&mut self) -> bool {
         self.log.take().is_none_or(|log| log.close(PATIENCE))

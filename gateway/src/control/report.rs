@@ -377,7 +377,7 @@ fn recording(policy: &PolicyNow, observed: Option<&Observed>) -> Recording {
             "Counts per group, service and hour that enough people stand behind. No names, no addresses, no people."
         }
         (ObservationLevel::Sealed, _) => {
-            "Counts per group, service and hour that enough people stand behind. Sealed records of sessions are allowed, and none are kept."
+            "Counts per group, service and hour that enough people stand behind; and a sealed record of each visit, which two people of three can open together."
         }
         (ObservationLevel::None, _) if policy.acknowledged > 0 => {
             "Nothing about anybody. Flows that were not looked at are counted."

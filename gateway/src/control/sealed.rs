@@ -16,6 +16,7 @@ pub(super) use cases::Asked;
 pub(crate) use cases::{CaseAnswer, CaseAsk};
 
 use super::identity::Identity;
+use super::log::Log;
 use glassgate_policy::audit::{AuditSink, BootId, GapCause, Hex, Now, Record, Word};
 use glassgate_policy::case::{KeyChange, SessionLine};
 use glassgate_policy::charter::Charter;
@@ -27,13 +28,18 @@ use glassgate_sealed::keys::{KeyId, Keys};
 use glassgate_sealed::seal::{DayKey, Facts, UploadFact};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
-/// The most sessions that wait to be sealed: they are taken after each batch of events.
+/// The most sessions that wait to be sealed. At midnight all end at once, and the queue of the log is shorter than that.
 const MOST_WAITING: usize = 1 << 18;
+/// Sessions that are sealed before it is looked again whether the log has room: some 800 bytes each.
+const BATCH: usize = 256;
+/// How long a key outlives its day while the log takes no records.
+const LONGEST_TURN_NS: u64 = 60_000_000_000;
 /// How long to wait before a key that could not be made is tried again: each try may sync a disk that fails.
 const RETRY_NS: u64 = 10_000_000_000;
 /// How often it is looked whether the retention of a key is over.
@@ -45,7 +51,7 @@ struct Sink(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    sessions: Vec<Over>,
+    sessions: VecDeque<Over>,
     refused: u64,
 }
 
@@ -68,7 +74,7 @@ impl SessionSink for Sink {
         }
         let SessionRecord { subject, purposes, category, service, session } = *record;
         let (service, session) = (service.map(str::to_owned), session.clone());
-        waiting.sessions.push(Over { subject, purposes, category, service, session });
+        waiting.sessions.push_back(Over { subject, purposes, category, service, session });
     }
 }
 
@@ -80,6 +86,8 @@ pub(super) struct Sealed {
     trouble: Option<String>,
     /// The day whose keys are in memory.
     day: Option<Date>,
+    /// Since when that day is over, while sessions of it wait to be sealed.
+    turning_since_ns: Option<u64>,
     in_use: Vec<InUse>,
     /// Sessions that could not be sealed, since that was last told.
     lost: u64,
@@ -128,6 +136,7 @@ impl Sealed {
             kept,
             trouble,
             day: None,
+            turning_since_ns: None,
             in_use: Vec::new(),
             lost: 0,
             retry_at_ns: 0,
@@ -141,33 +150,76 @@ impl Sealed {
         Box::new(self.sink.clone())
     }
 
-    /// Whether the day is another than the one whose keys are in memory: then sessions are to be ended, sealed, and the day
-    /// [turned](Self::turn).
+    /// Whether the day is another than the one whose keys are in memory: then sessions are to be [ended](Self::begins_to_turn),
+    /// sealed, and the day [turned](Self::turn).
     pub(super) fn is_over(&self, charter: Option<&Charter>, now: &Now) -> bool {
         self.day.is_some() && self.day != today(charter, now)
     }
 
-    /// Forgets the keys in memory.
+    /// Whether nobody has said yet that the day is over.
+    pub(super) fn begins_to_turn(&mut self, now: &Now) -> bool {
+        let begins = self.turning_since_ns.is_none();
+        self.turning_since_ns.get_or_insert(now.mono_ns);
+        begins
+    }
+
+    /// Forgets the keys in memory, when all sessions of their day are sealed. Where the log takes none for a minute, what waits
+    /// is lost with them.
     pub(super) fn turn(&mut self, charter: Option<&Charter>, now: &Now) {
+        let since_ns = self.turning_since_ns.unwrap_or(now.mono_ns);
+        if self.is_waiting() && now.mono_ns.saturating_sub(since_ns) < LONGEST_TURN_NS {
+            return;
+        }
+        self.give_up_waiting();
         self.in_use.clear();
+        self.turning_since_ns = None;
         self.day = today(charter, now);
     }
 
-    /// Seals what waits. `charter` is the one in force.
-    pub(super) fn seal(
+    /// Whether there is something to seal.
+    pub(super) fn is_waiting(&self) -> bool {
+        let waiting = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !waiting.sessions.is_empty() || waiting.refused > 0
+    }
+
+    fn give_up_waiting(&mut self) {
+        let mut waiting = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lost += waiting.sessions.len() as u64;
+        waiting.sessions.clear();
+    }
+
+    /// Seals what waits, as far as the log has room. `charter` is the one in force.
+    pub(super) fn seal(&mut self, charter: Option<&Charter>, identity: &Identity, now: &Now, log: &mut Log) {
+        while log.has_room() {
+            let batch: Vec<Over> = {
+                let mut waiting = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+                self.lost += std::mem::take(&mut waiting.refused);
+                let many = waiting.sessions.len().min(BATCH);
+                waiting.sessions.drain(..many).collect()
+            };
+            if batch.is_empty() {
+                return;
+            }
+            for over in batch {
+                let done = charter.is_some_and(|charter| self.seal_one(&over, charter, identity, now, log));
+                self.lost += u64::from(!done);
+            }
+        }
+    }
+
+    /// Seals all that waits, at an end in order; what the disk does not let through is lost.
+    pub(super) fn seal_all(
         &mut self,
         charter: Option<&Charter>,
         identity: &Identity,
         now: &Now,
-        log: &mut dyn AuditSink,
+        log: &mut Log,
     ) {
-        let Waiting { sessions, refused } =
-            std::mem::take(&mut *self.sink.0.lock().unwrap_or_else(PoisonError::into_inner));
-        self.lost += refused;
-        for over in sessions {
-            let done = charter.is_some_and(|charter| self.seal_one(&over, charter, identity, now, log));
-            self.lost += u64::from(!done);
+        self.seal(charter, identity, now, log);
+        while self.is_waiting() && log.settle() {
+            self.seal(charter, identity, now, log);
         }
+        self.give_up_waiting();
     }
 
     /// `false` if it is not on record for all of its purposes.

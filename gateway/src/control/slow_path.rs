@@ -213,7 +213,8 @@ impl SlowPath {
         self.publish();
         let now = clock::now();
         self.engine.end_sessions(&now);
-        self.seal(&now);
+        let charter = self.charters.in_force(self.observed.as_ref());
+        self.sealed.seal_all(charter, &self.identity, &now, &mut self.log);
         self.sealed.close(&now, &mut self.log);
         self.readers.end_hour(&now, &mut self.log);
         // A log that fails now has said so before; the gateway ends all the same.
@@ -247,7 +248,7 @@ impl SlowPath {
                 }
             });
         }
-        if taken > 0 {
+        if taken > 0 || self.sealed.is_waiting() {
             self.seal(&clock::now());
         }
         taken
@@ -282,7 +283,9 @@ impl SlowPath {
         let charter = self.charters.in_force(self.observed.as_ref());
         if self.sealed.is_over(charter, &now) {
             // What goes on belongs to the day that is over; its key is forgotten with it.
-            self.engine.end_sessions(&now);
+            if self.sealed.begins_to_turn(&now) {
+                self.engine.end_sessions(&now);
+            }
             self.seal(&now);
             self.sealed.turn(self.charters.in_force(self.observed.as_ref()), &now);
         }

@@ -326,3 +326,39 @@ fn denials_are_bounded_and_counted() {
     let denied: Vec<_> = records.iter().filter(|r| r["event_type"] == "case_denied").collect();
     assert_eq!((denied.len(), &denied[120]["others"]), (121, &80.into()));
 }
+
+#[test]
+fn a_whole_company_at_midnight_fits_through_the_queue() {
+    let mut bench = Bench::new();
+    let many = 12_000;
+    for n in 0..many {
+        bench.visit(if n % 2 == 0 { "s.chen" } else { "l.wang" }, "dropbox");
+    }
+    // Ten megabytes of records, and a queue of four: how much of it waits is up to the disk.
+    bench.seal();
+    bench.pass(1.0);
+    bench.sealed.begins_to_turn(&bench.now);
+    bench.sealed.seal_all(Some(&bench.charter), &bench.identity, &bench.now, &mut bench.log);
+    bench.turn();
+    assert!(!bench.sealed.is_over(Some(&bench.charter), &bench.now));
+    bench.sealed.tick(&bench.now, &mut bench.log);
+    let kinds = bench.kinds();
+    let count = |kind: &str| kinds.iter().filter(|k| *k == kind).count();
+    assert_eq!((count("session"), count("gap")), (many, 0));
+}
+
+#[test]
+fn a_log_that_takes_nothing_holds_a_key_for_a_minute_at_most() {
+    let mut bench = Bench::new();
+    bench.visit("s.chen", "dropbox");
+    bench.seal();
+    bench.pass(1.0);
+    bench.sealed.begins_to_turn(&bench.now);
+    bench.visit("s.chen", "dropbox");
+    bench.turn();
+    assert!(bench.sealed.is_over(Some(&bench.charter), &bench.now));
+    bench.now.mono_ns += LONGEST_TURN_NS;
+    bench.turn();
+    assert!(!bench.sealed.is_over(Some(&bench.charter), &bench.now));
+    assert_eq!((bench.sealed.lost, bench.sealed.in_use.len()), (1, 0));
+}
