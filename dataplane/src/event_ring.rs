@@ -277,6 +277,9 @@ impl Consumer {
             }
             self.tail = self.tail.wrapping_add(1);
             taken += 1;
+            // Before anything is made of it: a reader that dies over an event must not leave it to its successor, which would die over
+            // it as well, and so on for ever.
+            self.publish_tail();
             match RingEvent::from_bytes(&bytes) {
                 Some(event) => take(event),
                 None => {
@@ -284,9 +287,6 @@ impl Consumer {
                     store(&self.region, BAD_EVENTS_AT, self.bad_events);
                 }
             }
-        }
-        if taken > 0 {
-            self.publish_tail();
         }
         taken
     }

@@ -264,3 +264,27 @@ fn survives_kill_9_of_the_producer() {
     // A kill between the loss and its count leaves at most nothing: the number is taken from the counts.
     assert!(next <= received + counters.lost_total());
 }
+
+#[test]
+fn an_event_that_kills_its_reader_is_not_read_again() {
+    let ring = EventRing::create("poison", MIN_CAPACITY).unwrap();
+    let mut producer = ring.producer();
+    for n in 0..20 {
+        assert!(producer.push(event(n)));
+    }
+    let mut read = Vec::new();
+    for poison in [7, 8, 15] {
+        // Each reader begins where the one before died, as another process does.
+        let mut consumer = ring.consumer();
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            consumer.drain(100, |event| {
+                assert_ne!(event.seq, poison, "the reader dies over it");
+                read.push(event.seq);
+            })
+        }));
+        assert!(died.is_err());
+    }
+    ring.consumer().drain(100, |event| read.push(event.seq));
+    let expected: Vec<u64> = (0..20).filter(|n| ![7, 8, 15].contains(n)).collect();
+    assert_eq!(read, expected);
+}
