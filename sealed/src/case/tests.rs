@@ -410,6 +410,14 @@ fn shares_that_do_not_make_the_key() {
         key.shares[0].sealed = BASE64.encode(age::encrypt(&to, &bytes).unwrap());
     }
     let said = bench.says(&rubbish, CaseAct::Open, HR);
+    // One that is not theirs is seen at once.
+    let mut anothers = rubbish.clone();
+    for key in &mut anothers.keys {
+        let bytes = [&[1u8][..], &[5; 64]].concat();
+        key.shares[0].sealed = BASE64.encode(age::encrypt(&to, &bytes).unwrap());
+    }
+    let other = bench.says(&anothers, CaseAct::Open, HR);
+    assert_eq!(why(bench.submit(&other)), Denial::BadShares);
     bench.submit(&said).unwrap();
     assert_eq!(bench.denied(&brief, CaseAct::Approve, DPO), Denial::BadShares);
 }
