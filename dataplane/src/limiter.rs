@@ -18,7 +18,7 @@
 //!
 //! Places of quotas are held for as long as their time lasts, so they are not those of rates; and addresses that are in no directory, of which a host
 //! can make up as many as it likes, have places of their own. Where a bucket is full, the quota goes of which the least was used, if that is next to
-//! nothing ([`TRIFLE`]): addresses that were made up hold no place that somebody uses, unless each is paid for with so much traffic.
+//! nothing (100 kB): addresses that were made up hold no place that somebody uses, unless each is paid for with so much traffic.
 //!
 //! One atomic exchange a frame of a limited flow, and only of those. Lcores that share a limiter share its rate exactly,
 //! where a rate divided among them would starve whoever has the busy flow. A place that is given to another between
