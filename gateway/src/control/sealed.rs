@@ -152,8 +152,13 @@ impl Sealed {
 
     /// Whether the day is another than the one whose keys are in memory: then sessions are to be [ended](Self::begins_to_turn),
     /// sealed, and the day [turned](Self::turn).
-    pub(super) fn is_over(&self, charter: Option<&Charter>, now: &Now) -> bool {
-        self.day.is_some() && self.day != today(charter, now)
+    pub(super) fn is_over(&mut self, charter: Option<&Charter>, now: &Now) -> bool {
+        let today = today(charter, now);
+        if self.day.is_none() {
+            // A day begins without a key: its first session may be over at its end only.
+            self.day = today;
+        }
+        self.day != today
     }
 
     /// Whether nobody has said yet that the day is over.

@@ -362,3 +362,21 @@ fn a_log_that_takes_nothing_holds_a_key_for_a_minute_at_most() {
     assert!(!bench.sealed.is_over(Some(&bench.charter), &bench.now));
     assert_eq!((bench.sealed.lost, bench.sealed.in_use.len()), (1, 0));
 }
+
+#[test]
+fn a_day_without_a_key_ends_as_well() {
+    let mut bench = Bench::new();
+    assert!(!bench.sealed.is_over(Some(&bench.charter), &bench.now));
+    bench.pass(1.0);
+    assert!(
+        bench.sealed.is_over(Some(&bench.charter), &bench.now),
+        "what goes on since yesterday is to be ended"
+    );
+    // Its sessions are sealed under a key of that day.
+    bench.sealed.begins_to_turn(&bench.now);
+    bench.visit("s.chen", "dropbox");
+    bench.seal();
+    bench.turn();
+    let Ok(CaseAnswer::Keys(keys)) = bench.ask(CaseAsk::Keys) else { panic!() };
+    assert_eq!(keys[0].key, "2027-03-01.leak.1");
+}
