@@ -1,7 +1,5 @@
 //! `glassgate audit …`: reads, checks and proves the log of a gateway, whether it runs or not.
 
-mod redact;
-
 use crate::cli::audit::{Audit as Verb, Export, Format, Prove, Reader as Role, Tail, Verify, Which};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -144,7 +142,7 @@ impl Sink {
     fn all(&mut self, reader: &Reader, from: u64) -> Result<More> {
         for entry in reader.entries(from) {
             let (_, line) = entry.map_err(|e| Ended::new(Exit::Invalid, e.to_string()))?;
-            let line = self.role.and_then(|role| redact::redacted(&line, role)).unwrap_or(line);
+            let line = self.role.and_then(|role| crate::redact::redacted(&line, role)).unwrap_or(line);
             let line = match self.format {
                 Format::Json => String::from_utf8_lossy(&line),
                 Format::Cef => Cow::Owned(cef(&line)),

@@ -35,6 +35,7 @@ mod pack;
 mod packs;
 mod page;
 mod past;
+mod redact;
 mod replay;
 mod report;
 mod rules;

@@ -1,5 +1,6 @@
 //! What the audit log says about the past: answered from the rollup store by a running gateway, from the log itself without one.
 
+use crate::redact::{HEAD, for_operators};
 use glassgate_audit::reader::{ReadError, Reader};
 use glassgate_store::record::is_shown;
 use glassgate_store::{Entries, Log, Options, Question, Reach, Search, Sessions, Store, StoreError, Totals};
@@ -101,11 +102,6 @@ pub(crate) struct Shown {
     pub(crate) says: Map<String, Value>,
 }
 
-/// Members that no record is shown with.
-const NEVER: [&str; 3] = ["sealed", "pseudonym", "subject"];
-/// Members that stand in every record, and beside it here.
-const HEAD: [&str; 6] = ["boot_id", "seq", "mono_ns", "wall", "wall_quality", "event_type"];
-
 /// Answers about counts.
 pub(crate) fn report(store: &Store, question: Question, entries: u64) -> Result<Report, StoreError> {
     let totals = store.totals(&question)?;
@@ -122,26 +118,15 @@ pub(crate) fn records(store: &Store, log: Option<&dyn Log>, search: &Search) -> 
         let line = lines.get(&entry.seq).and_then(|line| serde_json::from_slice(line).ok());
         let mut says: Map<String, Value> = line.unwrap_or_default();
         // The store knows where a record is; what it says is looked at again.
-        if says.get("event_type").and_then(Value::as_str).is_none_or(|kind| !is_shown(kind)) {
+        if says.get("event_type").and_then(Value::as_str).is_none_or(|kind| kind != entry.kind) {
             says.clear();
         }
         let wall = says.get("wall").and_then(Value::as_str).map(str::to_owned);
+        for_operators(&entry.kind, &mut says);
         says.retain(|name, _| !HEAD.contains(&name.as_str()));
-        without_people(&mut says);
         Shown { seq: entry.seq, event_type: entry.kind.clone(), wall, says }
     });
     Ok(Records { records: records.collect(), next: found.next, kinds: store.kinds() })
-}
-
-fn without_people(says: &mut Map<String, Value>) {
-    says.retain(|name, _| !NEVER.contains(&name.as_str()));
-    for value in says.values_mut() {
-        match value {
-            Value::Object(inner) => without_people(inner),
-            Value::Array(all) => all.iter_mut().filter_map(Value::as_object_mut).for_each(without_people),
-            _ => {}
-        }
-    }
 }
 
 /// Entries by number; what can't be read is left out. Neighbours are read together.
@@ -197,13 +182,13 @@ mod tests {
         let log = Lines(vec![
             r#"{"boot_id":"a","seq":0,"mono_ns":1,"wall":"2027-01-11T09:00:00Z","wall_quality":"unknown","event_type":"bypass","on":true,"uid":0}"#,
             r#"{"seq":1,"event_type":"session","key":"2027-01-11.leak.1","pseudonym":"mallory-1","sealed":"mallory-2"}"#,
-            r#"{"seq":2,"event_type":"case_opened","reason":"R1","subject":"mallory-3","days":[{"pseudonym":"mallory-4","n":1}],"of":{"sealed":"mallory-5"}}"#,
+            r#"{"seq":2,"event_type":"case_opened","case":"C1","reason":"mallory-8","subject":"mallory-3","days":[{"pseudonym":"mallory-4","n":1}],"of":{"sealed":"mallory-5"}}"#,
             r#"{"seq":3,"event_type":"unheard_of","name":"mallory-6"}"#,
         ]);
         let store = in_memory(&log).unwrap();
         let found = records(&store, Some(&log), &Search { limit: 10, ..Search::default() }).unwrap();
         let said = serde_json::to_string(&found).unwrap();
-        assert!(!said.contains("mallory") && said.contains("R1") && said.contains("\"uid\":0"), "{said}");
+        assert!(!said.contains("mallory") && said.contains("C1") && !said.contains("uid"), "{said}");
         assert_eq!(found.records.len(), 3, "a session is no record that is found");
         assert_eq!(found.records[2].wall.as_deref(), Some("2027-01-11T09:00:00Z"));
         let report = report(&store, Question { to: 2 << 31, ..Question::default() }, 4).unwrap();

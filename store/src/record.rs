@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `rollup`, `group_rollup`, `uploads` | what is counted, of what, in which hour or day; and where the record is |
 //! | `blindness` | what could be seen in an hour and what not; and where the record is |
-//! | the other kinds of [`KINDS`], and `case_…` | when, and where the record is |
+//! | the other kinds of [`KINDS`] | when, and where the record is |
 //! | `session`, and whatever has a `sealed` member | that there was one, by purpose and day of the record |
 //! | anything else | that there was something, as `other` |
 //!
@@ -17,14 +17,22 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 23] = [
     "started",
     "stopped",
     "policy",
     "charter",
     "bypass",
-    "notice_read",
+    "receipts",
     "sealed_key",
+    "case_opened",
+    "case_approved",
+    "case_refused",
+    "case_shown",
+    "case_closed",
+    "case_expired",
+    "case_told",
+    "case_denied",
     "rollup",
     "group_rollup",
     "uploads",
@@ -32,11 +40,13 @@ pub const KINDS: [&str; 14] = [
     "gap",
     "log_full",
     "removed",
+    "clock_step",
 ];
 
-/// Whether records of this kind may be shown. Members named `sealed`, `pseudonym` and `subject` may not, whatever the kind.
+/// Whether records of this kind may be shown. Members named `sealed`, `pseudonym` and `subject` may not, whatever the kind; and of cases
+/// not what they are about.
 pub fn is_shown(kind: &str) -> bool {
-    KINDS.contains(&kind) || kind.strip_prefix("case_").is_some_and(is_word)
+    KINDS.contains(&kind)
 }
 
 fn is_word(text: &str) -> bool {

@@ -204,7 +204,7 @@ fn act(record: &Shown, lang: Lang) -> Option<String> {
         ("charter", _) if record.says.get("cause").and_then(Value::as_str) == Some("installed") => {
             Some(say("Charter installed", "安装章程"))
         }
-        ("sealed_key", _) if record.says.get("uid").is_some() => {
+        ("sealed_key", _) if record.says.get("change").is_some_and(|change| change == "clock_confirmed") => {
             Some(say("Clock confirmed, keys destroyed", "确认时钟，销毁密钥"))
         }
         _ => None,
@@ -219,7 +219,8 @@ fn words(kind: &str, lang: Lang) -> String {
         "policy" => ("Rules in force", "规则生效"),
         "charter" => ("Charter", "章程"),
         "bypass" => ("Bypass", "旁路"),
-        "notice_read" => ("Notice read", "通知已阅"),
+        "receipts" => ("Receipts of notices", "通知回执"),
+        "clock_step" => ("Clock stepped", "时钟跳变"),
         "rollup" => ("Counts of the network", "全网计数"),
         "group_rollup" => ("Counts of a group", "部门计数"),
         "uploads" => ("Probable uploads", "疑似上传"),

@@ -1,42 +1,16 @@
-//! What of a record whoever gets an extract of the log may read.
+//! What of a record whoever gets an extract of the log may read; and whoever looks at the page, which asks nobody who they are.
 //!
 //! Only what is known is shown: a kind of record that is not in the list, and that is about no person today, may be tomorrow.
 
 use crate::cli::audit::Reader;
 use glassgate_audit::merkle::leaf_hash;
-use serde_json::Value;
+use glassgate_store::record::is_shown;
+use serde_json::{Map, Value};
 
 /// What every record begins with. It is shown to everybody.
-const HEAD: [&str; 6] = ["boot_id", "seq", "mono_ns", "wall", "wall_quality", "event_type"];
-/// Kinds of records that those who run the gateway may read, but for the members below.
-const OF_OPERATION: [&str; 24] = [
-    "started",
-    "stopped",
-    "policy",
-    "bypass",
-    "notice_read",
-    "charter",
-    "session",
-    "sealed_key",
-    "case_opened",
-    "case_approved",
-    "case_refused",
-    "case_shown",
-    "case_closed",
-    "case_expired",
-    "case_told",
-    "case_denied",
-    "rollup",
-    "group_rollup",
-    "uploads",
-    "blindness",
-    "gap",
-    "log_full",
-    "removed",
-    "clock_step",
-];
+pub(crate) const HEAD: [&str; 6] = ["boot_id", "seq", "mono_ns", "wall", "wall_quality", "event_type"];
 /// Whose it is, and what they did.
-const OF_PEOPLE: [&str; 3] = ["pseudonym", "sealed", "uid"];
+const OF_PEOPLE: [&str; 4] = ["pseudonym", "sealed", "subject", "uid"];
 /// What a case is about, and who asked.
 const OF_CASES: [&str; 7] =
     ["role", "purpose", "categories", "days", "reason", "subject_commitment", "request"];
@@ -44,7 +18,7 @@ const OF_CASES: [&str; 7] =
 const NOT_GUESSED: [&str; 4] = ["pseudonym", "sealed", "subject_commitment", "request"];
 
 /// The line as this reader may see it; `None` if that is the line as it is.
-pub(super) fn redacted(line: &[u8], reader: Reader) -> Option<Vec<u8>> {
+pub(crate) fn redacted(line: &[u8], reader: Reader) -> Option<Vec<u8>> {
     let Ok(Value::Object(record)) = serde_json::from_slice::<Value>(line) else {
         // What is no record is shown to those alone who see all.
         return (!reader.sees_all()).then(|| br#"{"redacted":["*"]}"#.to_vec());
@@ -70,6 +44,20 @@ pub(super) fn redacted(line: &[u8], reader: Reader) -> Option<Vec<u8>> {
     Some(format!("{{{}}}", members.join(",")).into_bytes())
 }
 
+/// Takes out of a record of that kind, at whatever depth, what those who run the gateway may not read.
+pub(crate) fn for_operators(kind: &str, record: &mut Map<String, Value>) {
+    record.retain(|member, _| !hides(Reader::Operator, kind, member));
+    for value in record.values_mut() {
+        match value {
+            Value::Object(inner) => for_operators(kind, inner),
+            Value::Array(all) => {
+                all.iter_mut().filter_map(Value::as_object_mut).for_each(|inner| for_operators(kind, inner));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn hex(line: &[u8]) -> String {
     leaf_hash(line).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -82,7 +70,8 @@ fn hides(reader: Reader, kind: &str, member: &str) -> bool {
         Reader::HumanResources | Reader::DataProtectionOfficer | Reader::WorksCouncil => false,
         Reader::Auditor => member == "sealed",
         Reader::Operator | Reader::Engineer => {
-            !OF_OPERATION.contains(&kind)
+            // Of a session it may be known that there was one.
+            !(is_shown(kind) || kind == "session")
                 || OF_PEOPLE.contains(&member)
                 || kind.starts_with("case_") && OF_CASES.contains(&member)
         }
@@ -92,7 +81,6 @@ fn hides(reader: Reader, kind: &str, member: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Map;
 
     const SESSION: &str = r#"{"boot_id":"ab","seq":7,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"session","key":"2027-03-01.leak.1","pseudonym":"9c2f","sealed":"AAAA"}"#;
     const CASE: &str = r#"{"boot_id":"ab","seq":8,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"case_opened","case":"4f1d","role":"human_resources","purpose":"leak","categories":["cloud_storage"],"days":["2027-03-01","2027-03-01"],"reason":"suspected_leak","expires":"2027-03-08T00:00:00Z","subject_commitment":"5a-f3","request":"0c-11"}"#;
