@@ -40,6 +40,7 @@ use crate::exit::Exit;
 use crate::ipc::Channel;
 use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
 use crate::page;
+use crate::page::peer::Kernel;
 use crate::page::push::Push;
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::event_ring::EventRing;
@@ -171,7 +172,7 @@ fn serve(channel: &Channel) -> Result<()> {
     runtime.block_on(async {
         tokio::select! {
             _ = ended => {}
-            result = page::serve(page, shared.clone()) => result.context("serving the page")?,
+            result = page::serve(Kernel(page), shared.clone()) => result.context("serving the page")?,
             () = socket::serve(socket, shared) => {}
         }
         anyhow::Ok(())

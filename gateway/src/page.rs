@@ -14,6 +14,7 @@ mod lang;
 mod log;
 mod metrics;
 pub(crate) mod numbers;
+pub(crate) mod peer;
 pub(crate) mod push;
 mod qr;
 #[cfg(test)]
@@ -39,12 +40,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use glassgate_store::{Question, Search};
 use jiff::Timestamp;
 use lang::Lang;
+use peer::{Peer, Side};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                    base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -59,7 +61,7 @@ const ACTS: usize = 20;
 const RECORDS: usize = 50;
 
 /// Serves until the process ends.
-pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<()> {
+pub(crate) async fn serve<L: Listener<Addr = Peer>>(listener: L, shared: Shared) -> std::io::Result<()> {
     server::run(listener, router(shared)).await
 }
 
@@ -185,10 +187,13 @@ async fn health(State(shared): State<Shared>) -> Response {
     (status, text).into_response()
 }
 
-/// Refuses strange names; puts headers on every answer, errors included.
+/// Refuses strange names, and whoever is not on the management side; puts headers on every answer, errors included.
 async fn guarded(request: Request, next: Next) -> Response {
-    let mut response = if names_us(request.headers()) {
+    let side = request.extensions().get::<Peer>().map_or(Side::Lan, |peer| peer.side);
+    let mut response = if names_us(request.headers()) && side == Side::Management {
         next.run(request).await
+    } else if side == Side::Lan {
+        (StatusCode::NOT_FOUND, "there is no such page\n").into_response()
     } else {
         let why = "ask for this gateway by its address: the name in your request is not one of its own\n";
         (StatusCode::MISDIRECTED_REQUEST, why).into_response()

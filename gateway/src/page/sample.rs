@@ -408,7 +408,7 @@ fn serve() {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:18499").await.unwrap();
         println!("http://{}/", listener.local_addr().unwrap());
-        let serving = super::serve(listener, shared);
+        let serving = super::serve(super::peer::Kernel(listener), shared);
         _ = tokio::time::timeout(std::time::Duration::from_secs(600), serving).await;
     });
 }

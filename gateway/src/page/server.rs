@@ -3,37 +3,29 @@
 //! At most [`CONNECTIONS`] at the same time, further ones wait in the kernel; a head must come within [`HEAD`], in at
 //! most [`BUFFER`] bytes; a connection ends after [`LIFETIME`], however busy it is.
 
-use axum::Router;
+use super::peer::Peer;
+use axum::serve::Listener;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tracing::warn;
 
 const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(5);
 const LIFETIME: Duration = Duration::from_secs(120);
 const BUFFER: usize = 16 << 10;
 
-/// Serves until the process ends.
-pub(super) async fn run(listener: TcpListener, router: Router) -> io::Result<()> {
+/// Serves until the process ends. Each request carries its [`Peer`] as an extension.
+pub(super) async fn run<L: Listener<Addr = Peer>>(mut listener: L, router: Router) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(e) => {
-                // Out of descriptors, or a client that went before it came: neither ends the page.
-                warn!("page: {e}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(router.clone());
+        let (stream, peer) = listener.accept().await;
+        let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
         tokio::spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

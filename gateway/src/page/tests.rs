@@ -1,8 +1,9 @@
 //! The page over a real socket.
 
+use super::peer::Kernel;
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// A served sample.
@@ -14,12 +15,17 @@ struct Served {
 
 impl Served {
     async fn new() -> Self {
+        Self::by(Kernel).await
+    }
+
+    /// Served by a listener of another kind.
+    async fn by<L: Listener<Addr = Peer>>(of: impl FnOnce(TcpListener) -> L) -> Self {
         let (publish, snapshot) = watch::channel(Arc::new(sample::snapshot()));
         let (commands, _to_do) = std::sync::mpsc::channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (dir, past) = sample::past();
-        tokio::spawn(serve(listener, Shared { snapshot, commands, push: None, past }));
+        tokio::spawn(serve(of(listener), Shared { snapshot, commands, push: None, past }));
         Self { _dir: dir, address, publish }
     }
 
@@ -170,6 +176,34 @@ fn health_says_when_nothing_is_forwarded() {
         let answer = served.get("/healthz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         assert!(answer.ends_with("not forwarding\nthe dataplane process is waiting\n"), "{answer}");
+    });
+}
+
+/// A listener on the side of the people.
+struct OnLan(Kernel);
+
+impl Listener for OnLan {
+    type Io = TcpStream;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (TcpStream, Peer) {
+        let (stream, peer) = self.0.accept().await;
+        (stream, Peer { side: Side::Lan, ..peer })
+    }
+
+    fn local_addr(&self) -> std::io::Result<Peer> {
+        self.0.local_addr()
+    }
+}
+
+#[test]
+fn the_other_side_gets_nothing_of_the_management() {
+    run(async {
+        let served = Served::by(|listener| OnLan(Kernel(listener))).await;
+        for path in ["/", "/traffic", "/log", "/api/v1/now", "/api/v1/records", "/metrics", "/healthz"] {
+            let answer = served.get(path).await;
+            assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("BOSS"), "{path}: {answer}");
+        }
     });
 }
 

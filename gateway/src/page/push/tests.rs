@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::snapshot::Snapshot;
+use crate::page::peer::Kernel;
 use glassgate_policy::identity::Logins;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
@@ -46,7 +47,7 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let shared =
             Shared { snapshot, commands, push: Some(push.clone()), past: crate::control::past::Past::none() };
-        tokio::spawn(crate::page::serve(listener, shared));
+        tokio::spawn(crate::page::serve(Kernel(listener), shared));
         Self { address, push, logins }
     }
 
@@ -196,7 +197,7 @@ fn where_nobody_may_push_there_is_no_such_page() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(crate::page::serve(
-            listener,
+            Kernel(listener),
             Shared { snapshot, commands, push: None, past: crate::control::past::Past::none() },
         ));
         let logins = Arc::new(Mutex::new(Logins::default()));
