@@ -12,11 +12,13 @@
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
+//! | [`canary`] | sockets, rustls, quinn | nothing that a flow carries is kept, whatever happens to the processes |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
 
 pub mod block;
 pub mod bypass;
+pub mod canary;
 pub mod cases;
 pub mod charter;
 pub mod identity;
@@ -75,6 +77,8 @@ pub enum Part {
     Notice,
     /// Sealed records, and a case that opens some. Not among all parts: only where it is asked for.
     Cases,
+    /// Not an action: what flows carry is looked for in everything that the gateway leaves.
+    Canary,
 }
 
 /// What a part works with.
@@ -98,12 +102,12 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    if !matches!(options.only, Some(Part::Lcores | Part::Links | Part::Charter | Part::Notice | Part::Cases))
-    {
+    let alone = [Part::Lcores, Part::Links, Part::Charter, Part::Notice, Part::Cases, Part::Canary];
+    if options.only.is_none_or(|only| !alone.contains(&only)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 5] = [
+    let parts: [(Part, &str, Try); 6] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
             charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
@@ -116,6 +120,9 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
+        (Part::Canary, "Canary", |lab, binary, options, tried, stop| {
+            canary::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
     ];
     for (part, title, run) in parts {
