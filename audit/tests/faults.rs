@@ -68,7 +68,6 @@ struct Fault<'a>(&'a str, &'a str);
 
 /// Runs the workload in `folder`, or through the shell command `within` that gets it as its arguments.
 fn run(folder: &Path, first: u64, faults: &[Fault<'_>], within: Option<&str>) -> (ExitStatus, Told) {
-    let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut command = Command::new(if within.is_some() { "sh" } else { "strace" });
     if let Some(script) = within {
         command.args(["-c", script, "strace"]);
@@ -78,15 +77,21 @@ fn run(folder: &Path, first: u64, faults: &[Fault<'_>], within: Option<&str>) ->
     for Fault(call, what) in faults {
         command.arg("-e").arg(format!("inject={call}:{what}"));
     }
+    command.arg(workload());
+    heard(command, folder, first)
+}
+
+/// Starts the workload as `command` says, and hears what it tells.
+fn heard(mut command: Command, folder: &Path, first: u64) -> (ExitStatus, Told) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
     let child = command
         .env_remove("LD_LIBRARY_PATH")
-        .arg(workload())
         .arg(folder)
         .args([RECORDS.to_string(), first.to_string()])
         .stdout(Stdio::from(OwnedFd::from(theirs)))
         .stderr(Stdio::null())
         .spawn();
-    let mut child = child.expect("strace can't be started");
+    let mut child = child.expect("the workload can't be started");
     // It holds the other end of the socket.
     drop(command);
     let mut said = Vec::new();
@@ -315,4 +320,69 @@ fn failing_system_calls() {
         }
     }
     println!("{table}");
+}
+
+/// Stands before the C library: a write writes half of what it is given, or once, after so many, half of it and then nothing for
+/// want of space, as a disk does that fills up.
+const SHORT: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+static int calls, full_after = -1;
+static size_t most(size_t n) {
+  if (full_after < 0) full_after = atoi(getenv("FULL_AFTER"));
+  int call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+  if (full_after == 0) return n > 1 ? n / 2 : n;
+  if (call == full_after) return n > 1 ? n / 2 : n;
+  return call == full_after + 1 ? 0 : n;
+}
+#define REAL(name) static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name);
+ssize_t pwrite64(int fd, const void *from, size_t n, off64_t at) {
+  REAL(pwrite64)
+  size_t part = most(n);
+  if (part == 0 && n > 0) { errno = ENOSPC; return -1; }
+  return real(fd, from, part, at);
+}
+ssize_t write(int fd, const void *from, size_t n) {
+  REAL(write)
+  size_t part = most(n);
+  if (part == 0 && n > 0) { errno = ENOSPC; return -1; }
+  return real(fd, from, part);
+}
+"#;
+
+/// Every write is short, then a disk fills up in the middle of one: what was acknowledged is there, what is missing is counted.
+#[test]
+fn short_writes() {
+    let dir = scratch();
+    let (source, library) = (dir.path().join("short.c"), dir.path().join("short.so"));
+    std::fs::write(&source, SHORT).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-D_LARGEFILE64_SOURCE", "-o"]).args([&library, &source]);
+    assert!(cc.arg("-ldl").status().unwrap().success());
+    let mut hit = 0;
+    for full_after in [0, 1, 2, 3, 5, 8, 40, 100, 201, 400, 801] {
+        let folder = dir.path().join(format!("log{full_after}"));
+        let mut command = Command::new(workload());
+        command.env("LD_PRELOAD", &library).env("FULL_AFTER", full_after.to_string());
+        let (status, told) = heard(command, &folder, 0);
+        let context = format!("full after {full_after} writes");
+        // Where not even the first files can be made, it says so and ends.
+        assert!(status.success() || told.begun == 0, "{context}: {status}");
+        let there = hold(&folder, &told, &context);
+        let missing = RECORDS.min(told.begun) - there.said.len() as u64;
+        if full_after == 0 {
+            assert_eq!((missing, told.refused), (0, 0), "{context}: {there:?}");
+        }
+        assert!(
+            there.unknown || there.missing() >= missing.saturating_sub(told.refused),
+            "{context}: {there:?}"
+        );
+        hit += u32::from(missing > 0 || there.missing() > 0 || !status.success());
+    }
+    println!("{hit} of 10 cost something");
+    assert!(hit > 0, "nothing was short");
 }

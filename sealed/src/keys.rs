@@ -35,8 +35,6 @@ use crate::{NoRandomness, Secret, digest, hex};
 pub const MOST_A_DAY: u16 = 64;
 /// The most keys that are kept at all: five purposes for a year, and starts.
 pub const MOST: usize = 1 << 13;
-/// A witness and the wall clock say the same if they are no further apart.
-const AGREE: SignedDuration = SignedDuration::from_hours(24);
 const DAY_S: u64 = 86_400;
 
 /// Which key: `2027-03-01.leak.1`.
@@ -233,19 +231,12 @@ impl Keys {
         is_it.then(|| DayKey::new(id, secret))
     }
 
-    /// Lets time pass. Keys that have been kept for long enough are to be destroyed: by the time that passed while somebody
-    /// watched, or where the wall clock says so and `second`, another clock that it agrees with. A clock by itself never decides.
-    pub fn due(&mut self, now: &Now, second: Option<Timestamp>) -> Vec<KeyId> {
+    /// Lets time pass. Keys that have been kept for long enough, by the time that passed while somebody watched, are to be
+    /// destroyed. What a wall clock says never decides.
+    pub fn due(&mut self, now: &Now) -> Vec<KeyId> {
         let elapsed_s = self.elapsed.tick(now);
-        let agreed = now
-            .trusted_wall()
-            .zip(second)
-            .filter(|(wall, second)| wall.duration_since(*second).abs() <= AGREE);
-        let agreed = agreed.map(|(wall, second)| wall.min(second));
-        let is_due = |file: &KeyFile| {
-            elapsed_s.saturating_sub(file.born_s) >= u64::from(file.retention_days) * DAY_S
-                || agreed.is_some_and(|at| is_over(file, at))
-        };
+        let is_due =
+            |file: &KeyFile| elapsed_s.saturating_sub(file.born_s) >= u64::from(file.retention_days) * DAY_S;
         self.all.iter().filter(|(_, file)| is_due(file)).map(|(id, _)| *id).collect()
     }
 

@@ -75,7 +75,7 @@ pub enum Part {
     Charter,
     /// The action `notice`.
     Notice,
-    /// Sealed records, and a case that opens some. Not among all parts: only where it is asked for.
+    /// Sealed records, and a case that opens some.
     Cases,
     /// Not an action: what flows carry is looked for in everything that the gateway leaves.
     Canary,
@@ -126,8 +126,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         }),
     ];
     for (part, title, run) in parts {
-        // The way of a case waits for a midnight: only where it is asked for.
-        let is_asked_for = options.only.map_or(part != Part::Cases, |only| only == part);
+        let is_asked_for = options.only.is_none_or(|only| only == part);
         if is_asked_for {
             ui::heading(title);
             let mut tried = Tried { checks: &mut checks };

@@ -322,7 +322,7 @@ impl Sealed {
         self.end_cases(now, log);
         if now.mono_ns >= self.look_at_ns {
             self.look_at_ns = now.mono_ns.saturating_add(LOOK_NS);
-            let due = self.kept.as_mut().map(|kept| kept.keys.due(now, None)).unwrap_or_default();
+            let due = self.kept.as_mut().map(|kept| kept.keys.due(now)).unwrap_or_default();
             self.destroy(due, KeyChange::RetentionOver, None, now, log);
         }
     }

@@ -257,11 +257,12 @@ fn caught(hits: &[Hit], range: std::ops::Range<usize>, tried: &mut Tried<'_>) {
         let these = found.iter().filter(|n| range.contains(n) && flows::kind(**n) == kind).count();
         let in_clear = !matches!(kind, flows::Kind::Tls | flows::Kind::Quic);
         let fine = if in_clear { these * 10 >= all * 9 } else { these == 0 };
-        tried.hold(
-            &format!("a build that leaks is caught: {kind:?}"),
-            fine,
-            format!("{these} of {all} canaries found, as {forms:?}"),
-        );
+        let words = if in_clear {
+            format!("{these} of {all} canaries found, as {forms:?}")
+        } else {
+            format!("{these} of {all} canaries found: not even there, since the frames hold them encrypted")
+        };
+        tried.hold(&format!("a build that leaks is caught: {kind:?}"), fine, words);
     }
     let others = found.iter().filter(|n| !range.contains(n)).count();
     tried.hold(

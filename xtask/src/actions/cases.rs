@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::charter::{Approvers, LAB_FLOWS, NEUTRAL, SITE, active, await_flows, await_wall};
 use super::{Tried, accounted};
-use crate::demo::gateway::{Driver, Gateway, Setup};
+use crate::demo::api::Now;
+use crate::demo::gateway::{self, Driver, Gateway, Setup};
 use crate::lab::netns::Netns;
 use crate::lab::{Lab, dns};
 use crate::process;
@@ -25,6 +26,10 @@ const DEPARTMENT: usize = 12;
 const ROLES: [&str; 3] = ["human_resources", "data_protection_officer", "works_council"];
 /// How long before midnight the gateway begins.
 const BEFORE: SignedDuration = SignedDuration::from_secs(60);
+/// How near a clock has to be to have taken a step.
+const ONE_STEP: SignedDuration = SignedDuration::from_mins(10);
+/// Steps of the clock while the gateway runs.
+const CLOCK_STEPS: usize = 5;
 const SERVICE: &str = "boss-zhipin";
 
 /// Goes from a visit to a look.
@@ -105,9 +110,44 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     tried.hold("it is shown once", again.contains("another case"), again);
     let told = gateway.command(&words(&act("tell", 2)))?;
     tried.hold("that the subject was told is on record", told.contains("was told"), told);
+    clocks(lab, &gateway, &people[0], tried, stop)?;
     let (fine, words) = accounted(&gateway.now()?);
     tried.hold("every frame is accounted for", fine, words);
     records(&gateway.stop_for_records()?, tried);
+    Ok(())
+}
+
+/// The clock steps far and farther while the gateway runs: frames pass, the log goes on, and no key is destroyed.
+fn clocks(lab: &Lab, gateway: &Gateway, person: &Netns, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
+    let keys = gateway.command(&["case", "keys"])?;
+    let before = gateway.now()?;
+    let pids = |now: &Now| now.processes.iter().map(|process| process.pid).collect::<Vec<_>>();
+    let year = SignedDuration::from_hours(24 * 365);
+    let now = Timestamp::now();
+    for (what, to) in [
+        ("1970", "1970-01-01T00:10:00Z".parse()?),
+        ("2038", "2038-01-19T03:14:00Z".parse()?),
+        ("ten years on", now + year * 10),
+        ("ten years back", now - year * 10),
+        ("where it was", now),
+    ] {
+        let ahead = to.duration_since(Timestamp::now());
+        gateway::set_clock(lab.dir(), ahead.as_secs())?;
+        let said = await_flows(gateway, stop, |now| {
+            now.time.parse::<Timestamp>().is_ok_and(|wall| wall.duration_since(to).abs() < ONE_STEP)
+        })?;
+        visit(lab, person, NEUTRAL, stop)?;
+        let after = gateway.now()?;
+        let kept = gateway.command(&["case", "keys"])?;
+        // How long a key was kept is told in days by the monotonic clock, and whether it is over by the other.
+        let names = |text: &str| -> Vec<String> {
+            text.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+        };
+        let fine = names(&kept) == names(&keys) && pids(&after) == pids(&before);
+        let words =
+            format!("{}: {}; {}", said.time, kept.trim().replace('\n', "; "), after.troubles.join("; "));
+        tried.hold(&format!("the clock steps to {what}: all goes on, and the key is kept"), fine, words);
+    }
     Ok(())
 }
 
@@ -130,6 +170,8 @@ fn records(text: &str, tried: &mut Tried<'_>) {
         "case_told",
     ];
     tried.hold("each step is on record, in order", cases == expected, cases.join(", "));
+    let steps = kinds.iter().filter(|kind| *kind == "clock_step").count();
+    tried.hold("each step of the clock is on record", steps >= CLOCK_STEPS, format!("{steps} steps"));
     let sessions = kinds.iter().filter(|kind| *kind == "session").count();
     tried.hold("a sealed record each", sessions == PEOPLE.len(), format!("{sessions} sessions"));
     let names = PEOPLE.iter().flatten().copied().chain([SITE, SERVICE]);

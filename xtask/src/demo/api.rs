@@ -10,6 +10,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Now {
+    /// Its wall clock, RFC 3339.
+    pub time: String,
     /// How long the gateway ran when it said this, in milliseconds: a larger number is a later report.
     pub uptime_ms: u64,
     /// What does not work, in words.

@@ -16,6 +16,8 @@ use crate::{ui, workspace};
 const CLOCK_IS_SET: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/timesync && \
                             : > /run/systemd/timesync/synchronized && exec \"$@\"";
 /// Shows programs another time.
+/// The file in the folder of the lab that says how far the clock of a gateway is off.
+const CLOCK: &str = "clock";
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// The rules file, beside the configuration.
 const RULES: &str = "rules.toml";
@@ -95,6 +97,15 @@ pub struct Gateway {
     lab: String,
 }
 
+/// Sets the wall clock of a gateway that was started with another one than this machine's, while it runs: so many seconds
+/// ahead of this machine's.
+pub fn set_clock(dir: &Path, ahead_s: i64) -> Result<()> {
+    // In place of the one before: whoever reads finds a whole file.
+    let new = dir.join("clock.new");
+    std::fs::write(&new, format!("{ahead_s:+}s\n"))?;
+    std::fs::rename(new, dir.join(CLOCK)).context("setting the clock")
+}
+
 /// Builds the gateway as it is shipped.
 pub fn build(stop: &Stop, log: &Path) -> Result<PathBuf> {
     let doing = ui::doing("build glassgate, release");
@@ -155,7 +166,10 @@ impl Gateway {
         command.arg("run").arg("--config").arg(&config);
         command.envs(setup.env.iter().map(|(name, value)| (name, value)));
         if setup.clock_ahead_s > 0 {
-            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("+{}s", setup.clock_ahead_s));
+            set_clock(lab.dir(), setup.clock_ahead_s.cast_signed())?;
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", lab.dir().join(CLOCK));
+            // For how many seconds it believes what it read.
+            command.env("FAKETIME_CACHE_DURATION", "1");
             // The monotonic clock, by which everything is decided, and the times of files are left alone.
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
         }
