@@ -1,6 +1,7 @@
 //! `glassgate audit …`: reads, checks and proves the log of a gateway, whether it runs or not.
 
-use crate::cli::audit::{Audit as Verb, Export, Format, Prove, Reader as Role, Tail, Verify, Which};
+use crate::access::Role;
+use crate::cli::audit::{Audit as Verb, Export, Format, Prove, Tail, Verify, Which};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
 use anyhow::{Context as _, Result};

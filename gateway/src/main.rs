@@ -7,6 +7,7 @@
 //!
 //! This crate only wires: frames are the business of `glassgate-dataplane`, decisions of `glassgate-policy`.
 
+mod access;
 mod ask;
 mod audit;
 mod calendar;

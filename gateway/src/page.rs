@@ -10,6 +10,7 @@
 //! page in a visitor's browser could (DNS rebinding), is refused.
 
 mod chart;
+mod gate;
 mod lang;
 mod log;
 mod metrics;
@@ -17,6 +18,7 @@ pub(crate) mod numbers;
 pub(crate) mod peer;
 pub(crate) mod push;
 mod qr;
+mod routes;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;
@@ -39,12 +41,12 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
 use axum::serve::Listener;
 use glassgate_store::{Question, Search};
 use jiff::Timestamp;
 use lang::Lang;
 use peer::{Peer, Side};
+use routes::Param;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,25 +68,49 @@ pub(crate) async fn serve<L: Listener<Addr = Peer>>(listener: L, shared: Shared)
 }
 
 fn router(shared: Shared) -> Router {
-    let fixed =
-        |kind: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], text) });
-    Router::new()
-        .route("/", get(page))
-        .route("/traffic", get(traffic_page))
-        .route("/log", get(log_page))
-        .route("/api/v1/now", get(data))
-        .route("/api/v1/report", get(report))
-        .route("/api/v1/records", get(records))
-        .route("/metrics", get(numbers_for_prometheus))
-        .route("/healthz", get(health))
-        .route("/style.css", fixed(CSS, include_str!("page/style.css")))
-        .route("/page.js", fixed(SCRIPT, include_str!("page/page.js")))
-        .route("/icon.svg", fixed(SVG, include_str!("page/icon.svg")))
-        .merge(push::routes(&shared))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
+    routes::router(&shared)
+        .fallback(async || gate::not_there())
         .layer(middleware::from_fn(guarded))
         .with_state(shared)
 }
+
+/// What may be asked of a report.
+const REPORT_QUERY: &[Param] = &[
+    Param {
+        name: "from",
+        schema: MOMENT,
+        about: "Seconds since 1970: counts of hours that begin then or later",
+    },
+    Param { name: "to", schema: MOMENT, about: "Seconds since 1970: and before then" },
+    Param {
+        name: "step",
+        schema: r#"{"type":"string","enum":["hour","day","whole"]}"#,
+        about: "How counts are added up",
+    },
+    Param { name: "by_category", schema: r#"{"type":"boolean"}"#, about: "Add up groups and services" },
+    Param { name: "group", schema: WORD, about: "Only this group" },
+    Param { name: "category", schema: WORD, about: "Only this category" },
+    Param { name: "service", schema: WORD, about: "Only this service" },
+];
+const WORD: &str = r#"{"type":"string"}"#;
+/// What may be asked of records.
+const RECORDS_QUERY: &[Param] = &[
+    Param { name: "kind", schema: r#"{"type":"string"}"#, about: "Only records of this kind" },
+    Param { name: "acts", schema: r#"{"type":"boolean"}"#, about: "Only what people did" },
+    Param { name: "from", schema: MOMENT, about: "Seconds since 1970: written then or later" },
+    Param { name: "to", schema: MOMENT, about: "Seconds since 1970: written before then" },
+    Param {
+        name: "before",
+        schema: r#"{"type":"integer","minimum":0}"#,
+        about: "Only records before this number",
+    },
+    Param {
+        name: "limit",
+        schema: r#"{"type":"integer","minimum":0}"#,
+        about: "At most so many, and never more than the gateway gives",
+    },
+];
+const MOMENT: &str = r#"{"type":"integer","format":"int64"}"#;
 
 fn now(shared: &Shared) -> Arc<Snapshot> {
     shared.snapshot.borrow().clone()
@@ -189,11 +215,10 @@ async fn health(State(shared): State<Shared>) -> Response {
 
 /// Refuses strange names, and whoever is not on the management side; puts headers on every answer, errors included.
 async fn guarded(request: Request, next: Next) -> Response {
-    let side = request.extensions().get::<Peer>().map_or(Side::Lan, |peer| peer.side);
-    let mut response = if names_us(request.headers()) && side == Side::Management {
+    let mut response = if names_us(request.headers()) {
         next.run(request).await
-    } else if side == Side::Lan {
-        (StatusCode::NOT_FOUND, "there is no such page\n").into_response()
+    } else if gate::side(&request) == Side::Lan {
+        gate::not_there()
     } else {
         let why = "ask for this gateway by its address: the name in your request is not one of its own\n";
         (StatusCode::MISDIRECTED_REQUEST, why).into_response()

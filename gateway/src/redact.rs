@@ -2,7 +2,7 @@
 //!
 //! Only what is known is shown: a kind of record that is not in the list, and that is about no person today, may be tomorrow.
 
-use crate::cli::audit::Reader;
+use crate::access::Role;
 use glassgate_audit::merkle::leaf_hash;
 use glassgate_store::record::is_shown;
 use serde_json::{Map, Value};
@@ -17,15 +17,15 @@ const OF_CASES: [&str; 7] =
 /// Nobody finds these by trying values until the hash of the record fits.
 const NOT_GUESSED: [&str; 4] = ["pseudonym", "sealed", "subject_commitment", "request"];
 
-/// The line as this reader may see it; `None` if that is the line as it is.
-pub(crate) fn redacted(line: &[u8], reader: Reader) -> Option<Vec<u8>> {
+/// The line as this role may see it; `None` if that is the line as it is.
+pub(crate) fn redacted(line: &[u8], role: Role) -> Option<Vec<u8>> {
     let Ok(Value::Object(record)) = serde_json::from_slice::<Value>(line) else {
         // What is no record is shown to those alone who see all.
-        return (!reader.sees_all()).then(|| br#"{"redacted":["*"]}"#.to_vec());
+        return (!role.sees_all()).then(|| br#"{"redacted":["*"]}"#.to_vec());
     };
     let kind = record.get("event_type").and_then(Value::as_str).unwrap_or_default();
     let hidden: Vec<&str> =
-        record.keys().map(String::as_str).filter(|member| hides(reader, kind, member)).collect();
+        record.keys().map(String::as_str).filter(|member| hides(role, kind, member)).collect();
     if hidden.is_empty() {
         return None;
     }
@@ -46,7 +46,7 @@ pub(crate) fn redacted(line: &[u8], reader: Reader) -> Option<Vec<u8>> {
 
 /// Takes out of a record of that kind, at whatever depth, what those who run the gateway may not read.
 pub(crate) fn for_operators(kind: &str, record: &mut Map<String, Value>) {
-    record.retain(|member, _| !hides(Reader::Operator, kind, member));
+    record.retain(|member, _| !hides(Role::Operator, kind, member));
     for value in record.values_mut() {
         match value {
             Value::Object(inner) => for_operators(kind, inner),
@@ -62,14 +62,14 @@ fn hex(line: &[u8]) -> String {
     leaf_hash(line).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn hides(reader: Reader, kind: &str, member: &str) -> bool {
+fn hides(role: Role, kind: &str, member: &str) -> bool {
     if HEAD.contains(&member) {
         return false;
     }
-    match reader {
-        Reader::HumanResources | Reader::DataProtectionOfficer | Reader::WorksCouncil => false,
-        Reader::Auditor => member == "sealed",
-        Reader::Operator | Reader::Engineer => {
+    match role {
+        Role::HumanResources | Role::DataProtectionOfficer | Role::WorksCouncil => false,
+        Role::Auditor => member == "sealed",
+        Role::Operator | Role::Engineer => {
             // Of a session it may be known that there was one.
             !(is_shown(kind) || kind == "session")
                 || OF_PEOPLE.contains(&member)
@@ -87,14 +87,14 @@ mod tests {
     const BYPASS: &str = r#"{"boot_id":"ab","seq":9,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"bypass","on":true,"kept":false,"uid":1000}"#;
     const NEW: &str = r#"{"boot_id":"ab","seq":9,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"something_new","person":"s.chen"}"#;
 
-    fn read(line: &str, reader: Reader) -> String {
-        String::from_utf8(redacted(line.as_bytes(), reader).unwrap_or_else(|| line.as_bytes().to_vec()))
+    fn read(line: &str, role: Role) -> String {
+        String::from_utf8(redacted(line.as_bytes(), role).unwrap_or_else(|| line.as_bytes().to_vec()))
             .unwrap()
     }
 
     #[test]
     fn each_sees_what_it_may() {
-        for reader in [Reader::Operator, Reader::Engineer] {
+        for reader in [Role::Operator, Role::Engineer] {
             let hash = hex(SESSION.as_bytes());
             assert_eq!(
                 read(SESSION, reader),
@@ -122,11 +122,11 @@ mod tests {
             );
             assert_eq!(read("nonsense", reader), r#"{"redacted":["*"]}"#);
         }
-        assert_eq!(read(CASE, Reader::Auditor), CASE);
-        assert_eq!(read(BYPASS, Reader::Auditor), BYPASS);
-        let session = read(SESSION, Reader::Auditor);
+        assert_eq!(read(CASE, Role::Auditor), CASE);
+        assert_eq!(read(BYPASS, Role::Auditor), BYPASS);
+        let session = read(SESSION, Role::Auditor);
         assert!(session.contains("9c2f") && !session.contains("AAAA") && session.contains("leaf_hash"));
-        for reader in [Reader::HumanResources, Reader::DataProtectionOfficer, Reader::WorksCouncil] {
+        for reader in [Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil] {
             for line in [SESSION, CASE, BYPASS, NEW, "nonsense"] {
                 assert_eq!(read(line, reader), line);
             }
@@ -138,7 +138,7 @@ mod tests {
     fn nothing_is_made_up() {
         for line in [SESSION, CASE, BYPASS, NEW] {
             let record: Map<String, Value> = serde_json::from_str(line).unwrap();
-            let shown: Map<String, Value> = serde_json::from_str(&read(line, Reader::Operator)).unwrap();
+            let shown: Map<String, Value> = serde_json::from_str(&read(line, Role::Operator)).unwrap();
             let redacted = shown["redacted"].as_array().unwrap();
             for (member, value) in &record {
                 assert_ne!(

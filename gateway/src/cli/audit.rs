@@ -1,5 +1,6 @@
 //! `glassgate audit …` and `glassgate witness`: reading, proving and remembering the audit log.
 
+use crate::access::Role;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,32 +71,7 @@ pub(crate) struct Export {
     pub(crate) format: Format,
     /// Leave out what whoever gets the extract may not read; without it nothing is left out
     #[arg(long, value_name = "ROLE")]
-    pub(crate) role: Option<Reader>,
-}
-
-/// Whoever gets an extract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum Reader {
-    /// Runs the gateway: nothing about people, nothing of cases
-    Operator,
-    /// Mends the gateway: as an operator
-    Engineer,
-    /// Checks what was done: all but what is sealed
-    Auditor,
-    /// Holds shares of keys: all of it
-    HumanResources,
-    /// Holds shares of keys: all of it
-    DataProtectionOfficer,
-    /// Holds shares of keys: all of it
-    WorksCouncil,
-}
-
-impl Reader {
-    /// Whether nothing is left out.
-    pub(crate) const fn sees_all(self) -> bool {
-        matches!(self, Self::HumanResources | Self::DataProtectionOfficer | Self::WorksCouncil)
-    }
+    pub(crate) role: Option<Role>,
 }
 
 /// The form of a record.
@@ -121,7 +97,7 @@ pub(crate) struct Tail {
     pub(crate) follow: bool,
     /// Leave out what whoever sees it may not read; without it nothing is left out
     #[arg(long, value_name = "ROLE")]
-    pub(crate) role: Option<Reader>,
+    pub(crate) role: Option<Role>,
 }
 
 #[derive(Debug, Args)]

@@ -17,13 +17,11 @@
 use crate::control::{Command, PushChange, Shared};
 use crate::secret;
 use anyhow::{Context as _, Result};
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::put;
 use glassgate_policy::identity::{Mac, is_of_one_host};
 use jiff::Timestamp;
 use ring::hmac;
@@ -94,14 +92,6 @@ impl Push {
     }
 }
 
-/// The routes, where somebody may push.
-pub(super) fn routes(shared: &Shared) -> Router<Shared> {
-    if shared.push.is_none() {
-        return Router::new();
-    }
-    Router::new().route("/api/v1/identity/addresses/{address}", put(push).delete(withdraw))
-}
-
 /// What is pushed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,7 +109,11 @@ struct Refusal {
 
 type Refused = (StatusCode, String);
 
-async fn push(State(shared): State<Shared>, Path(address): Path<String>, request: Request) -> Response {
+pub(super) async fn push(
+    State(shared): State<Shared>,
+    Path(address): Path<String>,
+    request: Request,
+) -> Response {
     answer(&shared, request, async |shared, body| {
         let ip = address_of(&address)?;
         let change = change(ip, &read(body).await?)?;
@@ -128,7 +122,11 @@ async fn push(State(shared): State<Shared>, Path(address): Path<String>, request
     .await
 }
 
-async fn withdraw(State(shared): State<Shared>, Path(address): Path<String>, request: Request) -> Response {
+pub(super) async fn withdraw(
+    State(shared): State<Shared>,
+    Path(address): Path<String>,
+    request: Request,
+) -> Response {
     answer(&shared, request, async |shared, _| {
         let change = PushChange::Withdraw { ip: address_of(&address)? };
         tell(shared, change, |counts| &counts.withdrawn).await

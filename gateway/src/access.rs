@@ -1,0 +1,5 @@
+//! Who may do what at the page.
+
+mod role;
+
+pub(crate) use role::Role;

@@ -1,0 +1,257 @@
+//! Every endpoint, once: where it is, who may ask, from which side.
+//!
+//! The router is made of this table and of nothing else, so that a handler without a row can't be reached; what has no row is answered by
+//! 404. Each row is behind the [gate](super::gate), which holds a request to what the row says before the handler sees it.
+//! `GET` changes nothing: whatever changes something is a `POST`, `PUT` or `DELETE`, and the gate asks more of those.
+//!
+//! A row for a view of people who are logged in:
+//!
+//! ```text
+//! Row::view("/rules", "rules", "Rules and their hits", Who::LoggedIn, |on| method(on, rules_page)).with(&[LANG])
+//! ```
+
+#![allow(dead_code, reason = "roles are told apart as soon as somebody can log in")]
+
+use super::gate::{self, Gate};
+use super::peer::Side;
+use super::{CSS, SCRIPT, SVG};
+use crate::access::Role;
+use crate::control::Shared;
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
+use axum::routing::{MethodFilter, MethodRouter, on as method};
+
+/// An endpoint.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub(super) verb: Verb,
+    /// As axum writes it: `{name}` stands for one segment.
+    pub(super) path: &'static str,
+    /// What it is called: `operationId` of the OpenAPI file, and in records.
+    pub(super) name: &'static str,
+    /// What it is for, in a line.
+    pub(super) about: &'static str,
+    pub(super) who: Who,
+    pub(super) sides: Sides,
+    pub(super) kind: Kind,
+    /// What may stand in the query.
+    pub(super) query: &'static [Param],
+    handler: fn(MethodFilter) -> MethodRouter<Shared>,
+}
+
+/// How it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// And `HEAD`.
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Verb {
+    /// As it stands in a request.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether it may change something.
+    pub(super) const fn changes(self) -> bool {
+        !matches!(self, Self::Get)
+    }
+
+    const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Everybody who gets here.
+    Anyone,
+    /// Whoever is logged in, in whatever role.
+    LoggedIn,
+    /// Whoever is logged in in one of these roles.
+    Only(&'static [Role]),
+    /// Whoever pushes who has an address: they have a token of their own, which the handler looks at.
+    Pusher,
+}
+
+impl Who {
+    /// Whether somebody in this role may, or somebody who is not logged in.
+    pub(super) fn admits(self, role: Option<Role>) -> bool {
+        match self {
+            Self::Anyone | Self::Pusher => true,
+            Self::LoggedIn => role.is_some(),
+            Self::Only(roles) => role.is_some_and(|role| roles.contains(&role)),
+        }
+    }
+}
+
+/// From which sides it may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sides {
+    Management,
+    /// Also by the people whose traffic crosses the gateway.
+    Both,
+}
+
+impl Sides {
+    /// Whether a request from there may be answered.
+    pub(super) fn admit(self, side: Side) -> bool {
+        side == Side::Management || self == Self::Both
+    }
+}
+
+/// What it answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A page for people: whoever is not logged in is shown where to.
+    View,
+    /// Data for programs, as this media type: in the OpenAPI file.
+    Data(&'static str),
+    /// A file that is the same for everybody.
+    File(&'static str),
+}
+
+/// A parameter of a query.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    /// Its schema, as JSON.
+    pub(super) schema: &'static str,
+    pub(super) about: &'static str,
+}
+
+/// The language of a view.
+pub(super) const LANG: Param = Param {
+    name: "lang",
+    schema: r#"{"type":"string","enum":["en","zh"]}"#,
+    about: "The language; without it what the browser prefers",
+};
+
+pub(super) const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Row {
+    /// A page for people, on the management side.
+    pub(super) const fn view(
+        path: &'static str,
+        name: &'static str,
+        about: &'static str,
+        who: Who,
+        handler: fn(MethodFilter) -> MethodRouter<Shared>,
+    ) -> Self {
+        let (verb, sides, kind) = (Verb::Get, Sides::Management, Kind::View);
+        Self { verb, path, name, about, who, sides, kind, query: &[], handler }
+    }
+
+    /// Data for programs, on the management side.
+    pub(super) const fn data(
+        path: &'static str,
+        name: &'static str,
+        about: &'static str,
+        who: Who,
+        handler: fn(MethodFilter) -> MethodRouter<Shared>,
+    ) -> Self {
+        Self { kind: Kind::Data(JSON), ..Self::view(path, name, about, who, handler) }
+    }
+
+    /// A file for everybody, on both sides.
+    const fn file(
+        path: &'static str,
+        name: &'static str,
+        kind: &'static str,
+        handler: fn(MethodFilter) -> MethodRouter<Shared>,
+    ) -> Self {
+        let view = Self::view(path, name, "Part of the pages", Who::Anyone, handler);
+        Self { kind: Kind::File(kind), sides: Sides::Both, ..view }
+    }
+
+    /// What may stand in its query.
+    pub(super) const fn with(self, query: &'static [Param]) -> Self {
+        Self { query, ..self }
+    }
+
+    /// Asked in another way.
+    pub(super) const fn by(self, verb: Verb) -> Self {
+        Self { verb, ..self }
+    }
+
+    /// Answers with another media type.
+    pub(super) const fn answers(self, kind: &'static str) -> Self {
+        Self { kind: Kind::Data(kind), ..self }
+    }
+
+    /// Also for the people whose traffic crosses the gateway.
+    #[allow(dead_code, reason = "the first such view is made with this")]
+    pub(super) const fn on_both_sides(self) -> Self {
+        Self { sides: Sides::Both, ..self }
+    }
+}
+
+/// All endpoints.
+pub(super) const ROUTES: &[Row] = &[
+    Row::view("/", "now_page", "What the gateway does now", Who::LoggedIn, |on| method(on, super::page)),
+    Row::view("/traffic", "traffic_page", "What was counted over days", Who::LoggedIn, |on| {
+        method(on, super::traffic_page)
+    })
+    .with(&[LANG]),
+    Row::view("/log", "log_page", "The audit log", Who::LoggedIn, |on| method(on, super::log_page))
+        .with(&[LANG]),
+    Row::data("/api/v1/now", "now", "What the gateway does now", Who::LoggedIn, |on| method(on, super::data)),
+    Row::data("/api/v1/report", "report", "What was counted over a span", Who::LoggedIn, |on| {
+        method(on, super::report)
+    })
+    .with(super::REPORT_QUERY),
+    Row::data("/api/v1/records", "records", "Records of the audit log", Who::LoggedIn, |on| {
+        method(on, super::records)
+    })
+    .with(super::RECORDS_QUERY),
+    Row::data(PUSH, "push_address", "Say who has an address", Who::Pusher, |on| {
+        method(on, super::push::push)
+    })
+    .by(Verb::Put),
+    Row::data(PUSH, "withdraw_address", "Withdraw what was said", Who::Pusher, |on| {
+        method(on, super::push::withdraw)
+    })
+    .by(Verb::Delete),
+    Row::data("/metrics", "metrics", "Counters for Prometheus", Who::LoggedIn, |on| {
+        method(on, super::numbers_for_prometheus)
+    })
+    .answers(super::PROMETHEUS),
+    Row::data("/healthz", "health", "Whether frames are forwarded", Who::Anyone, |on| {
+        method(on, super::health)
+    })
+    .answers(TEXT),
+    Row::file("/style.css", "style", CSS, |on| fixed(on, CSS, include_str!("style.css"))),
+    Row::file("/page.js", "script", SCRIPT, |on| fixed(on, SCRIPT, include_str!("page.js"))),
+    Row::file("/icon.svg", "icon", SVG, |on| fixed(on, SVG, include_str!("icon.svg"))),
+];
+
+const PUSH: &str = "/api/v1/identity/addresses/{address}";
+
+fn fixed(on: MethodFilter, kind: &'static str, text: &'static str) -> MethodRouter<Shared> {
+    method(on, move || async move { ([(CONTENT_TYPE, kind)], text) })
+}
+
+/// The router of all rows, each behind its gate.
+pub(super) fn router(shared: &Shared) -> Router<Shared> {
+    ROUTES.iter().fold(Router::new(), |router, row| {
+        let gate = Gate { row, shared: shared.clone() };
+        let handler = (row.handler)(row.verb.filter());
+        router.route(row.path, handler.route_layer(middleware::from_fn_with_state(gate, gate::hold)))
+    })
+}
