@@ -1,12 +1,14 @@
 //! What one lcore counts. Plain numbers of one owner: nothing here is shared or atomic; the lcore copies them to its
 //! stats page now and then, and others add the pages up.
 //!
-//! Three laws hold exactly, at any time between two turns:
+//! Four laws hold exactly, at any time between two turns:
 //!
-//! * `rx + answers = tx + dropped{policy, limit, tx_full}` per direction, in frames;
-//! * `rx = flow + opaque{kind} + tunnel{kind} + malformed{reason} + fragments`, in frames;
+//! * `rx + answers + inband_sent = tx + dropped{policy, limit, tx_full} + inband_taken` per direction, in frames;
+//! * `rx = flow + opaque{kind} + tunnel{kind} + malformed{reason} + fragments + inband_taken`, in frames;
+//! * `inband_taken + inband_copied = inband_punted + inband_refused{reason}`, in frames;
 //! * `flows opened = open + named{evidence} + unnamed{reason}`.
 
+use crate::inband;
 use crate::packet::TunnelKind;
 use glassgate_policy::{Category, Evidence, Reason, Unobserved};
 
@@ -93,6 +95,14 @@ fn tunnel(i: usize) -> Option<Option<&'static str>> {
     TunnelKind::ALL.get(i).map(|t| Some(t.as_str()))
 }
 
+fn refused(i: usize) -> Option<Option<&'static str>> {
+    inband::Refused::ALL.get(i).map(|r| Some(r.as_str()))
+}
+
+fn unsent(i: usize) -> Option<Option<&'static str>> {
+    inband::Unsent::ALL.get(i).map(|u| Some(u.as_str()))
+}
+
 counters! {
     /// The counts of one lcore.
     pub struct LcoreCounters {
@@ -116,6 +126,18 @@ counters! {
         drop_limit: [PORTS] port,
         /// Frames discarded because the other port did not take them, by the port they came from.
         drop_tx_full: [PORTS] port,
+        /// Frames to the gateway's own hardware address that were taken out of the traffic, by the port they came from.
+        inband_taken: [PORTS] port,
+        /// Frames to a group that ask for the gateway, by the port they came from. They pass; a copy is looked at.
+        inband_copied: [PORTS] port,
+        /// Frames of both kinds that were handed to the control process.
+        inband_punted: [1] single,
+        /// Frames of both kinds that were not, by reason.
+        inband_refused: [inband::Refused::ALL.len()] refused,
+        /// Frames of the control process that were sent, by the port that they left by. They count as sent, too.
+        inband_sent: [PORTS] port,
+        /// Frames of the control process that were not sent, by reason.
+        inband_unsent: [inband::Unsent::ALL.len()] unsent,
         /// Frames by how long the turn took that they came in: see [`crate::latency`].
         turn_ns: [crate::latency::BUCKETS] bucket,
         /// Frames of flows.

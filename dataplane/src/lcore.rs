@@ -8,10 +8,14 @@
 //! When the other port does not take a frame, it is offered again within the turn, a bounded number of times; what
 //! is left then is discarded and counted by port. Waiting longer would cost frames at the receiving port instead,
 //! where nobody can say which.
+//!
+//! Frames for the gateway itself, where it has an address on these ports, leave the burst before the classifier sees it, and
+//! what it answers is sent at the end of a turn ([`crate::inband`]).
 
 use crate::answer::Way;
 use crate::classifier::{Classifier, FlowSink};
 use crate::counters::{LcoreCounters, PORTS};
+use crate::inband::InBand;
 use crate::latency::bucket_of;
 use crate::port::{Burst, Frame, Port};
 
@@ -27,6 +31,8 @@ pub struct Lcore<P: Port, S: FlowSink> {
     /// Answers to frames of blocked flows: back to their senders, onward to whom they were for.
     answers: [Burst<P::Frame>; 2],
     classifier: Classifier<S>,
+    /// Where the gateway has an address on these ports.
+    inband: Option<Box<InBand<P::Frame>>>,
     /// Number of the next frame.
     number: u64,
     /// When the last turn began, and how many frames it moved.
@@ -36,7 +42,7 @@ pub struct Lcore<P: Port, S: FlowSink> {
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Frames received from both ports.
+    /// Frames received from both ports, and frames of the gateway itself that were sent.
     pub frames: usize,
     /// Both ports will never deliver anything again.
     pub exhausted: bool,
@@ -46,7 +52,12 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
     /// A bridge between `lan` and `uplink`.
     pub fn new(lan: P, uplink: P, classifier: Classifier<S>) -> Self {
         let (burst, answers) = (Burst::default(), Default::default());
-        Self { ports: [lan, uplink], burst, answers, classifier, number: 1, last: (0, 0) }
+        Self { ports: [lan, uplink], burst, answers, classifier, inband: None, number: 1, last: (0, 0) }
+    }
+
+    /// The same bridge, at which the gateway itself can be reached. The boxed part is large.
+    pub fn with_inband(self, inband: Option<Box<InBand<P::Frame>>>) -> Self {
+        Self { inband, ..self }
     }
 
     /// One turn, at `now_ns` nanoseconds of the lcore's monotonic clock.
@@ -63,6 +74,9 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
             frames += self.pass(from, now_ns);
         }
         self.last = (now_ns, frames as u64);
+        if let Some(inband) = &mut self.inband {
+            frames += inband.send(&mut self.ports, now_ns, &mut self.classifier.counters);
+        }
         self.classifier.expire(now_ns, EXPIRE_BUDGET);
         Turn { frames, exhausted: frames == 0 && self.ports.iter().all(P::is_exhausted) }
     }
@@ -95,8 +109,13 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         let to = 1 - from;
         let bytes = |burst: &Burst<P::Frame>| burst.iter().map(|f| f.wire_len() as u64).sum::<u64>();
         let received = bytes(&self.burst);
+        if let Some(inband) = &mut self.inband {
+            inband.take(&mut self.burst, from, now_ns, &mut self.classifier.counters);
+        }
+        let passing = self.burst.len();
+        let passing_bytes = if passing < got { bytes(&self.burst) } else { received };
         let discard = self.classifier.burst(&self.burst, self.number, now_ns);
-        self.number += got as u64;
+        self.number += passing as u64;
         if !self.classifier.answers().is_empty() {
             self.make_answers();
         }
@@ -107,7 +126,7 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         if dropped > 0 {
             self.burst.retain(|i, _| discard & 1 << i == 0);
         }
-        let offered = if dropped > 0 { bytes(&self.burst) } else { received };
+        let offered = if dropped > 0 { bytes(&self.burst) } else { passing_bytes };
         for _ in 0..TX_TRIES {
             if self.burst.is_empty() {
                 break;
@@ -147,7 +166,7 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
         add(&mut counters.drop_policy, from, dropped as u64 - over_limit);
         add(&mut counters.drop_limit, from, over_limit);
         add(&mut counters.drop_tx_full, from, left as u64);
-        add(&mut counters.tx_frames, to, (got - dropped - left) as u64);
+        add(&mut counters.tx_frames, to, (passing - dropped - left) as u64);
         add(&mut counters.tx_bytes, to, offered - left_bytes);
         for (port, (frames, bytes)) in [from, to].into_iter().zip(sent_back) {
             add(&mut counters.answers, port, frames);

@@ -28,6 +28,7 @@ pub mod flow;
 pub mod flow_table;
 pub mod hints;
 mod identity;
+pub mod inband;
 pub mod inspect;
 pub mod latency;
 pub mod lcore;
