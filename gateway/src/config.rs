@@ -7,6 +7,7 @@ mod audit;
 mod device;
 mod docs;
 mod identity;
+mod inband;
 mod lists;
 mod schema;
 
@@ -14,6 +15,7 @@ pub(crate) use audit::{Audit, Witness};
 pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
 pub(crate) use identity::{Radius, RadiusClient};
+pub(crate) use inband::{Inband, Network, mac_text};
 
 use crate::feeds::Subscription;
 use glassgate_policy::charter::PublicKey;
@@ -55,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// Where the page is served.
     pub(crate) listen: SocketAddr,
+    /// Where it can be reached through the ports of the bridge, if it can.
+    pub(crate) inband: Option<Inband>,
     /// The socket of `status` and `reload`.
     pub(crate) socket: PathBuf,
     pub(crate) guard: Guard,
@@ -246,6 +250,7 @@ impl Check<'_> {
         let audit = audit::check(self, &raw.audit);
         let store = self.store(&raw.store);
         let listen = self.listen(&raw.page.listen);
+        let inband = self.inband(raw);
         let socket = self.socket(&raw.control.socket);
         let hang = self.number(&raw.guard.hang_ms, 20..=60_000, "milliseconds");
         let restart = self.number(&raw.guard.restart_ms, 0..=1000, "milliseconds");
@@ -269,6 +274,7 @@ impl Check<'_> {
             audit: audit?,
             store: store?,
             listen: listen?,
+            inband: inband?,
             socket: socket?,
             guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },
         })

@@ -1,6 +1,7 @@
 //! The control process: compiles rules into verdicts, reads events, keeps the log, serves the page.
 //!
-//! It maps event rings and stats pages, never frame memory.
+//! It maps event rings and stats pages, never frame memory; the frames that it sees are those for the gateway itself, where that has an
+//! address on the ports of the bridge ([`inband`]).
 //!
 //! ```text
 //!  main        tokio: page, control socket ◄── watch ── Snapshot
@@ -21,6 +22,7 @@ mod fault;
 mod history;
 mod hours;
 mod identity;
+pub(crate) mod inband;
 mod log;
 pub(crate) mod past;
 mod policy;
@@ -38,6 +40,7 @@ use crate::config::Config;
 use crate::confine;
 use crate::exit::Exit;
 use crate::ipc::Channel;
+use crate::lcore_memory::{FrameRings, LcoreMemory};
 use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
 use crate::page;
 use crate::page::peer::Kernel;
@@ -53,7 +56,6 @@ pub(crate) use sealed::{CaseAnswer, CaseAsk};
 use slow_path::{Beginning, SlowPath};
 use snapshot::Snapshot;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -119,6 +121,8 @@ struct Orders {
     config: Config,
     last: Option<PolicyId>,
     lcores: Vec<(EventRing, StatsPage)>,
+    /// Frames for the gateway itself, from and to each lcore.
+    frames: Vec<FrameRings>,
 }
 
 fn serve(channel: &Channel) -> Result<()> {
@@ -130,6 +134,7 @@ fn serve(channel: &Channel) -> Result<()> {
     let boot = boot_id()?;
     let push = config.push_token.as_deref().map(Push::open).transpose()?.map(Arc::new);
     let radius = config.radius.as_ref().map(radius::Radius::open).transpose()?;
+    let inband = config.inband.as_ref().map(|own| inband::open(own, &orders.frames)).transpose()?;
     let confinement = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -153,6 +158,7 @@ fn serve(channel: &Channel) -> Result<()> {
         publish,
         boot,
         radius,
+        inband: inband.as_ref().map(inband::Listener::counts),
         push,
         past,
         confinement,
@@ -173,6 +179,7 @@ fn serve(channel: &Channel) -> Result<()> {
         tokio::select! {
             _ = ended => {}
             result = page::serve(Kernel(page), shared.clone()) => result.context("serving the page")?,
+            result = serve_inband(inband, shared.clone()) => result.context("serving the page in-band")?,
             () = socket::serve(socket, shared) => {}
         }
         anyhow::Ok(())
@@ -180,6 +187,16 @@ fn serve(channel: &Channel) -> Result<()> {
     match worker.join() {
         Ok(result) => result,
         Err(_) => bail!("the slow path panicked"),
+    }
+}
+
+/// Serves the page at the gateway's own address on the ports of the bridge, if it has one.
+async fn serve_inband(listener: Option<inband::Listener>, shared: Shared) -> std::io::Result<()> {
+    let Some(listener) = listener else { return std::future::pending().await };
+    let stack = listener.stack();
+    tokio::select! {
+        result = page::serve(listener, shared) => result,
+        () = stack.drive() => Ok(()),
     }
 }
 
@@ -191,18 +208,15 @@ fn boot_id() -> Result<BootId> {
 }
 
 fn take_orders(channel: &Channel) -> Result<Orders> {
-    let (mut start, mut lcores) = (None, Vec::new());
+    let (mut start, mut lcores, mut frames) = (None, Vec::new(), Vec::new());
     loop {
         let received = channel.receive::<ToControl>()?.context("the guard is gone")?;
         match received.message {
             ToControl::Start { config, last } => start = Some((config, last)),
             ToControl::Lcore => {
-                let [ring, page] = <[OwnedFd; 2]>::try_from(received.fds)
-                    .map_err(|fds| anyhow::anyhow!("an lcore with {} descriptors", fds.len()))?;
-                lcores.push((
-                    EventRing::attach(ring).context("the event ring")?,
-                    StatsPage::attach(page).context("the stats page")?,
-                ));
+                let memory = LcoreMemory::attach(received.fds)?;
+                lcores.push((memory.events, memory.page));
+                frames.extend(memory.frames);
             }
             ToControl::Go => break,
             // The world and reloads are told again after the start.
@@ -211,7 +225,7 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
         }
     }
     let (config, last) = start.context("the guard did not say what to be")?;
-    Ok(Orders { config: *config, last, lcores })
+    Ok(Orders { config: *config, last, lcores, frames })
 }
 
 /// Hears the guard.

@@ -20,12 +20,12 @@ use crate::config::{Dataplane, Device};
 use crate::exit::Exit;
 use crate::handover;
 use crate::ipc::Channel;
+use crate::lcore_memory::LcoreMemory;
 use crate::messages::{Failure, FromDataplane, PolicyId, PortInfo, ToDataplane};
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::classifier::Policy;
-use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::inband::own::Own;
 use glassgate_dataplane::port::socket::SocketPort;
-use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::compile::{self, compile};
 use glassgate_policy::table::SignatureTable;
 use glassgate_policy::{Verdict, VerdictMatrix};
@@ -72,7 +72,9 @@ impl std::error::Error for NeedsDpdk {}
 struct Orders {
     ports: [Device; 2],
     settings: Dataplane,
-    lcores: Vec<(EventRing, StatsPage)>,
+    lcores: Vec<LcoreMemory>,
+    /// The gateway's own addresses on the ports.
+    own: Option<Own>,
     policy: Option<(PolicyId, Vec<OwnedFd>)>,
 }
 
@@ -102,13 +104,13 @@ fn forward(channel: &Channel) -> Result<()> {
     match &orders.ports {
         [Device::Socket(lan), Device::Socket(uplink)] => {
             let ports = open_sockets([lan, uplink])?;
-            crew::bridge(channel, &shared, ports, &orders.settings, orders.lcores, pin)?;
+            crew::bridge(channel, &shared, ports, &orders.settings, (orders.lcores, orders.own), pin)?;
         }
         #[cfg(feature = "dpdk")]
         [Device::Dpdk(lan), Device::Dpdk(uplink)] => {
             let (ports, eal) = dpdk_ports::open([lan, uplink], &orders.settings)?;
             let enter = move |cpu| dpdk_ports::enter(&eal, cpu);
-            crew::bridge(channel, &shared, ports, &orders.settings, orders.lcores, enter)?;
+            crew::bridge(channel, &shared, ports, &orders.settings, (orders.lcores, orders.own), enter)?;
         }
         [a, b] => {
             let device = if a.needs_dpdk() { a } else { b };
@@ -148,22 +150,18 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
     loop {
         let received = channel.receive::<ToDataplane>()?.context("the guard is gone")?;
         match received.message {
-            ToDataplane::Start { ports, dataplane } => start = Some((ports, dataplane)),
-            ToDataplane::Lcore => {
-                let [ring, page] = <[OwnedFd; 2]>::try_from(received.fds)
-                    .map_err(|fds| anyhow::anyhow!("an lcore with {} descriptors", fds.len()))?;
-                lcores.push((
-                    EventRing::attach(ring).context("the event ring")?,
-                    StatsPage::attach(page).context("the stats page")?,
-                ));
+            ToDataplane::Start { ports, dataplane, inband } => {
+                let own = inband.map(|inband| inband.own()).transpose()?;
+                start = Some((ports, dataplane, own));
             }
+            ToDataplane::Lcore => lcores.push(LcoreMemory::attach(received.fds)?),
             ToDataplane::Policy(id) => policy = Some((id, received.fds)),
             ToDataplane::Go => break,
             ToDataplane::Stop => bail!("told to stop before the start"),
         }
     }
-    let (ports, settings) = start.context("the guard did not say what to be")?;
-    Ok(Orders { ports, settings, lcores, policy })
+    let (ports, settings, own) = start.context("the guard did not say what to be")?;
+    Ok(Orders { ports, settings, lcores, own, policy })
 }
 
 /// Hears the guard while the lcores run.

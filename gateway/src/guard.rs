@@ -24,11 +24,11 @@ use crate::config::{Config, Device};
 use crate::exit::{Ended, Exit};
 use crate::handover;
 use crate::ipc::Received;
+use crate::lcore_memory::LcoreMemory;
 use crate::messages::{
     FromControl, FromDataplane, PolicyId, PortInfo, ProcessInfo, ToControl, ToDataplane, World,
 };
 use anyhow::{Context as _, Result};
-use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
 use links::Links;
 use process::{Kind, Process, State};
@@ -73,7 +73,7 @@ struct Guard {
     config: Config,
     path: PathBuf,
     ports: [Device; 2],
-    rings: Vec<EventRing>,
+    memory: Vec<LcoreMemory>,
     pages: Vec<StatsPage>,
     dataplane: Process,
     control: Process,
@@ -119,16 +119,12 @@ enum Heard {
 
 impl Guard {
     fn new(config: Config, path: PathBuf, ports: [Device; 2]) -> Result<Self> {
-        let lcores = config.dataplane.lcores.len();
-        let mut rings = Vec::with_capacity(lcores);
-        let mut pages = Vec::with_capacity(lcores);
-        for i in 0..lcores {
-            rings.push(
-                EventRing::create(&format!("glassgate-events-{i}"), config.dataplane.event_ring)
-                    .context("making an event ring")?,
-            );
-            pages.push(StatsPage::create(&format!("glassgate-stats-{i}")).context("making a stats page")?);
-        }
+        let config = config.with_inband_mac()?;
+        let (ring, inband) = (config.dataplane.event_ring, config.inband.is_some());
+        let lcores = 0..config.dataplane.lcores.len();
+        let memory =
+            lcores.map(|i| LcoreMemory::create(i, ring, inband)).collect::<Result<Vec<LcoreMemory>>>()?;
+        let pages = memory.iter().map(|lcore| lcore.page.clone()).collect();
         let links = match (config.ports.propagate_link, ports.each_ref().map(Device::kernel_interface)) {
             (true, [Some(lan), Some(uplink)]) => Some(
                 Links::watch([lan, uplink])
@@ -144,7 +140,7 @@ impl Guard {
             config,
             path,
             ports,
-            rings,
+            memory,
             pages,
             policy: None,
             world: World::default(),
@@ -308,11 +304,14 @@ impl Guard {
 
     fn brief_dataplane(&self) -> Result<()> {
         let channel = self.dataplane.channel().context("no data plane")?;
-        let start =
-            ToDataplane::Start { ports: self.ports.clone(), dataplane: self.config.dataplane.clone() };
+        let start = ToDataplane::Start {
+            ports: self.ports.clone(),
+            dataplane: self.config.dataplane.clone(),
+            inband: self.config.inband.clone(),
+        };
         channel.send(&start, &[])?;
-        for (ring, page) in self.rings.iter().zip(&self.pages) {
-            channel.send(&ToDataplane::Lcore, &[ring.fd(), page.fd()])?;
+        for lcore in &self.memory {
+            channel.send(&ToDataplane::Lcore, &lcore.fds())?;
         }
         if let Some(policy) = &self.policy {
             let fds = [policy.table.as_fd(), policy.matrix.as_fd()];
@@ -327,8 +326,8 @@ impl Guard {
         let last = self.policy.as_ref().map(|policy| policy.id.clone());
         let config = Box::new(self.config.clone());
         channel.send(&ToControl::Start { config, last }, &[])?;
-        for (ring, page) in self.rings.iter().zip(&self.pages) {
-            channel.send(&ToControl::Lcore, &[ring.fd(), page.fd()])?;
+        for lcore in &self.memory {
+            channel.send(&ToControl::Lcore, &lcore.fds())?;
         }
         channel.send(&ToControl::Go, &[])?;
         Ok(())

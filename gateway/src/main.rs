@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  glassgate run ── guard ──┬── dataplane   sees frames, writes nothing
-//!                           └── control     writes audit log and page, sees no frame
+//!                           └── control     writes audit log and page, sees no frame but those to the gateway
 //! ```
 //!
 //! This crate only wires: frames are the business of `glassgate-dataplane`, decisions of `glassgate-policy`.
@@ -28,6 +28,7 @@ mod feeds;
 mod guard;
 mod handover;
 mod ipc;
+mod lcore_memory;
 mod lists;
 mod log;
 mod look;

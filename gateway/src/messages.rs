@@ -7,7 +7,7 @@
 //!              Up, Refused, Failed                          Policy, Up, Failed
 //! ```
 
-use crate::config::{Config, Dataplane, Device};
+use crate::config::{Config, Dataplane, Device, Inband};
 use serde::{Deserialize, Serialize};
 
 /// From the guard to the data plane.
@@ -19,8 +19,11 @@ pub(crate) enum ToDataplane {
         /// LAN, uplink.
         ports: [Device; 2],
         dataplane: Dataplane,
+        /// The gateway's own addresses on the ports, if it has any.
+        inband: Option<Inband>,
     },
-    /// The next lcore's event ring and stats page, as descriptors; in order, once for each.
+    /// The next lcore's event ring and stats page, and its two rings of frames where the gateway has an address on the ports, as
+    /// descriptors; in order, once for each.
     Lcore,
     /// Verdicts: signature table and matrix, as descriptors.
     Policy(PolicyId),
@@ -62,7 +65,7 @@ pub(crate) enum ToControl {
         /// The last policy of a predecessor; the next epoch is greater.
         last: Option<PolicyId>,
     },
-    /// The next lcore's event ring and stats page, as descriptors.
+    /// The same for each lcore, as descriptors.
     Lcore,
     /// All that is needed at start has been said.
     Go,

@@ -244,6 +244,35 @@ sections! {
         listen: String = "127.0.0.1:8480".to_owned();
     }
 
+    /// The gateway's own address on the ports of the bridge, where there is no network for management alone: see
+    /// [management](management.md). Without an address here the gateway answers nothing on these ports.
+    [inband] {
+        /// IPv4 address with prefix, such as `10.0.0.2/24`, in frames without a tag. Empty: none.
+        address: String = String::new();
+        /// IPv6 address with prefix, likewise; a link-local address comes with it. Empty: none.
+        address6: String = String::new();
+        /// The router to other networks, for `address`. Empty: only its own network is answered.
+        gateway: String = String::new();
+        /// The router to other networks, for `address6`; it may be link-local.
+        gateway6: String = String::new();
+        /// The VLAN in which the gateway has the addresses below, 1 to 4094. 0: none.
+        vlan: u32 = 0;
+        /// IPv4 address with prefix in that VLAN.
+        vlan_address: String = String::new();
+        /// IPv6 address with prefix in that VLAN.
+        vlan_address6: String = String::new();
+        /// The router to other networks in that VLAN, for `vlan_address`.
+        vlan_gateway: String = String::new();
+        /// The router to other networks in that VLAN, for `vlan_address6`.
+        vlan_gateway6: String = String::new();
+        /// Who is on the management side: frames in the VLAN (`vlan`), or frames without a tag that come in by one port (`lan`, `uplink`). Everybody else on these ports gets what is for the people on the LAN. `none`: that is everybody.
+        management: String = "none".to_owned();
+        /// TCP port of the page at these addresses.
+        port: u32 = 8480;
+        /// The hardware address, such as `02:00:5e:00:53:01`. Empty: a locally administered one that follows from `/etc/machine-id`.
+        mac: String = String::new();
+    }
+
     /// The command line's way in.
     [control] {
         /// The Unix socket of `glassgate status` and `glassgate reload`. Relative to this file. Its folder is made if it is missing; only the owner may connect.

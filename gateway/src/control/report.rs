@@ -3,20 +3,23 @@
 use super::charter::Observed;
 use super::history::{History, Totals};
 use super::identity::Identity;
+use super::inband;
 use super::log::Log;
 use super::policy::HandedOut;
 use super::radius::Radius;
 use super::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, LogNow,
-    Outages, PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, SealedNow, Snapshot, Suppressed,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, InbandNow, LatencyNow,
+    LcoreNow, LogNow, Outages, PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, SealedNow,
+    Snapshot, Suppressed,
 };
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, mac_text};
 use crate::messages::{PortInfo, World};
 use crate::page::push::Push;
 use crate::verdicts::Compiled;
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::inband::{Refused, Unsent};
 use glassgate_dataplane::latency;
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
 use glassgate_policy::audit::{Counts, Hex};
@@ -49,6 +52,7 @@ pub(super) struct Sources<'a> {
     pub(super) identity: &'a Identity,
     pub(super) radius: Option<&'a Radius>,
     pub(super) push: Option<&'a Push>,
+    pub(super) inband: Option<&'a inband::Counts>,
     pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
     pub(super) charter_trouble: Option<String>,
     pub(super) sealed_trouble: Option<String>,
@@ -77,6 +81,7 @@ impl Sources<'_> {
             bypass: self.bypass.cloned(),
             recording: recording(&policy, self.observed),
             identity: self.identity_now(),
+            inband: self.inband_now(&sum),
             sealed: SealedNow { keys: self.sealed.0, cases: self.sealed.1 },
             processes: self.world.processes.clone(),
             held_port: self.world.held_port.clone(),
@@ -141,6 +146,33 @@ impl Sources<'_> {
                 PushNow { set, withdrawn, refused: counts(refused.into_iter()) }
             }),
         }
+    }
+
+    /// The gateway's own address on the ports, and what became of the frames for it.
+    fn inband_now(&self, sum: &LcoreCounters) -> Option<InbandNow> {
+        let (own, stack) = (self.config.inband.as_ref()?, self.inband?);
+        let nets = own.networks().flat_map(|(vlan, network)| {
+            let nets = [network.v4.map(|net| net.to_string()), network.v6.map(|net| net.to_string())];
+            nets.into_iter().flatten().map(move |net| match vlan {
+                Some(vlan) => format!("{net} in VLAN {vlan}"),
+                None => net,
+            })
+        });
+        let stack = stack.now();
+        Some(InbandNow {
+            mac: own.mac.as_ref().map(mac_text).unwrap_or_default(),
+            addresses: nets.collect(),
+            port: own.port,
+            management: own.management.as_str().to_owned(),
+            copied: sum.inband_copied.iter().sum(),
+            punted: sum.inband_punted[0],
+            refused: counts(words(Refused::ALL, Refused::as_str, &sum.inband_refused)),
+            unsent: counts(words(Unsent::ALL, Unsent::as_str, &sum.inband_unsent)),
+            waiting: stack.waiting,
+            open: stack.open,
+            accepted: stack.accepted,
+            turned_away: counts(stack.turned_away.into_iter()),
+        })
     }
 
     fn categories(&self) -> Vec<Aggregate> {
@@ -234,6 +266,8 @@ impl Sources<'_> {
             drop_limit: sum.drop_limit[i],
             answers: sum.answers[i],
             drop_tx_full: sum.drop_tx_full[i],
+            inband_taken: sum.inband_taken[i],
+            inband_sent: sum.inband_sent[i],
             rx_frames_per_s: rates.rx_frames[i],
             rx_bits_per_s: rates.rx_bits[i],
             tx_frames_per_s: rates.tx_frames[i],
@@ -322,6 +356,15 @@ impl Sources<'_> {
             witness_trouble: self.log.witness_trouble().map(str::to_owned),
         }
     }
+}
+
+/// Numbers with the words for them.
+fn words<R: Copy>(
+    all: &'static [R],
+    word: fn(R) -> &'static str,
+    numbers: &[u64],
+) -> impl Iterator<Item = (&'static str, u64)> {
+    all.iter().map(move |r| word(*r)).zip(numbers.iter().copied())
 }
 
 fn latency_now(sum: &LcoreCounters) -> LatencyNow {

@@ -6,6 +6,7 @@ use super::charter::{Charters, Observed};
 use super::history::History;
 use super::hours::Hours;
 use super::identity::Identity;
+use super::inband::Counts;
 use super::log::Log;
 use super::past::Past;
 use super::policy::{HandedOut, InForce, Terms};
@@ -59,6 +60,8 @@ pub(super) struct Beginning {
     pub(super) boot: BootId,
     /// Who is logged in is heard from here.
     pub(super) radius: Option<Radius>,
+    /// What became of frames for the gateway itself, where it has an address on the ports.
+    pub(super) inband: Option<Arc<Counts>>,
     /// Who may push it.
     pub(super) push: Option<Arc<Push>>,
     /// Who keeps the rollup store: told what is durable.
@@ -460,6 +463,7 @@ impl SlowPath {
             identity: &self.identity,
             radius: self.begun.radius.as_ref(),
             push: self.begun.push.as_deref(),
+            inband: self.begun.inband.as_deref(),
             bypass: self.bypass.now(),
             charter_trouble: self
                 .charters

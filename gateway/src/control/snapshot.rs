@@ -21,6 +21,9 @@ pub(crate) struct Snapshot {
     pub(crate) bypass: Option<BypassNow>,
     pub(crate) recording: Recording,
     pub(crate) identity: IdentityNow,
+    /// The gateway's own address on the ports of the bridge, where it has one.
+    #[serde(default)]
+    pub(crate) inband: Option<InbandNow>,
     #[serde(default)]
     pub(crate) sealed: SealedNow,
     pub(crate) processes: Vec<ProcessInfo>,
@@ -112,6 +115,35 @@ pub(crate) struct IdentityNow {
     pub(crate) push: Option<PushNow>,
 }
 
+/// The gateway's own address on the ports of the bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InbandNow {
+    /// The hardware address.
+    pub(crate) mac: String,
+    /// Addresses with prefix, and their VLAN.
+    pub(crate) addresses: Vec<String>,
+    /// Port of the page.
+    pub(crate) port: u16,
+    /// Which side may manage: `none`, `vlan`, `lan` or `uplink`.
+    pub(crate) management: String,
+    /// Frames to a group that ask for the gateway; those to itself are counted by port.
+    pub(crate) copied: u64,
+    /// Frames of both kinds that were handed to the gateway.
+    pub(crate) punted: u64,
+    /// Frames of both kinds that were not, by reason.
+    pub(crate) refused: Vec<Count>,
+    /// Frames of the gateway that were not sent, by reason.
+    pub(crate) unsent: Vec<Count>,
+    /// TCP flows that are being opened.
+    pub(crate) waiting: usize,
+    /// TCP flows that are open.
+    pub(crate) open: usize,
+    /// TCP flows that were opened since the control process started.
+    pub(crate) accepted: u64,
+    /// TCP flows that were not opened or not kept, and frames that the stack could do nothing with, by reason.
+    pub(crate) turned_away: Vec<Count>,
+}
+
 /// What was pushed over HTTP since the control process started.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PushNow {
@@ -182,6 +214,12 @@ pub(crate) struct PortNow {
     pub(crate) drop_limit: u64,
     /// Frames that came in here and were dropped because the other port did not take them.
     pub(crate) drop_tx_full: u64,
+    /// Frames that came in here for the gateway itself.
+    #[serde(default)]
+    pub(crate) inband_taken: u64,
+    /// Frames of the gateway itself that left by this port. They count as sent.
+    #[serde(default)]
+    pub(crate) inband_sent: u64,
     pub(crate) rx_frames_per_s: f64,
     pub(crate) rx_bits_per_s: f64,
     pub(crate) tx_frames_per_s: f64,

@@ -8,14 +8,15 @@ use super::{Ports, Shared, no_verdicts, secret};
 use crate::config::Dataplane;
 use crate::confine;
 use crate::ipc::Channel;
+use crate::lcore_memory::LcoreMemory;
 use crate::messages::{FromDataplane, PortInfo};
 use anyhow::{Result, bail};
 use glassgate_dataplane::distributor::Distributor;
-use glassgate_dataplane::event_ring::EventRing;
+use glassgate_dataplane::inband::InBand;
+use glassgate_dataplane::inband::own::Own;
 use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::notice::Shown;
 use glassgate_dataplane::port::Port;
-use glassgate_dataplane::stats_page::StatsPage;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -25,19 +26,22 @@ use tracing::{info, warn};
 /// 1 MiB each.
 const LIMIT_PLACES: usize = 1 << 16;
 
-/// One lcore of the configuration: its CPU, and where its events and counters go.
+/// One lcore of the configuration: its CPU, and where its events, counters and frames for the gateway go.
 struct Post {
     number: usize,
     cpu: u32,
-    events: EventRing,
-    page: StatsPage,
+    memory: LcoreMemory,
 }
+
+/// The memory of all lcores, and the gateway's own addresses, where it has any on these ports.
+type Given = (Vec<LcoreMemory>, Option<Own>);
 
 /// What all threads are started with. `enter` makes the thread that it is called on an lcore of a CPU, for as long as what it
 /// returns lives.
 struct Crew<'a, E> {
     shared: &'a Shared,
     settings: &'a Dataplane,
+    own: Option<Own>,
     limiters: Limiters,
     shown: Shown,
     enter: E,
@@ -53,13 +57,13 @@ pub(super) fn bridge<P: Port + Send, G>(
     shared: &Shared,
     ports: Ports<P>,
     settings: &Dataplane,
-    lcores: Vec<(EventRing, StatsPage)>,
+    given: Given,
     enter: impl Fn(u32) -> Result<G> + Clone + Send + Sync,
 ) -> Result<()>
 where
     P::Frame: Send,
 {
-    run(shared, ports, settings, lcores, enter, |infos| {
+    run(shared, ports, settings, given, enter, |infos| {
         // Pages of the tables that no flow has used yet would be faulted in while frames wait. Only what is there
         // now: a policy that comes later is no larger for being locked, and must not fail by a limit.
         if let Err(e) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
@@ -76,7 +80,7 @@ fn run<P: Port + Send, G>(
     shared: &Shared,
     ports: Ports<P>,
     settings: &Dataplane,
-    lcores: Vec<(EventRing, StatsPage)>,
+    (lcores, own): Given,
     enter: impl Fn(u32) -> Result<G> + Clone + Send + Sync,
     all_turn: impl FnOnce(Vec<PortInfo>) -> Result<()>,
 ) -> Result<()>
@@ -89,10 +93,11 @@ where
     }
     let posts = settings.lcores.iter().zip(lcores).enumerate();
     let mut posts: Vec<Post> =
-        posts.map(|(number, (cpu, (events, page)))| Post { number, cpu: *cpu, events, page }).collect();
+        posts.map(|(number, (cpu, memory))| Post { number, cpu: *cpu, memory }).collect();
     let crew = Crew {
         shared,
         settings,
+        own,
         limiters: Limiters::new(LIMIT_PLACES, secret()?),
         shown: Shown::new(&notice_key()?),
         enter,
@@ -161,10 +166,19 @@ where
             let ready = ready.clone();
             self.spawn(scope, post.number, move || {
                 let _entered = (self.enter)(post.cpu)?;
-                let (events, page, first) = (post.events.producer(), post.page.writer(), no_verdicts()?);
+                let LcoreMemory { events, page, frames } = &post.memory;
+                let (events, page, first) = (events.producer(), page.writer(), no_verdicts()?);
+                let inband = match (&self.own, frames) {
+                    (Some(own), Some(frames)) => {
+                        let inband = InBand::new(own.clone(), &frames.punt, &frames.send, secret()?);
+                        Some(Box::new(inband))
+                    }
+                    _ => None,
+                };
                 let shared =
                     Secrets { own: secret()?, limiters: self.limiters.clone(), shown: self.shown.clone() };
-                let lcore = LcoreLoop::new(ports, events, page, self.settings, &first, shared);
+                let lcore =
+                    LcoreLoop::new(ports, events, page, self.settings, &first, shared).with_inband(inband);
                 confine::no_capabilities()?;
                 _ = ready.send(());
                 drop(ready);
@@ -193,7 +207,7 @@ where
         let ready = ready.clone();
         self.spawn(scope, post.number, move || {
             let _entered = (self.enter)(post.cpu)?;
-            let distributor = DistributorLoop::new(distributor, post.page.writer(), self.settings);
+            let distributor = DistributorLoop::new(distributor, post.memory.page.writer(), self.settings);
             confine::no_capabilities()?;
             _ = ready.send(());
             drop(ready);
@@ -276,14 +290,13 @@ mod tests {
                 memory_mib: 64,
                 idle_sleep: Duration::from_micros(20),
             };
-            let memory = (0..lcores)
-                .map(|_| (EventRing::create("ring", 1024).unwrap(), StatsPage::create("page").unwrap()));
+            let memory = (0..lcores).map(|i| LcoreMemory::create(i as usize, 1024, false).unwrap()).collect();
             let ((lan, inner_lan), (uplink, inner_uplink)) = (pair(64), pair(64));
             let mut outside = [lan, uplink];
             let sides = [vec![inner_lan], vec![inner_uplink]];
             let ports = Ports { sides, infos: Vec::new(), leave_open: true };
             let ran =
-                run(&shared, ports, &settings, memory.collect(), enter, |_| all_turn(&shared, &mut outside));
+                run(&shared, ports, &settings, (memory, None), enter, |_| all_turn(&shared, &mut outside));
             _ = done.send(ran.map(|()| outside));
         });
         ended.recv_timeout(HUNG).expect("it ends")

@@ -7,6 +7,7 @@ use glassgate_dataplane::classifier::{Classifier, FlowSink, Options, Policy};
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::distributor::Distributor;
 use glassgate_dataplane::event_ring::Producer;
+use glassgate_dataplane::inband::InBand;
 use glassgate_dataplane::lcore::Lcore;
 use glassgate_dataplane::limiter::Limiters;
 use glassgate_dataplane::notice::Shown;
@@ -100,6 +101,11 @@ impl<P: Port> LcoreLoop<P> {
         };
         let [lan, uplink] = ports;
         Self { lcore: Lcore::new(lan, uplink, classifier), page, state, idle_sleep: settings.idle_sleep }
+    }
+
+    /// The same lcore, where the gateway has an address on its ports.
+    pub(super) fn with_inband(self, inband: Option<Box<InBand<P::Frame>>>) -> Self {
+        Self { lcore: self.lcore.with_inband(inband), ..self }
     }
 
     /// Turns until told to stop; then ends all flows, so that their last counts reach the slow path. Gives the ports

@@ -15,12 +15,13 @@ pub(super) fn render(now: &Snapshot) -> String {
     machine(&mut out, now);
     lists(&mut out, now);
     identity(&mut out, now);
+    inband(&mut out, now);
     out.0
 }
 
 fn ports(out: &mut Text, now: &Snapshot) {
     type Value = fn(&PortNow) -> u64;
-    let families: [(&str, &str, Value); 9] = [
+    let families: [(&str, &str, Value); 11] = [
         ("receive_frames", "Frames received.", |p| p.rx_frames),
         ("receive_bytes", "Bytes received, without preamble and FCS.", |p| p.rx_bytes),
         ("transmit_frames", "Frames sent.", |p| p.tx_frames),
@@ -34,6 +35,8 @@ fn ports(out: &mut Text, now: &Snapshot) {
             p.drop_limit
         }),
         ("full_dropped_frames", "Frames received here that the other port did not take.", |p| p.drop_tx_full),
+        ("inband_taken_frames", "Frames received here for the gateway itself.", |p| p.inband_taken),
+        ("inband_sent_frames", "Frames of the gateway itself sent here.", |p| p.inband_sent),
     ];
     for (name, help, value) in families {
         let rows = now.ports.iter().map(|p| (p.info.name.as_str(), value(p) as f64));
@@ -168,6 +171,26 @@ fn identity(out: &mut Text, now: &Snapshot) {
         out.total("push_taken", "Pushed logins and withdrawals that were taken.", push.set + push.withdrawn);
         out.counter("push_refused", "Pushes that were refused.", "reason", words(&push.refused));
     }
+}
+
+/// Nothing where the gateway has no address on the ports.
+fn inband(out: &mut Text, now: &Snapshot) {
+    let Some(inband) = &now.inband else { return };
+    out.total("inband_copied_frames", "Frames to a group that ask for the gateway itself.", inband.copied);
+    out.total("inband_punted_frames", "Frames for the gateway itself that it was given.", inband.punted);
+    let help = "Frames for the gateway itself that it was not given, by reason.";
+    out.counter("inband_refused_frames", help, "reason", words(&inband.refused));
+    let help = "Frames of the gateway itself that were not sent, by reason.";
+    out.counter("inband_unsent_frames", help, "reason", words(&inband.unsent));
+    out.gauge(
+        "inband_flows_waiting",
+        "TCP flows to the gateway that are being opened.",
+        inband.waiting as f64,
+    );
+    out.gauge("inband_flows_open", "TCP flows to the gateway that are open.", inband.open as f64);
+    out.total("inband_flows_accepted", "TCP flows to the gateway that were opened.", inband.accepted);
+    let help = "TCP flows to the gateway that were not opened or not kept, and frames in vain, by reason.";
+    out.counter("inband_turned_away", help, "reason", words(&inband.turned_away));
 }
 
 /// Text in the making.

@@ -3,9 +3,9 @@
 
 use crate::control::past::Past;
 use crate::control::snapshot::{
-    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, LatencyNow, LcoreNow, LogNow,
-    Outages, Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow, SealedNow,
-    Snapshot, StoreNow, Suppressed, WitnessedNow,
+    Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, InbandNow, LatencyNow,
+    LcoreNow, LogNow, Outages, Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow,
+    SealedNow, Snapshot, StoreNow, Suppressed, WitnessedNow,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -52,6 +52,8 @@ fn port(name: &str, device: &str, up: f64, down: f64) -> PortNow {
         drop_limit: 0,
         answers: 0,
         drop_tx_full: 0,
+        inband_taken: if name == "lan" { 812 } else { 0 },
+        inband_sent: if name == "lan" { 790 } else { 0 },
         rx_frames_per_s: up / 6200.0,
         rx_bits_per_s: up,
         tx_frames_per_s: down / 9100.0,
@@ -164,6 +166,20 @@ pub(crate) fn snapshot() -> Snapshot {
             }),
             push: Some(PushNow { set: 12, withdrawn: 4, refused: counts(&[("wrong_token", 1)]) }),
         },
+        inband: Some(InbandNow {
+            mac: "02:67:67:01:02:03".to_owned(),
+            addresses: vec!["10.0.0.2/24".to_owned(), "10.99.0.2/24 in VLAN 99".to_owned()],
+            port: 8480,
+            management: "vlan".to_owned(),
+            copied: 41,
+            punted: 840,
+            refused: counts(&[("over_source", 13)]),
+            unsent: counts(&[("port_full", 0)]),
+            waiting: 0,
+            open: 2,
+            accepted: 118,
+            turned_away: counts(&[("source_full", 3)]),
+        }),
         recording: Recording {
             level: "aggregate".to_owned(),
             what: "Counts per service and category. No names, no addresses, no devices, no people."

@@ -176,6 +176,7 @@ impl Bench {
             publish: watch::channel(Arc::default()).0,
             boot: BootId::parse("0123456789abcdef0123456789abcdef").unwrap(),
             radius: None,
+            inband: None,
             push: None,
             past: crate::control::past::Past::none(),
             confinement: String::new(),
