@@ -9,6 +9,7 @@
 //! | [`charter`] | curl | what is observed of an office without a charter, with one, by its calendar, and when it is revoked |
 //! | [`notice`] | curl, Chromium | a device that has a notice to read is shown it over HTTP, and is not observed until it is read |
 //! | [`cases`] | curl | what is sealed of two people, and how two others see what one of them did, once |
+//! | [`inband`] | arping, ping, curl, floods | the gateway's own address on its ports: who gets what, and that a flood of it costs the traffic nothing |
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
@@ -22,6 +23,7 @@ pub mod canary;
 pub mod cases;
 pub mod charter;
 pub mod identity;
+pub mod inband;
 pub mod lcores;
 pub mod limit;
 pub mod links;
@@ -67,6 +69,8 @@ pub enum Part {
     Uploads,
     /// Several lcores.
     Lcores,
+    /// The gateway's own address on its ports.
+    Inband,
     /// Links that go and come.
     Links,
     /// Rules about groups, whose members come and go.
@@ -102,12 +106,13 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    let alone = [Part::Lcores, Part::Links, Part::Charter, Part::Notice, Part::Cases, Part::Canary];
+    let alone =
+        [Part::Lcores, Part::Inband, Part::Links, Part::Charter, Part::Notice, Part::Cases, Part::Canary];
     if options.only.is_none_or(|only| !alone.contains(&only)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 6] = [
+    let parts: [(Part, &str, Try); 7] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
             charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
@@ -117,6 +122,9 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         }),
         (Part::Cases, "Cases", |lab, binary, options, tried, stop| {
             cases::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
+        (Part::Inband, "In-band", |lab, binary, options, tried, stop| {
+            inband::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
@@ -198,13 +206,17 @@ fn accounted(now: &Now) -> (bool, String) {
     let mut words = Vec::new();
     for (from, to) in [(lan, uplink), (uplink, lan)] {
         let dropped = from.drop_policy + from.drop_limit + from.drop_tx_full;
-        fine &= from.rx_frames + to.answers == to.tx_frames + dropped;
+        let (came, went) =
+            (from.rx_frames + to.answers + to.inband_sent, to.tx_frames + dropped + from.inband_taken);
+        fine &= came == went;
         words.push(format!(
-            "{}: {} in, {} out ({} answers), {} over a limit, {} by rule, {} not taken",
+            "{}: {} in ({} for us), {} out ({} answers, {} ours), {} over a limit, {} by rule, {} not taken",
             from.name,
             from.rx_frames,
+            from.inband_taken,
             to.tx_frames,
             to.answers,
+            to.inband_sent,
             from.drop_limit,
             from.drop_policy,
             from.drop_tx_full

@@ -24,6 +24,8 @@ pub struct Now {
     pub lcores: Vec<Lcore>,
     /// The ports, LAN first.
     pub ports: Vec<Port>,
+    /// Its own address on them, if it has one.
+    pub inband: Option<Inband>,
     /// Flows that got a name, by evidence.
     pub named: Vec<Count>,
     /// Flows without a name, by reason.
@@ -119,6 +121,20 @@ pub struct Port {
     pub drop_limit: u64,
     /// Frames dropped because the other port took no more.
     pub drop_tx_full: u64,
+    /// Frames that came in for the gateway itself.
+    pub inband_taken: u64,
+    /// Frames of the gateway itself that went out.
+    pub inband_sent: u64,
+}
+
+/// The gateway's own address on its ports.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Inband {
+    /// Frames for it that it was not given, by reason.
+    pub refused: Vec<Count>,
+    /// Flows to it that were not opened or kept, by reason.
+    pub turned_away: Vec<Count>,
 }
 
 /// A number with its word.

@@ -31,7 +31,7 @@ pub struct Package {
 
 /// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
 /// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
-pub const PACKAGES: [Package; 27] = [
+pub const PACKAGES: [Package; 29] = [
     Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
     Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
     Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
@@ -53,6 +53,8 @@ pub const PACKAGES: [Package; 27] = [
     Package { name: "openssl", need: Need::Lab, why: "client" },
     Package { name: "bind9-dnsutils", need: Need::Lab, why: "dig, client" },
     Package { name: "iperf3", need: Need::Lab, why: "measures what a limit leaves" },
+    Package { name: "iputils-ping", need: Need::Lab, why: "asks whether the gateway itself is there" },
+    Package { name: "iputils-arping", need: Need::Lab, why: "the same by ARP" },
     Package { name: "udhcpc", need: Need::Lab, why: "DHCP client" },
     Package { name: "faketime", need: Need::Lab, why: "shows the gateway another wall clock" },
     Package { name: "isc-dhcp-client", need: Need::Lab, why: "dhclient, DHCPv6 client (no service)" },
