@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use glassgate_dataplane::classifier::{Classifier, FlowSink, Options, Policy};
+use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, Producer};
 use glassgate_dataplane::parse::ParseOptions;
 use glassgate_dataplane::port::capture::CaptureReader;
@@ -88,7 +89,18 @@ impl Frames {
     }
 
     /// Passes all frames through a classifier, in bursts, `step_ns` from one burst to the next; the time at the end.
-    pub fn through<S: FlowSink>(&self, classifier: &mut Classifier<S>, mut now_ns: u64, step_ns: u64) -> u64 {
+    pub fn through<S: FlowSink>(&self, classifier: &mut Classifier<S>, now_ns: u64, step_ns: u64) -> u64 {
+        self.through_after(classifier, now_ns, step_ns, |_, _, _| {})
+    }
+
+    /// The same, where something happens to each burst first.
+    pub fn through_after<'a, S: FlowSink>(
+        &'a self,
+        classifier: &mut Classifier<S>,
+        mut now_ns: u64,
+        step_ns: u64,
+        mut first: impl FnMut(&mut Burst<Held<'a>>, u64, &mut LcoreCounters),
+    ) -> u64 {
         let (mut burst, mut number) = (Burst::default(), 1);
         let mut frames = self.iter();
         loop {
@@ -101,6 +113,7 @@ impl Frames {
             if burst.is_empty() {
                 return now_ns;
             }
+            first(&mut burst, now_ns, &mut classifier.counters);
             std::hint::black_box(classifier.burst(&burst, number, now_ns));
             number += burst.len() as u64;
             now_ns += step_ns;
