@@ -15,7 +15,7 @@ use crate::{ui, workspace};
 /// The baseline, in the work tree.
 const BASELINE: &str = "benches/instructions.json";
 /// What is counted: see `benches/src/bin/glassgate-instructions.rs`.
-const SCENARIOS: [&str; 5] = ["known", "known_v6", "tls", "web", "quic"];
+const SCENARIOS: [&str; 6] = ["known", "known_inband", "known_v6", "tls", "web", "quic"];
 /// How much more than the baseline is a fault.
 const TOLERANCE: f64 = 1.05;
 
