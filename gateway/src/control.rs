@@ -33,6 +33,7 @@ mod sealed;
 mod slow_path;
 pub(crate) mod snapshot;
 pub(crate) mod socket;
+pub(crate) mod told;
 mod witness;
 
 use crate::child;
@@ -60,6 +61,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use tokio::sync::{oneshot, watch};
+use told::Tell;
 use tracing::{error, info};
 
 /// What the slow path is asked for.
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Case { ask: CaseAsk, uid: Option<u32>, answer: oneshot::Sender<Result<CaseAnswer, String>> },
     /// Take what somebody pushed of an address, and answer whether there was room.
     Push { change: PushChange, answer: oneshot::Sender<bool> },
+    /// Tell a view of the page what is in force.
+    Tell(Tell),
     /// Empty the rings, close the log, end.
     Stop,
 }

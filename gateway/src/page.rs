@@ -10,6 +10,8 @@
 //! page in a visitor's browser could (DNS rebinding), is refused.
 
 mod chart;
+mod charter;
+mod device;
 mod gate;
 mod lang;
 mod log;
@@ -19,19 +21,23 @@ pub(crate) mod peer;
 pub(crate) mod push;
 mod qr;
 mod routes;
+mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server;
 mod shell;
+mod system;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod traffic;
 mod view;
 mod words;
 
-use crate::control::Shared;
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
+use crate::control::told::Tell;
+use crate::control::{Command, Shared};
 use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{
@@ -49,6 +55,7 @@ use peer::{Peer, Side};
 use routes::Param;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                    base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -57,6 +64,8 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// How long the slow path may take to answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Acts of people that are shown.
 const ACTS: usize = 20;
 /// Records of a page of a search.
@@ -114,6 +123,14 @@ const MOMENT: &str = r#"{"type":"integer","format":"int64"}"#;
 
 fn now(shared: &Shared) -> Arc<Snapshot> {
     shared.snapshot.borrow().clone()
+}
+
+/// Asks the slow path what is in force.
+async fn told<T>(shared: &Shared, tell: impl FnOnce(oneshot::Sender<T>) -> Tell) -> Result<T, Unanswered> {
+    let (answer, told) = oneshot::channel();
+    let gone = || Unanswered::Unavailable("the slow path does not answer".to_owned());
+    shared.commands.send(Command::Tell(tell(answer))).map_err(|_| gone())?;
+    tokio::time::timeout(PATIENCE, told).await.map_err(|_| gone())?.map_err(|_| gone())
 }
 
 async fn page(State(shared): State<Shared>) -> Html<String> {

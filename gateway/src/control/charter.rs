@@ -59,16 +59,28 @@ impl Charters {
             Without::Counts => Levels::counts(rows),
             Without::None => Levels::nothing(rows, Unobserved::NoCharter),
         };
-        let installed = match &self.installed {
-            State::Nothing => Installed::Nothing,
-            State::NotValid(_) => Installed::NotValid,
-            State::Charter(charter) => Installed::Charter(charter),
-        };
-        let observation = observe(installed, now.trusted_wall(), groups, &without);
+        let observation = observe(self.installed(), now.trusted_wall(), groups, &without);
         Observed {
             levels: Arc::new(observation.levels.clone()),
             basis: self.basis(&observation),
             observation,
+        }
+    }
+
+    /// What is installed.
+    pub(super) fn installed(&self) -> Installed<'_> {
+        match &self.installed {
+            State::Nothing => Installed::Nothing,
+            State::NotValid(_) => Installed::NotValid,
+            State::Charter(charter) => Installed::Charter(charter),
+        }
+    }
+
+    /// What may be written while nothing is installed.
+    pub(super) fn without(&self) -> ObservationLevel {
+        match self.settings.without {
+            Without::Counts => ObservationLevel::Aggregate,
+            Without::None => ObservationLevel::None,
         }
     }
 
@@ -133,7 +145,8 @@ impl Charters {
         self.charter().filter(|_| observed.is_some_and(|o| o.observation.standing == Standing::InForce))
     }
 
-    fn charter(&self) -> Option<&Charter> {
+    /// The charter that is installed, in force or not.
+    pub(super) fn charter(&self) -> Option<&Charter> {
         match &self.installed {
             State::Charter(charter) => Some(charter),
             _ => None,
@@ -272,4 +285,4 @@ fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

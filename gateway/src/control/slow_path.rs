@@ -15,6 +15,7 @@ use super::receipts::readers::Readers;
 use super::report::Sources;
 use super::sealed::{Asked, Sealed};
 use super::snapshot::Snapshot;
+use super::told::{self, InForceNow, Tell};
 use crate::clock;
 use crate::config::Config;
 use crate::ipc::Channel;
@@ -202,6 +203,10 @@ impl SlowPath {
                     self.sealed.asked(asked, &clock::now(), &mut self.log);
                     continue;
                 }
+                Ok(Command::Tell(tell)) => {
+                    self.tell(tell);
+                    continue;
+                }
                 Ok(Command::Push { change, answer }) => {
                     // Whoever pushed may have gone.
                     _ = answer.send(self.identity.push(change, clock::mono_ns()));
@@ -368,6 +373,30 @@ impl SlowPath {
             what += &format!("; the next start will not find it so: {why}");
         }
         Ok(what)
+    }
+
+    /// Tells a view what is in force.
+    fn tell(&self, tell: Tell) {
+        let now = clock::now();
+        let told = InForceNow {
+            charters: &self.charters,
+            observed: self.observed.as_ref(),
+            identity: &self.identity,
+            receipts: self.readers.receipts(),
+            bypassed: self.bypass.is_on(),
+            now: &now,
+        };
+        // Whoever asked may have gone.
+        match tell {
+            Tell::Charter(answer) => _ = answer.send(told::charter(&told)),
+            Tell::Device(at, answer) => _ = answer.send(told::device(&told, at)),
+            Tell::Explain { name, group, answer } => {
+                let (calendars, _) = self.charters.calendars(&now);
+                let moment = Moment { today: clock::today(&now), calendars };
+                let in_force = self.in_force.as_ref();
+                _ = answer.send(told::explain(&told, in_force, &moment, &name, group.as_deref()));
+            }
+        }
     }
 
     /// Reads the files. If they are wrong, what was read before stays in force.

@@ -142,6 +142,20 @@ pub(super) const LANG: Param = Param {
     about: "The language; without it what the browser prefers",
 };
 
+/// A name that is asked about.
+const NAME: Param = Param {
+    name: "name",
+    schema: r#"{"type":"string","maxLength":253}"#,
+    about: "The name, as it would stand in a hello",
+};
+
+/// Of whom it is asked.
+const GROUP: Param = Param {
+    name: "group",
+    schema: r#"{"type":"string","maxLength":64}"#,
+    about: "As if its client were of this group of the directory",
+};
+
 pub(super) const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -196,7 +210,6 @@ impl Row {
     }
 
     /// Also for the people whose traffic crosses the gateway.
-    #[allow(dead_code, reason = "the first such view is made with this")]
     pub(super) const fn on_both_sides(self) -> Self {
         Self { sides: Sides::Both, ..self }
     }
@@ -209,6 +222,38 @@ pub(super) const ROUTES: &[Row] = &[
         method(on, super::traffic_page)
     })
     .with(&[LANG]),
+    Row::view(
+        "/rules",
+        "rules_page",
+        "Rules, what they did, and why a name is treated as it is",
+        Who::LoggedIn,
+        |on| method(on, super::rules::view),
+    )
+    .with(&[LANG, NAME, GROUP]),
+    Row::view("/charter", "charter_page", "The charter that is installed", Who::LoggedIn, |on| {
+        method(on, super::charter::view)
+    })
+    .with(&[LANG]),
+    Row::view("/system", "system_page", "Version, processes and disks", Who::LoggedIn, |on| {
+        method(on, super::system::view)
+    })
+    .with(&[LANG]),
+    Row::view("/device", "device_page", "How the device that asks is treated", Who::Anyone, |on| {
+        method(on, super::device::view)
+    })
+    .on_both_sides()
+    .with(&[LANG]),
+    Row::data("/api/v1/charter", "charter", "The charter that is installed", Who::LoggedIn, |on| {
+        method(on, super::charter::data)
+    }),
+    Row::data("/api/v1/explain", "explain", "Why a name is treated as it is", Who::LoggedIn, |on| {
+        method(on, super::rules::data)
+    })
+    .with(&[NAME, GROUP]),
+    Row::data("/api/v1/device", "device", "How the device that asks is treated", Who::Anyone, |on| {
+        method(on, super::device::data)
+    })
+    .on_both_sides(),
     Row::view("/log", "log_page", "The audit log", Who::LoggedIn, |on| method(on, super::log_page))
         .with(&[LANG]),
     Row::data("/api/v1/now", "now", "What the gateway does now", Who::LoggedIn, |on| method(on, super::data)),

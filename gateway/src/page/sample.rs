@@ -1,6 +1,8 @@
 //! A gateway in the middle of a day, for tests and for whoever works on the page:
 //! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
 
+mod told;
+
 use crate::control::past::Past;
 use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, InbandNow, LatencyNow,
@@ -9,6 +11,8 @@ use crate::control::snapshot::{
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
+
+pub(crate) use told::{answering, charter};
 
 fn counts(all: &[(&str, u64)]) -> Vec<Count> {
     all.iter().map(|(name, count)| Count { name: (*name).to_owned(), count: *count }).collect()
@@ -277,13 +281,26 @@ pub(crate) fn snapshot() -> Snapshot {
             loaded: "2026-11-21T06:00:01Z".to_owned(),
             rejected: None,
             refused: None,
-            lists: vec![FeedNow {
-                name: "urlhaus".to_owned(),
-                category: "malware".to_owned(),
-                state: "good".to_owned(),
-                names: 18_442,
-                ..FeedNow::default()
-            }],
+            lists: vec![
+                FeedNow {
+                    name: "urlhaus".to_owned(),
+                    category: "malware".to_owned(),
+                    state: "good".to_owned(),
+                    names: 18_442,
+                    ..FeedNow::default()
+                },
+                FeedNow {
+                    name: "phishtank".to_owned(),
+                    category: "phishing".to_owned(),
+                    state: "held".to_owned(),
+                    names: 9_120,
+                    added: 41_003,
+                    removed: 12,
+                    blocked: true,
+                    reasons: vec!["four times as many names as before".to_owned()],
+                    ..FeedNow::default()
+                },
+            ],
         },
         events: EventsNow {
             received: 8_911_204,
@@ -417,7 +434,8 @@ fn weeks() -> Vec<(i64, String)> {
 #[ignore = "serves a page for ten minutes, for whoever works on it"]
 fn serve() {
     let (_keep, snapshot) = tokio::sync::watch::channel(std::sync::Arc::new(snapshot()));
-    let (commands, _to_do) = std::sync::mpsc::channel();
+    let (commands, to_do) = std::sync::mpsc::channel();
+    answering(to_do);
     let (_dir, past) = past();
     let shared = crate::control::Shared { snapshot, commands, push: None, past };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

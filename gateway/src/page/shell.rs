@@ -10,21 +10,53 @@ use maud::{DOCTYPE, Markup, html};
 pub(super) enum View {
     Now,
     Traffic,
+    Rules,
+    Charter,
     Log,
+    System,
+    /// For whoever sits at a device: it leads to no other.
+    Device,
+}
+
+/// Every view may be asked for in a language.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct Looked {
+    pub(super) lang: Option<String>,
+}
+
+impl View {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Now => "/",
+            Self::Traffic => "/traffic",
+            Self::Rules => "/rules",
+            Self::Charter => "/charter",
+            Self::Log => "/log",
+            Self::System => "/system",
+            Self::Device => "/device",
+        }
+    }
 }
 
 /// The links between the views.
 pub(super) fn nav(view: View, lang: Lang) -> Markup {
-    let tag = lang.tag();
     let views = [
-        (View::Now, "/".to_owned(), lang.say("Now", "实时")),
-        (View::Traffic, format!("/traffic?lang={tag}"), lang.say("Traffic", "流量")),
-        (View::Log, format!("/log?lang={tag}"), lang.say("Log", "日志")),
+        (View::Now, lang.say("Now", "实时")),
+        (View::Traffic, lang.say("Traffic", "流量")),
+        (View::Rules, lang.say("Rules", "规则")),
+        (View::Charter, lang.say("Charter", "章程")),
+        (View::Log, lang.say("Log", "日志")),
+        (View::System, lang.say("System", "系统")),
     ];
+    let address = |view: View| match view {
+        View::Now => view.path().to_owned(),
+        _ => format!("{}?lang={}", view.path(), lang.tag()),
+    };
     html! {
         nav .views aria-label=(lang.say("Views", "页面")) {
-            @for (other, address, title) in views {
-                a href=(address) aria-current=[(other == view).then_some("page")] { (title) }
+            @for (other, title) in views {
+                a href=(address(other)) aria-current=[(other == view).then_some("page")] { (title) }
             }
         }
     }
@@ -33,7 +65,7 @@ pub(super) fn nav(view: View, lang: Lang) -> Markup {
 /// A view that looks back. It stands still: what is past does not change while somebody reads.
 pub(super) fn page(now: &Snapshot, view: View, lang: Lang, title: &str, body: &Markup) -> Markup {
     let other = if lang == Lang::En { Lang::Zh } else { Lang::En };
-    let here = if view == View::Log { "/log" } else { "/traffic" };
+    let here = view.path();
     html! {
         (DOCTYPE)
         html lang=(lang.tag()) {
@@ -50,7 +82,7 @@ pub(super) fn page(now: &Snapshot, view: View, lang: Lang, title: &str, body: &M
                 main #now {
                     header .masthead {
                         h1 { (chart::mark()) "Glassgate" }
-                        (nav(view, lang))
+                        @if view != View::Device { (nav(view, lang)) }
                         p .clock { a href=(format!("{here}?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
                     }
                     (body)

@@ -21,7 +21,8 @@ impl Served {
     /// Served by a listener of another kind.
     async fn by<L: Listener<Addr = Peer>>(of: impl FnOnce(TcpListener) -> L) -> Self {
         let (publish, snapshot) = watch::channel(Arc::new(sample::snapshot()));
-        let (commands, _to_do) = std::sync::mpsc::channel();
+        let (commands, to_do) = std::sync::mpsc::channel();
+        sample::answering(to_do);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (dir, past) = sample::past();
@@ -64,6 +65,15 @@ fn every_route_answers_with_its_kind_and_the_headers() {
             ("/traffic", "200 OK", "text/html; charset=utf-8"),
             ("/traffic?days=30&lang=zh", "200 OK", "text/html; charset=utf-8"),
             ("/log?lang=zh&kind=gap&from=2026-01-01&to=&before=99999", "200 OK", "text/html; charset=utf-8"),
+            ("/rules?lang=zh", "200 OK", "text/html; charset=utf-8"),
+            ("/rules?name=www.zhipin.com&group=sales", "200 OK", "text/html; charset=utf-8"),
+            ("/charter", "200 OK", "text/html; charset=utf-8"),
+            ("/system?lang=zh", "200 OK", "text/html; charset=utf-8"),
+            ("/device", "200 OK", "text/html; charset=utf-8"),
+            ("/api/v1/charter", "200 OK", "application/json"),
+            ("/api/v1/device", "200 OK", "application/json"),
+            ("/api/v1/explain?name=www.zhipin.com", "200 OK", "application/json"),
+            ("/api/v1/explain?name=no%20name", "400 Bad Request", "text/plain; charset=utf-8"),
             ("/log?before=x", "400 Bad Request", "text/plain; charset=utf-8"),
             ("/api/v1/records?limit=2", "200 OK", "application/json"),
             ("/api/v1/report?from=0&to=1", "200 OK", "application/json"),
@@ -200,7 +210,22 @@ impl Listener for OnLan {
 fn the_other_side_gets_nothing_of_the_management() {
     run(async {
         let served = Served::by(|listener| OnLan(Kernel(listener))).await;
-        for path in ["/", "/traffic", "/log", "/api/v1/now", "/api/v1/records", "/metrics", "/healthz"] {
+        for (path, words) in [("/device?lang=en", "My device"), ("/api/v1/device", "\"group\":\"sales\"")] {
+            let answer = served.get(path).await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(words), "{path}: {answer}");
+        }
+        for path in [
+            "/",
+            "/traffic",
+            "/rules",
+            "/charter",
+            "/log",
+            "/system",
+            "/api/v1/now",
+            "/api/v1/records",
+            "/metrics",
+            "/healthz",
+        ] {
             let answer = served.get(path).await;
             assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("BOSS"), "{path}: {answer}");
         }

@@ -3,7 +3,7 @@
 use super::chart::{bar, parts};
 use super::lang::Lang;
 use super::numbers::{bytes, count, percent, span};
-use super::{shell, words};
+use super::{shell, terms, words};
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
 use crate::past::Report;
@@ -70,7 +70,11 @@ fn over_time(looked: &Looked, series: &Report, lang: Lang) -> Markup {
     let (days, step) = looked.span();
     let classes = classes(&series.totals.rows);
     let title = |category: &str| {
-        if category.is_empty() { lang.say("others", "其他").to_owned() } else { title(category) }
+        if category.is_empty() {
+            lang.say("others", "其他").to_owned()
+        } else {
+            terms::category(category, lang)
+        }
     };
     html! {
         section .card .past {
@@ -172,10 +176,6 @@ fn bars(series: &Report, step: Step, classes: &[String], lang: Lang) -> Markup {
     }
 }
 
-fn title(category: &str) -> String {
-    crate::control::title_of(category)
-}
-
 fn rows(sums: &Report, lang: Lang) -> Markup {
     let say = |en, zh| lang.say(en, zh);
     let rows = &sums.totals.rows;
@@ -199,10 +199,10 @@ fn rows(sums: &Report, lang: Lang) -> Markup {
                     tbody { @for row in rows.iter().take(ROWS) { tr {
                         @let [_, category, service] = about(row);
                         th scope="row" {
-                            @if service.is_empty() || row.rest { (if row.category.is_some() { title(&category) } else { say("all else", "其余").to_owned() }) @if row.rest && row.category.is_some() { (say(", the rest", "，其余")) } }
+                            @if service.is_empty() || row.rest { (if row.category.is_some() { terms::category(&category, lang) } else { say("all else", "其余").to_owned() }) @if row.rest && row.category.is_some() { (say(", the rest", "，其余")) } }
                             @else { (service) }
                             small {
-                                @if !service.is_empty() && !row.rest { (title(&category)) " · " }
+                                @if !service.is_empty() && !row.rest { (terms::category(&category, lang)) " · " }
                                 @match &row.group { Some(group) => { (group) } None if row.groups => { (say("all groups", "全部部门")) } None => { (say("whole network", "全网")) } }
                             }
                             @if row.blocked > 0 { small .some { (percent(row.blocked, row.flows)) " " (say("blocked", "已阻断")) } }

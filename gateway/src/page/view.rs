@@ -52,13 +52,8 @@ fn body(now: &Snapshot) -> Markup {
             (aggregates("Services", "Counted for everybody together, while no charter is installed.", "fill down", &now.services, &now.categories))
         }
         (sight(now))
-        (rules(now))
         div .columns {
             (lcores(now))
-            (processes(now))
-        }
-        div .columns {
-            (decides(now))
             div .stack {
                 (super::log::card(now))
                 (no_flow(now))
@@ -322,35 +317,6 @@ fn legend(class: &str, rows: &[Count], all: u64, words: fn(&str) -> &'static str
     }
 }
 
-fn rules(now: &Snapshot) -> Markup {
-    html! {
-        @if !now.rules.is_empty() {
-            section .card {
-                h2 { "Rules" }
-                p .note { "The first enforced rule that matches decides. A rule in shadow is only counted. Where people are told apart, hits are told by their size, an hour later, and once enough people stand behind them." }
-                table {
-                    thead { tr {
-                        th scope="col" { "rule" } th scope="col" { "does" } th scope="col" { "state" }
-                        th .n scope="col" { "flows" } th .n scope="col" { "bytes" }
-                        th .after scope="col" { "last hit" } th scope="col" { "counted since" }
-                    } }
-                    tbody { @for rule in &now.rules { tr {
-                        th scope="row" { code { (rule.name) } }
-                        td { (rule.action) }
-                        td { @if rule.enforced { span .pill .good { "enforced" } } @else { span .pill { "shadow" } } }
-                        @if rule.rounded {
-                            td .n { (magnitude(rule.flows)) } td .n { (magnitude(rule.bytes)) }
-                        } @else {
-                            td .n { (count(rule.flows)) } td .n { (bytes(rule.bytes)) }
-                        }
-                        td .after { (clock::hour(rule.last_hit.as_deref())) } td { (clock::minute(rule.since.as_deref())) }
-                    } } }
-                }
-            }
-        }
-    }
-}
-
 fn lcores(now: &Snapshot) -> Markup {
     html! {
         section .card {
@@ -413,57 +379,6 @@ fn lcore_block(lcore: &LcoreNow) -> Markup {
     }
 }
 
-fn processes(now: &Snapshot) -> Markup {
-    let what = |name: &str| match name {
-        "guard" => "starts, watches and replaces the others",
-        "dataplane" => "sees frames, writes nothing",
-        _ => "writes, and never sees a frame",
-    };
-    let held = |name: &str| match name {
-        "dataplane" => now.confinement.dataplane.as_str(),
-        "control" => now.confinement.control.as_str(),
-        _ => "",
-    };
-    html! {
-        section .card {
-            h2 { "Processes" }
-            p .note { "One program, three processes: who sees traffic can't store it." }
-            ul .processes {
-                @for process in &now.processes { li {
-                    div { b { (process.name) } span class=(if process.state == "up" { "pill good" } else { "pill bad" }) { (process.state) } }
-                    p { (what(&process.name)) }
-                    @if !held(&process.name).is_empty() { p .note { "held by " (held(&process.name)) } }
-                    @if process.restarts > 0 {
-                        p .note { "started again " (times(process.restarts))
-                            @if let Some(end) = &process.last_end { ", last: " (end) } }
-                    }
-                } }
-            }
-        }
-    }
-}
-
-fn decides(now: &Snapshot) -> Markup {
-    let policy = &now.policy;
-    html! {
-        section .card {
-            h2 { "What decides" }
-            dl .list {
-                dt { "signatures" } dd { (count(policy.signatures)) " of " (count(policy.services)) " services" }
-                dt { "rules" } dd { (count(policy.rules)) }
-                dt { "in use by" } dd { (policy.acknowledged) " of " (policy.lcores) " lcores" }
-                dt { "loaded" } dd { (policy.loaded) }
-                dt { "runs out in" } dd { (span((policy.valid_for_s * 1000.0) as u64)) small { " unless renewed: then nothing is observed" } }
-                dt { "verdicts" } dd { code title=(policy.matrix_hash) { (short(&policy.matrix_hash)) } small { " epoch " (policy.epoch) } }
-                dt { "signature table" } dd { code title=(policy.table_hash) { (short(&policy.table_hash)) } }
-            }
-            @if let Some(why) = &policy.rejected {
-                details { summary { "The files as they are now were not taken" } pre { (why) } }
-            }
-        }
-    }
-}
-
 fn no_flow(now: &Snapshot) -> Markup {
     let top = now.not_flows.iter().map(|c| c.count).max().unwrap_or(0) as f64;
     html! {
@@ -480,19 +395,6 @@ fn no_flow(now: &Snapshot) -> Markup {
     }
 }
 
-/// A power of ten that a number was rounded down to.
-fn magnitude(n: u64) -> String {
-    if n == 0 { "few".to_owned() } else { format!("{}+", count(n)) }
-}
-
-fn times(n: u64) -> String {
-    match n {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        n => format!("{} times", count(n)),
-    }
-}
-
 fn total(counts: &[Count]) -> u64 {
     counts.iter().map(|c| c.count).sum()
 }
@@ -502,14 +404,6 @@ fn clock(time: &str) -> String {
     match time.split_once('T') {
         Some((date, clock)) => format!("{date} {} UTC", clock.trim_end_matches('Z')),
         None => time.to_owned(),
-    }
-}
-
-fn short(hash: &str) -> &str {
-    match hash.get(..16) {
-        Some(short) => short,
-        None if hash.is_empty() => "none",
-        None => hash,
     }
 }
 
@@ -524,14 +418,13 @@ mod tests {
         let mut now = sample::snapshot();
         now.troubles = vec![evil.to_owned()];
         now.time = evil.to_owned();
-        now.policy.rejected = Some(evil.to_owned());
         now.ports[0].info.device = evil.to_owned();
         now.services[0].title = evil.to_owned();
         now.unnamed.push(Count { name: evil.to_owned(), count: 3 });
         let page = page(&now).into_string();
         assert!(!page.contains("<script>alert"), "{page}");
         assert!(!page.contains("\"'&"), "quotes in attributes");
-        assert_eq!(page.matches("&lt;script&gt;").count(), 7, "each of them is there");
+        assert_eq!(page.matches("&lt;script&gt;").count(), 6, "each of them is there");
     }
 
     #[test]
@@ -547,9 +440,6 @@ mod tests {
             assert!(page.contains(words), "{words}\n{page}");
         }
         let mut now = sample::snapshot();
-        now.rules[0].rounded = true;
-        now.rules[0].flows = 1000;
-        assert!(super::page(&now).into_string().contains(&format!("{}+", count(1000))));
         now.report = Default::default();
         assert!(!super::page(&now).into_string().contains("fewer than"));
     }
@@ -573,8 +463,6 @@ mod tests {
             "No charter is in force",
             "dropped by a rule",
             "CPU 2",
-            "seccomp",
-            "no-short-video",
             "forwarding",
         ] {
             assert!(page.contains(word), "{word}");

@@ -3,25 +3,30 @@ use glassgate_policy::audit::{BootId, MemoryLog, WallQuality};
 use glassgate_policy::charter::{SAMPLE, Signatures, SigningKey, Statement};
 use glassgate_policy::{Category, GroupId};
 
-struct Signed {
+pub(in crate::control) struct Signed {
     keys: [SigningKey; 2],
     dir: tempfile::TempDir,
 }
 
 impl Signed {
-    fn new() -> Self {
+    pub(in crate::control) fn new() -> Self {
         let key = || SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
         Self { keys: [key(), key()], dir: tempfile::tempdir().unwrap() }
     }
 
-    fn settings(&self, without: Without) -> Settings {
+    pub(in crate::control) fn settings(&self, without: Without) -> Settings {
         let keys = self.keys.iter().map(SigningKey::public).collect();
         Settings { keys, dir: self.dir.path().to_owned(), without }
     }
 
     /// A charter of that serial, with its signatures.
     fn charter(&self, serial: u32) -> (String, String) {
-        let mut text = SAMPLE.replacen("serial = 1 ", &format!("serial = {serial} "), 1);
+        self.of(&|text| text.replacen("serial = 1 ", &format!("serial = {serial} "), 1))
+    }
+
+    /// The sample, changed so before it was signed.
+    pub(in crate::control) fn of(&self, change: &dyn Fn(String) -> String) -> (String, String) {
+        let mut text = change(SAMPLE.to_owned());
         for key in &self.keys {
             text = text.replacen("PUBLIC-KEY", &key.public().to_string(), 1);
         }
@@ -34,7 +39,7 @@ impl Signed {
     }
 }
 
-fn now(wall: &str) -> Now {
+pub(in crate::control) fn now(wall: &str) -> Now {
     Now { mono_ns: 5_000_000_000, wall: Some(wall.parse().unwrap()), quality: WallQuality::Synchronized }
 }
 
