@@ -73,7 +73,7 @@ reasons! {
         Fragment = "fragment",
         /// Its source is our own hardware or network address: a loop, or somebody who pretends.
         OwnSource = "own_source",
-        /// Somebody else says that our network address is theirs, or wants it.
+        /// Somebody else says that our network address is theirs.
         Conflict = "conflict",
         /// To our hardware address, but for another network address: somebody takes us for a router.
         NotOurs = "not_ours",

@@ -215,11 +215,8 @@ fn v6(segment: &Segment, bytes: &[u8], to_us: bool) -> Found {
     if segment.v6.contains(&source) {
         return Err(Some(Refused::OwnSource));
     }
-    // Nobody yet: whoever wants our address asks whether it is taken (RFC 4862, 5.4).
-    if source == [0; 16] {
-        return Err(if next == ICMPV6 { Some(Refused::Conflict) } else { MALFORMED });
-    }
-    if source[0] == 0xff {
+    // From no address only somebody who wants ours, and asks whether it is taken (RFC 4862, 5.4.2).
+    if source[0] == 0xff || source == [0; 16] && !asks {
         return Err(MALFORMED);
     }
     if next == FRAGMENT_HEADER {
@@ -384,7 +381,7 @@ mod tests {
         assert_eq!(why(MAC.to_vec()), Refused::Malformed);
         let group = solicited_node(&OURS6);
         let probe = eth(group_mac(&group), &[], IPV6, &ip6([0; 16], group, ICMPV6, &[135, 0, 0, 0]));
-        assert_eq!(own.look(&probe, false), Look::Refuse(Refused::Conflict));
+        assert_eq!(asked(own.look(&probe, false)), (true, false), "is it taken?");
         let mut looped = v4(THEIRS, OURS, 0);
         looped[6..12].copy_from_slice(&MAC);
         assert_eq!(why(looped), Refused::OwnSource);

@@ -115,6 +115,11 @@ fn reach(lab: &Lab, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
         let fine = page.status == status && page.body.contains("<html") == (status == "200");
         tried.hold(&format!("{who}: the page at {address} is {status}"), fine, page.words());
     }
+    let mut probe = lan.command("arping");
+    probe.args(["-D", "-I", "eth0", "-c", "2", "-w", "3", V4]);
+    let done = process::run(&mut probe, &[], Duration::from_secs(20), stop)?;
+    let taken = done.status.code() == Some(1);
+    tried.hold("LAN: who wants its address is told that it is taken", taken, done.status.to_string());
     // The VLAN's address is not one of the LAN's, though the LAN has a way to it: the router is not asked.
     let (heard, words) = arping(lan, "eth0", VLAN_V4, 2, stop)?;
     tried.hold("LAN: the address of the VLAN is not answered for", heard == 0, words);

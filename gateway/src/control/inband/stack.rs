@@ -10,14 +10,14 @@
 
 use super::Counts;
 use super::device::{MAX_UNTAGGED, Wire, capabilities};
-use super::neighbours::{introduction, solicitation};
+use super::neighbours::{defence, introduction, is_from_nobody, solicitation};
 use crate::config::{Inband, Network};
 use crate::lcore_memory::FrameRings;
 use crate::page::peer::{Peer, Side};
 use glassgate_dataplane::inband::own::link_local;
 use glassgate_dataplane::inband::ring::{Consumer, MAX_FRAME, Producer};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities};
+use smoltcp::phy::{Device, DeviceCapabilities, TxToken as _};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::{Duration as Lapse, Instant};
 use smoltcp::wire::{
@@ -240,6 +240,20 @@ impl Stack {
             self.counts.bad_frames.fetch_add(1, Relaxed);
             return;
         };
+        if let (Some(face), Some(ends)) = (self.faces.get_mut(at), self.lcores.get_mut(lcore)) {
+            let addresses: Vec<IpAddress> = face.interface.ip_addrs().iter().map(IpCidr::address).collect();
+            if let Some(answer) = defence(bytes, &addresses, self.mac) {
+                let (ring, vlan, port) = (&mut ends.to, face.vlan, face.port);
+                let mut wire = Wire { frame: None, ring, vlan, port, sent };
+                if let Some(token) = wire.transmit(instant(self.now)) {
+                    token.consume(answer.len(), |into| into.copy_from_slice(&answer));
+                }
+                return;
+            }
+        }
+        if is_from_nobody(bytes) {
+            return;
+        }
         let (mut new, mut introduced) = (None, None);
         if let Some(syn) = syn(bytes, self.own.port) {
             let known = self.flows.iter().any(|flow| flow.face == at && flow.remote == syn.remote);

@@ -379,6 +379,58 @@ fn who_is_in_another_network_is_not_heard() {
 }
 
 #[test]
+fn who_wants_our_address_is_told_that_it_is_taken() {
+    use smoltcp::wire::*;
+    let mut world = World::new(Vec::new());
+    let mut into = [0; MAX_FRAME];
+    let theirs = [2, 0, 0, 0, 1, 1];
+    let probe = |target: u8| {
+        [
+            &[0xff; 6][..],
+            &theirs,
+            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+            &theirs,
+            &[0; 4],
+            &[0; 6],
+            &[10, 0, 0, target],
+        ]
+        .concat()
+    };
+    world.punt.push(1, &probe(2)).unwrap();
+    world.punt.push(1, &probe(3)).unwrap();
+    world.listener.0.lock().turn(Duration::from_secs(1));
+    let popped = world.send.pop(&mut into).unwrap().unwrap();
+    assert_eq!((popped.port, &into[..6], &into[20..22]), (1, &theirs[..], &[0, 2][..]));
+    assert_eq!((&into[22..28], &into[28..32]), (&[2, 0, 0x5e, 0, 0x53, 2][..], &[10, 0, 0, 2][..]));
+    assert_eq!(world.send.pop(&mut into), None);
+
+    let ours: Ipv6Address = "fd00::2".parse().unwrap();
+    let (nobody, group) = (Ipv6Address::UNSPECIFIED, "ff02::1:ff00:2".parse().unwrap());
+    let asks = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit { target_addr: ours, lladdr: None });
+    let ip = Ipv6Repr {
+        src_addr: nobody,
+        dst_addr: group,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: asks.buffer_len(),
+        hop_limit: 255,
+    };
+    let mut frame = [&[0x33, 0x33, 0xff, 0, 0, 2][..], &theirs, &[0x86, 0xdd]].concat();
+    frame.resize(54 + asks.buffer_len(), 0);
+    ip.emit(&mut Ipv6Packet::new_unchecked(&mut frame[14..]));
+    asks.emit(&nobody, &group, &mut Icmpv6Packet::new_unchecked(&mut frame[54..]), &Default::default());
+    world.punt.push(0, &frame).unwrap();
+    world.listener.0.lock().turn(Duration::from_secs(2));
+    let popped = world.send.pop(&mut into).unwrap().unwrap();
+    assert_eq!((popped.port, &into[..6]), (0, &[0x33, 0x33, 0, 0, 0, 1][..]));
+    let ip = Ipv6Packet::new_checked(&into[14..popped.len]).unwrap();
+    let icmp = Icmpv6Packet::new_checked(ip.payload()).unwrap();
+    let said = Icmpv6Repr::parse(&ip.src_addr(), &ip.dst_addr(), &icmp, &Default::default()).unwrap();
+    assert!(
+        matches!(said, Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert { target_addr, .. }) if target_addr == ours)
+    );
+}
+
+#[test]
 fn after_a_failure_it_begins_anew() {
     let mut world = World::new(vec![Client::new(1, 0, None, "10.0.0.9")]);
     world.clients[0].connect("10.0.0.2");
