@@ -187,7 +187,7 @@ fn arping(netns: &Netns, interface: &str, address: &str, count: u32, stop: &Stop
     let done = process::run(&mut command, &[], Duration::from_secs(20), stop)?;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     let heard = said.lines().filter(|line| line.contains("reply from")).count() as u32;
-    let last = said.lines().filter(|line| line.contains("reply from")).last();
+    let last = said.lines().rfind(|line| line.contains("reply from"));
     Ok((heard, format!("{heard} of {count}; {}", last.unwrap_or_default().trim())))
 }
 
