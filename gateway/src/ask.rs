@@ -174,6 +174,7 @@ fn describe(now: &Snapshot) -> String {
         out,
         "\nin the box {half} (half of all frames), {most} (99 %), {nearly} (99.9 %), {all} (all), at most"
     );
+    _ = writeln!(out, "page       certificate {}", now.certificate);
     let list = |all: &[crate::control::snapshot::Count]| {
         let words: Vec<String> = all.iter().map(|c| format!("{} {}", c.name, c.count)).collect();
         if words.is_empty() { "none".to_owned() } else { words.join(", ") }

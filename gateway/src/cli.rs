@@ -1,5 +1,6 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
+pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod case;
 pub(crate) mod charter;
@@ -113,6 +114,9 @@ pub(crate) enum Command {
         glassgate bypass on --keep\n  \
         glassgate bypass off")]
     Bypass(Bypass),
+    /// Say who may come to the page
+    #[command(subcommand, after_help = "Example:\n  glassgate account add li.wei --role engineer")]
+    Account(account::Account),
     /// Print a complete glassgate.toml: every setting, its default and its meaning
     #[command(after_help = "Example:\n  glassgate config > glassgate.toml")]
     Config,

@@ -9,6 +9,7 @@ mod docs;
 mod identity;
 mod inband;
 mod lists;
+mod page;
 mod schema;
 
 pub(crate) use audit::{Audit, Witness};
@@ -16,6 +17,7 @@ pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
 pub(crate) use identity::{Radius, RadiusClient};
 pub(crate) use inband::{Inband, Network, mac_text};
+pub(crate) use page::Page;
 
 use crate::feeds::Subscription;
 use glassgate_policy::charter::PublicKey;
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Where it can be reached through the ports of the bridge, if it can.
     pub(crate) inband: Option<Inband>,
+    /// Who may come to it, and what it is called.
+    pub(crate) page: Page,
     /// The socket of `status` and `reload`.
     pub(crate) socket: PathBuf,
     pub(crate) guard: Guard,
@@ -202,6 +206,18 @@ impl Config {
         }
     }
 
+    /// Where the page is served: at the kernel's address, and at those on the ports of the bridge.
+    pub(crate) fn page_addresses(&self) -> Vec<SocketAddr> {
+        let own = self.inband.iter().flat_map(|own| {
+            own.networks().flat_map(|(_, network)| {
+                let v4 = network.v4.map(|net| SocketAddr::from((net.addr(), own.port)));
+                let v6 = network.v6.map(|net| SocketAddr::from((net.addr(), own.port)));
+                [v4, v6]
+            })
+        });
+        [self.listen].into_iter().chain(own.flatten()).collect()
+    }
+
     /// The two devices, or what to do about a missing one.
     pub(crate) fn both_ports(&self) -> Result<[&Device; 2], &'static str> {
         match (&self.ports.lan, &self.ports.uplink) {
@@ -251,6 +267,7 @@ impl Check<'_> {
         let store = self.store(&raw.store);
         let listen = self.listen(&raw.page.listen);
         let inband = self.inband(raw);
+        let page = self.page(&raw.page);
         let socket = self.socket(&raw.control.socket);
         let hang = self.number(&raw.guard.hang_ms, 20..=60_000, "milliseconds");
         let restart = self.number(&raw.guard.restart_ms, 0..=1000, "milliseconds");
@@ -275,6 +292,7 @@ impl Check<'_> {
             store: store?,
             listen: listen?,
             inband: inband?,
+            page: page?,
             socket: socket?,
             guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },
         })

@@ -81,6 +81,7 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         config.audit.dir.clone(),
         config.charter.dir.clone(),
         config.store.dir.clone(),
+        config.page.dir.clone(),
         folder(&config.socket),
     ];
     for path in own.into_iter().chain(state) {

@@ -15,6 +15,7 @@
 //!
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
+mod access;
 mod bypass;
 mod charter;
 #[cfg(feature = "faults-on-purpose")]
@@ -36,6 +37,7 @@ pub(crate) mod socket;
 pub(crate) mod told;
 mod witness;
 
+use crate::access::{Access, AccountAnswer, AccountAsk, Act};
 use crate::child;
 use crate::config::Config;
 use crate::confine;
@@ -44,8 +46,11 @@ use crate::ipc::Channel;
 use crate::lcore_memory::{FrameRings, LcoreMemory};
 use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
 use crate::page;
+use crate::page::hosts::Hosts;
 use crate::page::peer::Kernel;
 use crate::page::push::Push;
+use crate::page::scrape::Scrape;
+use crate::page::tls;
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
@@ -61,8 +66,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 use told::Tell;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// What the slow path is asked for.
 #[derive(Debug)]
@@ -77,6 +83,8 @@ pub(crate) enum Command {
     Bypass { on: bool, keep: bool, uid: Option<u32>, answer: oneshot::Sender<Result<String, String>> },
     /// Answer something about sealed records and cases.
     Case { ask: CaseAsk, uid: Option<u32>, answer: oneshot::Sender<Result<CaseAnswer, String>> },
+    /// Put on record who comes to the page, and answer whether that is durable. The ticket tells how many are under way.
+    Access { act: Act, answer: Option<oneshot::Sender<Result<(), String>>>, ticket: Arc<()> },
     /// Take what somebody pushed of an address, and answer whether there was room.
     Push { change: PushChange, answer: oneshot::Sender<bool> },
     /// Tell a view of the page what is in force.
@@ -103,6 +111,15 @@ pub(crate) struct Shared {
     pub(crate) push: Option<Arc<Push>>,
     /// Who keeps the rollup store.
     pub(crate) past: Past,
+    /// Who may come.
+    pub(crate) access: Arc<Access>,
+    pub(crate) scrape: Arc<Scrape>,
+    /// What the gateway is called.
+    pub(crate) hosts: Arc<Hosts>,
+    /// Where weaknesses are told.
+    pub(crate) contact: Option<Arc<str>>,
+    /// How TLS is spoken; without it nothing is secret: for tests.
+    pub(crate) tls: Option<TlsAcceptor>,
 }
 
 /// Runs the process until the guard says stop.
@@ -139,6 +156,10 @@ fn serve(channel: &Channel) -> Result<()> {
     let push = config.push_token.as_deref().map(Push::open).transpose()?.map(Arc::new);
     let radius = config.radius.as_ref().map(radius::Radius::open).transpose()?;
     let inband = config.inband.as_ref().map(|own| inband::open(own, &orders.frames)).transpose()?;
+    let scrape = Scrape::open(config.page.metrics_token.as_deref(), config.page.metrics_open)?;
+    let hosts = Hosts::new(config.page_addresses(), &config.page.names);
+    let identity = tls::identity(&config.page, &hosts.in_certificate()).context("the page")?;
+    let (access, first) = Access::open(&config.page.dir, commands.clone())?;
     let confinement = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -153,7 +174,17 @@ fn serve(channel: &Channel) -> Result<()> {
     };
     confine::no_capabilities()?;
     let past = Past::start(&config);
-    let shared = Shared { snapshot, commands: commands.clone(), push: push.clone(), past: past.clone() };
+    let shared = Shared {
+        snapshot,
+        commands: commands.clone(),
+        push: push.clone(),
+        past: past.clone(),
+        access: Arc::new(access),
+        scrape: Arc::new(scrape),
+        hosts: Arc::new(hosts),
+        contact: config.page.contact.as_deref().map(Arc::from),
+        tls: Some(identity.acceptor),
+    };
     let slow_path = SlowPath::new(Beginning {
         config: config.clone(),
         last: orders.last,
@@ -166,6 +197,7 @@ fn serve(channel: &Channel) -> Result<()> {
         push,
         past,
         confinement,
+        fingerprint: identity.fingerprint.clone(),
     });
 
     let listener = channel.try_clone()?;
@@ -178,7 +210,15 @@ fn serve(channel: &Channel) -> Result<()> {
         result
     })?;
     channel.send(&FromControl::Up, &[])?;
-    info!(page = %page.local_addr()?, "serving");
+    info!(page = %page.local_addr()?, certificate = %identity.fingerprint, "serving");
+    if let Some(why) = shared.access.trouble() {
+        warn!("nobody can log in: the accounts can't be read: {why}");
+    }
+    if let Some(secret) = first {
+        warn!(
+            "there is no account yet: make the first at /join within 30 minutes, with this secret: {secret}"
+        );
+    }
     runtime.block_on(async {
         tokio::select! {
             _ = ended => {}

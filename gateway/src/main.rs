@@ -8,6 +8,7 @@
 //! This crate only wires: frames are the business of `glassgate-dataplane`, decisions of `glassgate-policy`.
 
 mod access;
+mod account;
 mod ask;
 mod audit;
 mod calendar;
@@ -95,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Status(args) => ask::status(&args),
         Command::Reload(args) => ask::reload(&args),
         Command::Bypass(args) => ask::bypass(&args),
+        Command::Account(verb) => account::run(&verb),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),
         Command::Pack(verb) => pack::run(&verb),

@@ -6,17 +6,21 @@
 //!
 //! Whoever holds a token may say [who has an address](push); everything else is for reading only.
 //!
-//! Requests must name the gateway by address (or as `localhost`): a name that somebody else's DNS points here, as a
-//! page in a visitor's browser could (DNS rebinding), is refused.
+//! Requests must name the gateway as it is [called](hosts); then the [gate](gate) of the endpoint holds them to who may ask, from where.
 
 mod chart;
 mod charter;
 mod device;
 mod gate;
+pub(crate) mod hosts;
 mod lang;
 mod log;
+mod login;
+#[cfg(test)]
+mod matrix_tests;
 mod metrics;
 pub(crate) mod numbers;
+mod openapi;
 pub(crate) mod peer;
 pub(crate) mod push;
 mod qr;
@@ -24,41 +28,62 @@ mod routes;
 mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
+pub(crate) mod scrape;
 mod server;
 mod shell;
+#[cfg(test)]
+pub(crate) mod stage;
 mod system;
 mod terms;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls;
 mod traffic;
 mod view;
+#[cfg(test)]
+mod wire_tests;
 mod words;
 
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
 use crate::control::told::Tell;
 use crate::control::{Command, Shared};
-use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
-};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::serve::Listener;
+use axum::{Extension, Router};
 use glassgate_store::{Question, Search};
 use jiff::Timestamp;
 use lang::Lang;
 use peer::{Peer, Side};
 use routes::Param;
-use std::net::IpAddr;
+use server::Channel;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
-                   base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// On every answer. There is no `Strict-Transport-Security`: whoever took our own certificate for granted once would be locked out by it when
+/// that changes, since browsers then show no way on.
+const HEADERS: [(&str, &str); 8] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
+         object-src 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+];
+/// How long an answer may take.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(30);
+/// The longest body.
+const MAX_BODY: u64 = 64 << 10;
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
@@ -73,13 +98,14 @@ const RECORDS: usize = 50;
 
 /// Serves until the process ends.
 pub(crate) async fn serve<L: Listener<Addr = Peer>>(listener: L, shared: Shared) -> std::io::Result<()> {
-    server::run(listener, router(shared)).await
+    let tls = shared.tls.clone();
+    server::run(listener, router(shared), tls).await
 }
 
 fn router(shared: Shared) -> Router {
     routes::router(&shared)
         .fallback(async || gate::not_there())
-        .layer(middleware::from_fn(guarded))
+        .layer(middleware::from_fn_with_state(shared.clone(), guarded))
         .with_state(shared)
 }
 
@@ -217,57 +243,78 @@ async fn numbers_for_prometheus(State(shared): State<Shared>) -> Response {
     ([(CONTENT_TYPE, PROMETHEUS)], metrics::render(&now(&shared))).into_response()
 }
 
-/// 200 while frames are forwarded, 503 else; what needs attention, a line each.
-async fn health(State(shared): State<Shared>) -> Response {
+/// 200 while frames are forwarded, 503 else; to those who are logged in what needs attention, a line each.
+async fn health(State(shared): State<Shared>, Extension(asker): Extension<gate::Asker>) -> Response {
     let now = now(&shared);
     let forwards = now.processes.iter().any(|p| p.name == "dataplane" && p.state == "up");
     let status = if forwards { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut text = if forwards { "forwarding\n" } else { "not forwarding\n" }.to_owned();
-    for trouble in &now.troubles {
+    for trouble in now.troubles.iter().filter(|_| asker.viewer.is_some()) {
         text += trouble;
         text.push('\n');
     }
     (status, text).into_response()
 }
 
-/// Refuses strange names, and whoever is not on the management side; puts headers on every answer, errors included.
-async fn guarded(request: Request, next: Next) -> Response {
-    let mut response = if names_us(request.headers()) {
-        next.run(request).await
-    } else if gate::side(&request) == Side::Lan {
-        gate::not_there()
-    } else {
-        let why = "ask for this gateway by its address: the name in your request is not one of its own\n";
-        (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+/// Refuses what is not for this gateway, in clear where somebody may listen, or without bounds; puts headers on every answer.
+async fn guarded(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let side = gate::side(&request);
+    let mut response = match refused(&shared, &request) {
+        Some(response) => response,
+        None => match tokio::time::timeout(LONGEST, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "this took too long\n").into_response(),
+        },
     };
+    // Not even that there is something which is asked for in another way.
+    if side == Side::Lan && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response = gate::not_there();
+    }
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
-    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
-/// Whether `Host` is an address or `localhost`, with or without a port.
-fn names_us(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Ok(host) = host.to_str() else { return false };
-    if let Some(v6) = host.strip_prefix('[') {
-        return v6.split_once(']').is_some_and(|(ip, port)| {
-            ip.parse::<IpAddr>().is_ok() && (port.is_empty() || is_port(port.strip_prefix(':')))
+/// What a request is answered with before anybody looks for what it asks for.
+fn refused(shared: &Shared, request: &Request) -> Option<Response> {
+    let headers = request.headers();
+    if !shared.hosts.admit(headers) {
+        if gate::side(request) == Side::Lan {
+            return Some(gate::not_there());
+        }
+        let why = "ask for this gateway by its address: the name in your request is not one of its own\n";
+        return Some((StatusCode::MISDIRECTED_REQUEST, why).into_response());
+    }
+    if request.extensions().get::<Channel>() == Some(&Channel::Exposed) {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let to = HeaderValue::from_str(&format!("https://{host}{path}")).ok();
+        return Some(match to {
+            Some(to) => (StatusCode::PERMANENT_REDIRECT, [(LOCATION, to)]).into_response(),
+            None => StatusCode::BAD_REQUEST.into_response(),
         });
     }
-    let (name, port_is_good) = match host.split_once(':') {
-        Some((name, port)) => (name, is_port(Some(port))),
-        None => (host, true),
-    };
-    port_is_good && (name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::Ipv4Addr>().is_ok())
+    // Nothing here is sent in pieces. Where two lengths are said, programs on the way may believe different ones (RFC 9112, section 6.3).
+    let close = [(CONNECTION, "close")];
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Some(
+            (StatusCode::LENGTH_REQUIRED, close, "say how long it is: Content-Length\n").into_response(),
+        );
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.unwrap_or_default() > MAX_BODY {
+        return Some((StatusCode::PAYLOAD_TOO_LARGE, close, "the body is too long\n").into_response());
+    }
+    None
 }
 
-fn is_port(text: Option<&str>) -> bool {
-    text.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_ok())
+/// RFC 9116.
+async fn security_txt(State(shared): State<Shared>) -> Response {
+    let Some(contact) = &shared.contact else { return gate::not_there() };
+    let until = Timestamp::now().as_second() + 30 * 86_400;
+    let until = Timestamp::from_second(until).map(|at| at.to_string()).unwrap_or_default();
+    let text = format!("Contact: {contact}\nExpires: {until}\nPreferred-Languages: en, zh\n");
+    ([(CONTENT_TYPE, routes::TEXT)], text).into_response()
 }

@@ -20,6 +20,7 @@
 //! | `session` | at level `sealed`: what somebody did at a service in one visit, under a pseudonym, sealed: see [`crate::case`] |
 //! | `sealed_key` | a key of such records is made or destroyed |
 //! | `case_opened`, `case_approved`, `case_refused`, `case_shown`, `case_closed`, `case_expired`, `case_told`, `case_denied` | sealed records are asked for, or looked at |
+//! | `login`, `login_failed`, `logout`, `access_denied`, `account`, `accounts` | who came to the page: see [`crate::access`] |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
 //!
@@ -28,6 +29,7 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::access::{AccountLine, AccountsFound, Denied, Login, LoginFailed, Logout};
 use crate::case::{CaseRecord, KeyChange, SessionLine};
 use crate::category::Category;
 use crate::charter::{PurposeStanding, Standing};
@@ -205,6 +207,18 @@ pub enum Record<'a> {
     CaseTold(CaseRecord<'a>),
     /// A step that is not taken.
     CaseDenied(CaseRecord<'a>),
+    /// Somebody came to the page.
+    Login(Login<'a>),
+    /// Somebody was not let in.
+    LoginFailed(LoginFailed<'a>),
+    /// Sessions of somebody end before their time.
+    Logout(Logout<'a>),
+    /// Somebody asked for what their role may not have.
+    AccessDenied(Denied<'a>),
+    /// Something becomes of an account.
+    Account(AccountLine<'a>),
+    /// The accounts that there are at start.
+    Accounts(AccountsFound<'a>),
     /// Counts of one group, category and service in one window.
     Rollup {
         /// The level that allows it.

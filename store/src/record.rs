@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 23] = [
+pub const KINDS: [&str; 29] = [
     "started",
     "stopped",
     "policy",
@@ -33,6 +33,12 @@ pub const KINDS: [&str; 23] = [
     "case_expired",
     "case_told",
     "case_denied",
+    "login",
+    "login_failed",
+    "logout",
+    "access_denied",
+    "account",
+    "accounts",
     "rollup",
     "group_rollup",
     "uploads",
@@ -260,7 +266,10 @@ pub(crate) fn take(line: &[u8]) -> Taken<'_> {
     if !is_shown(&kind) {
         return other(wall_ms);
     }
-    let act = kind == "bypass" || kind.starts_with("case_") || is_change_by_somebody(&kind, line);
+    let act = kind == "bypass"
+        || kind == "account"
+        || kind.starts_with("case_")
+        || is_change_by_somebody(&kind, line);
     let what = match &*kind {
         "rollup" | "group_rollup" | "uploads" => count(&kind, line),
         "blindness" => sight(line),

@@ -101,7 +101,7 @@ fn with_gateway(options: &Options, kind: slot::Kind, dir: &Path, stop: &Stop) ->
             round::drive(&lab, stop)?;
             stop.pause(Duration::from_secs(4))?;
         }
-        page::screenshot(&gateway.page(), file, stop)?;
+        page::screenshot(gateway.address(), file, stop)?;
         ui::line(format_args!("  {} the page is drawn in {}", ui::green("ok"), file.display()));
     }
     if options.once {
@@ -122,9 +122,13 @@ fn with_gateway(options: &Options, kind: slot::Kind, dir: &Path, stop: &Stop) ->
     checks.conclude()?;
     ui::heading(format_args!("The page is at {}", gateway.page()));
     ui::line(format_args!(
-        "  from elsewhere: ssh -L 8480:{} THIS-HOST, then http://localhost:8480/",
+        "  from elsewhere: ssh -L 8480:{} THIS-HOST, then https://localhost:8480/",
         gateway.address()
     ));
+    let invited = gateway.command(&["account", "add", "visitor", "--role", "operator", "--json"])?;
+    let invited: serde_json::Value = serde_json::from_str(&invited)?;
+    let secret = invited["secret"].as_str().unwrap_or_default();
+    ui::line(format_args!("  to log in: choose a password at {}join with {secret}", gateway.page()));
     ui::line(format_args!(
         "  try: ip netns exec {name}-desk1 curl --cacert {} https://www.zhipin.com/",
         lab.ca().display()

@@ -23,6 +23,17 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Operator,
+        Self::Engineer,
+        Self::Auditor,
+        Self::HumanResources,
+        Self::DataProtectionOfficer,
+        Self::WorksCouncil,
+    ];
+
     /// As it is written everywhere.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

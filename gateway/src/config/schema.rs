@@ -240,8 +240,22 @@ sections! {
 
     /// The page.
     [page] {
-        /// Address and port of the management side. The page has no login yet: leave it on loopback or on a management network of its own.
+        /// Address and port of the management side. TLS and, from loopback alone, HTTP are spoken there; who asks in clear from elsewhere is sent to TLS.
         listen: String = "127.0.0.1:8480".to_owned();
+        /// The folder of the accounts, and of the key and certificate that the gateway makes for itself. Relative to this file. It is made if it is missing.
+        dir: String = "/var/lib/glassgate/page".to_owned();
+        /// What else the page is asked for by: names or addresses, with a port where it is another. Requests for others are refused with 421; `localhost` and the address of `listen` are always good.
+        names: Vec<String> = Vec::new();
+        /// A certificate chain (PEM) in place of the one that the gateway makes for itself. Relative to this file. It is read when the gateway starts.
+        certificate: String = String::new();
+        /// Its private key (PEM). Relative to this file.
+        key: String = String::new();
+        /// A file with the token of whoever reads `/metrics`: one line, 16 characters or more, for nobody else to read. Relative to this file. It is read when the gateway starts. Empty: only who is logged in, and programs with an account.
+        metrics_token: String = String::new();
+        /// Whether whoever is on the machine itself may read `/metrics` without a token.
+        metrics_open: bool = false;
+        /// Where weaknesses are to be told, as `mailto:security@office.example` or `https://…`: for `/.well-known/security.txt`. Empty: there is none.
+        contact: String = String::new();
     }
 
     /// The gateway's own address on the ports of the bridge, where there is no network for management alone: see

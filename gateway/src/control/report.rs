@@ -38,6 +38,7 @@ pub(super) struct Sources<'a> {
     pub(super) started_ns: u64,
     pub(super) lcores: &'a [(EventRing, StatsPage)],
     pub(super) confinement: &'a str,
+    pub(super) fingerprint: &'a str,
     pub(super) world: &'a World,
     /// What the policy engine counted.
     pub(super) counted: &'a engine::Snapshot,
@@ -110,6 +111,7 @@ impl Sources<'_> {
             not_flows: not_flows(&sum),
             events: self.events_now(),
             log: self.log_now.clone(),
+            certificate: self.fingerprint.to_owned(),
             history: history.points(),
             lcores,
             policy,

@@ -1,6 +1,7 @@
 //! The slow path: one thread that empties the rings, counts and records, keeps verdicts fresh and says how things are.
 
 use super::Command;
+use super::access::Visits;
 use super::bypass::Bypass;
 use super::charter::{Charters, Observed};
 use super::history::History;
@@ -69,6 +70,8 @@ pub(super) struct Beginning {
     pub(super) past: Past,
     /// What confines this process.
     pub(super) confinement: String,
+    /// SHA-256 of the certificate of the page.
+    pub(super) fingerprint: String,
 }
 
 pub(super) struct SlowPath {
@@ -85,6 +88,7 @@ pub(super) struct SlowPath {
     readers: Readers,
     sealed: Sealed,
     bypass: Bypass,
+    visits: Visits,
     /// What is observed, once it is on record.
     observed: Option<Observed>,
     in_force: Option<InForce>,
@@ -134,6 +138,7 @@ impl SlowPath {
                 begun.last.as_ref().is_some_and(|last| last.bypass),
                 &clock::wall_text(),
             ),
+            visits: Visits::default(),
             observed: None,
             in_force: None,
             handed_out: None,
@@ -207,6 +212,14 @@ impl SlowPath {
                     self.tell(tell);
                     continue;
                 }
+                Ok(Command::Access { act, answer, ticket }) => {
+                    let taken = self.visits.take(&act, &clock::now(), &mut self.log);
+                    drop(ticket);
+                    if let Some(answer) = answer {
+                        _ = answer.send(taken);
+                    }
+                    continue;
+                }
                 Ok(Command::Push { change, answer }) => {
                     // Whoever pushed may have gone.
                     _ = answer.send(self.identity.push(change, clock::mono_ns()));
@@ -225,6 +238,7 @@ impl SlowPath {
         self.sealed.seal_all(charter, &self.identity, &now, &mut self.log);
         self.sealed.close(&now, &mut self.log);
         self.readers.end_hour(&now, &mut self.log);
+        self.visits.end(&now, &mut self.log);
         // A log that fails now has said so before; the gateway ends all the same.
         if let Err(e) = self.engine.stop(&clock::now(), &mut self.log) {
             warn!("the end of the audit log could not be written: {e}");
@@ -285,6 +299,7 @@ impl SlowPath {
         }
         let now = clock::now();
         self.log.mend(&now);
+        self.visits.tick(&now, &mut self.log);
         // The log keeps what is wrong with it.
         _ = self.engine.tick(&now, &mut self.log);
         self.seal(&now);
@@ -479,6 +494,7 @@ impl SlowPath {
         let sources = Sources {
             config: &self.begun.config,
             confinement: &self.begun.confinement,
+            fingerprint: &self.begun.fingerprint,
             lcores: &self.begun.lcores,
             now_ns: clock::mono_ns(),
             started_ns: self.started_ns,

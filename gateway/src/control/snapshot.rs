@@ -65,6 +65,9 @@ pub(crate) struct Snapshot {
     /// The audit log: how long it is, and who signed that.
     #[serde(default)]
     pub(crate) log: LogNow,
+    /// SHA-256 of the certificate that the page shows.
+    #[serde(default)]
+    pub(crate) certificate: String,
     /// The last two minutes, oldest first, a point each second.
     pub(crate) history: Vec<Point>,
 }

@@ -4,7 +4,7 @@
 //! costs a task that ends after [`PATIENCE`].
 
 use super::snapshot::Snapshot;
-use super::{CaseAnswer, CaseAsk, Command, Shared};
+use super::{AccountAnswer, AccountAsk, CaseAnswer, CaseAsk, Command, Shared};
 use crate::past::Report;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -42,6 +42,8 @@ pub(crate) enum Question {
     InstallCharter { charter: String, signatures: String },
     /// Something about sealed records and cases.
     Case(CaseAsk),
+    /// Something about accounts of the page.
+    Account(AccountAsk),
 }
 
 /// An answer.
@@ -66,6 +68,8 @@ pub(crate) enum Answer {
     NotBypass(String),
     /// What is asked about cases.
     Case(CaseAnswer),
+    /// What is asked about accounts.
+    Account(AccountAnswer),
     /// Why it is denied.
     Denied(String),
     /// The question was none.
@@ -151,6 +155,10 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
                 Err(why) => Answer::Denied(why),
             }
         }
+        Ok(Question::Account(asked)) => match shared.access.manage(asked, uid).await {
+            Ok(what) => Answer::Account(what),
+            Err(why) => Answer::Denied(why),
+        },
         Err(e) => Answer::NotUnderstood(e.to_string()),
     };
     let mut bytes = serde_json::to_vec(&answer)?;

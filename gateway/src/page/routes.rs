@@ -10,9 +10,8 @@
 //! Row::view("/rules", "rules", "Rules and their hits", Who::LoggedIn, |on| method(on, rules_page)).with(&[LANG])
 //! ```
 
-#![allow(dead_code, reason = "roles are told apart as soon as somebody can log in")]
-
 use super::gate::{self, Gate};
+use super::login;
 use super::peer::Side;
 use super::{CSS, SCRIPT, SVG};
 use crate::access::Role;
@@ -84,7 +83,10 @@ pub(super) enum Who {
     /// Whoever is logged in, in whatever role.
     LoggedIn,
     /// Whoever is logged in in one of these roles.
+    #[allow(dead_code, reason = "for views that not all roles have")]
     Only(&'static [Role]),
+    /// Whoever is logged in, or reads `/metrics` with a token of their own.
+    Scraper,
     /// Whoever pushes who has an address: they have a token of their own, which the handler looks at.
     Pusher,
 }
@@ -94,7 +96,7 @@ impl Who {
     pub(super) fn admits(self, role: Option<Role>) -> bool {
         match self {
             Self::Anyone | Self::Pusher => true,
-            Self::LoggedIn => role.is_some(),
+            Self::LoggedIn | Self::Scraper => role.is_some(),
             Self::Only(roles) => role.is_some_and(|role| roles.contains(&role)),
         }
     }
@@ -157,7 +159,7 @@ const GROUP: Param = Param {
 };
 
 pub(super) const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Row {
     /// A page for people, on the management side.
@@ -273,7 +275,7 @@ pub(super) const ROUTES: &[Row] = &[
         method(on, super::push::withdraw)
     })
     .by(Verb::Delete),
-    Row::data("/metrics", "metrics", "Counters for Prometheus", Who::LoggedIn, |on| {
+    Row::data("/metrics", "metrics", "Counters for Prometheus", Who::Scraper, |on| {
         method(on, super::numbers_for_prometheus)
     })
     .answers(super::PROMETHEUS),
@@ -281,12 +283,50 @@ pub(super) const ROUTES: &[Row] = &[
         method(on, super::health)
     })
     .answers(TEXT),
+    Row::data("/api/v1/openapi.json", "openapi", "This interface, as OpenAPI", Who::LoggedIn, |on| {
+        method(on, super::openapi::file)
+    }),
+    Row::view("/login", "login_page", "The form of the login", Who::Anyone, |on| method(on, login::form))
+        .with(&[LANG]),
+    Row::view("/login", "login", "Log in", Who::Anyone, |on| method(on, login::login_now)).by(Verb::Post),
+    Row::view("/logout", "logout", "Log out", Who::LoggedIn, |on| method(on, login::logout)).by(Verb::Post),
+    Row::view("/account", "account_page", "The own account", Who::LoggedIn, |on| method(on, login::account))
+        .with(&[LANG]),
+    Row::view("/account/password", "change_password", "Choose another password", Who::LoggedIn, |on| {
+        method(on, login::change_password)
+    })
+    .by(Verb::Post),
+    Row::view("/join", "join_page", "The form of an invitation", Who::Anyone, |on| {
+        method(on, login::joining)
+    })
+    .with(&[LANG]),
+    Row::view("/join", "join", "Choose a password with a secret", Who::Anyone, |on| {
+        method(on, login::join_now)
+    })
+    .by(Verb::Post),
+    Row::view("/join/confirm", "join_confirm", "Show the first code", Who::Anyone, |on| {
+        method(on, login::confirm_now)
+    })
+    .by(Verb::Post),
+    Row::file("/.well-known/security.txt", "security_txt", TEXT, |on| method(on, super::security_txt)),
+    Row::view(
+        "/.well-known/change-password",
+        "well_known_change",
+        "Leads to the account",
+        Who::Anyone,
+        |on| method(on, login::well_known_change),
+    ),
     Row::file("/style.css", "style", CSS, |on| fixed(on, CSS, include_str!("style.css"))),
     Row::file("/page.js", "script", SCRIPT, |on| fixed(on, SCRIPT, include_str!("page.js"))),
     Row::file("/icon.svg", "icon", SVG, |on| fixed(on, SVG, include_str!("icon.svg"))),
 ];
 
 const PUSH: &str = "/api/v1/identity/addresses/{address}";
+
+/// Whether a path is that of a view, for somebody to be led to after the login.
+pub(super) fn is_view(path: &str) -> bool {
+    ROUTES.iter().any(|row| row.path == path && row.verb == Verb::Get && row.kind == Kind::View)
+}
 
 fn fixed(on: MethodFilter, kind: &'static str, text: &'static str) -> MethodRouter<Shared> {
     method(on, move || async move { ([(CONTENT_TYPE, kind)], text) })

@@ -313,6 +313,7 @@ pub(crate) fn snapshot() -> Snapshot {
             witness_trouble: None,
         },
         log: log_now(),
+        certificate: "5A:0C:F3".to_owned(),
         history: history.collect(),
     }
 }
@@ -437,7 +438,8 @@ fn serve() {
     let (commands, to_do) = std::sync::mpsc::channel();
     answering(to_do);
     let (_dir, past) = past();
-    let shared = crate::control::Shared { snapshot, commands, push: None, past };
+    let (shared, stage) = super::stage::shared(snapshot, commands, past);
+    println!("token {}", stage.tokens[0]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:18499").await.unwrap();

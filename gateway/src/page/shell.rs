@@ -58,6 +58,7 @@ pub(super) fn nav(view: View, lang: Lang) -> Markup {
             @for (other, title) in views {
                 a href=(address(other)) aria-current=[(other == view).then_some("page")] { (title) }
             }
+            a href=(format!("/account?lang={}", lang.tag())) { (lang.say("Account", "账户")) }
         }
     }
 }
@@ -88,6 +89,33 @@ pub(super) fn page(now: &Snapshot, view: View, lang: Lang, title: &str, body: &M
                     (body)
                 }
                 footer { p { "Glassgate " (now.version) } }
+            }
+        }
+    }
+}
+
+/// A page without figures, for whoever is about to come in.
+pub(super) fn plain(lang: Lang, title: &str, body: &Markup) -> Markup {
+    let other = if lang == Lang::En { Lang::Zh } else { Lang::En };
+    html! {
+        (DOCTYPE)
+        html lang=(lang.tag()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " – Glassgate" }
+                link rel="icon" href="/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/style.css";
+            }
+            body {
+                main #now {
+                    header .masthead {
+                        h1 { (chart::mark()) "Glassgate" }
+                        p .clock { a href=(format!("?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
+                    }
+                    (body)
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ struct Served {
     _dir: tempfile::TempDir,
     address: std::net::SocketAddr,
     publish: watch::Sender<Arc<Snapshot>>,
+    stage: stage::Stage,
 }
 
 impl Served {
@@ -26,8 +27,9 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (dir, past) = sample::past();
-        tokio::spawn(serve(of(listener), Shared { snapshot, commands, push: None, past }));
-        Self { _dir: dir, address, publish }
+        let (shared, stage) = stage::shared(snapshot, commands, past);
+        tokio::spawn(serve(of(listener), shared));
+        Self { _dir: dir, address, publish, stage }
     }
 
     /// Sends bytes and reads until the server closes.
@@ -40,12 +42,13 @@ impl Served {
     }
 
     async fn request(&self, method: &str, path: &str, host: &str) -> String {
-        self.say(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
-            .await
+        let token = &self.stage.tokens[0];
+        let head = format!("Host: {host}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n");
+        self.say(format!("{method} {path} HTTP/1.1\r\n{head}\r\n").as_bytes()).await
     }
 
     async fn get(&self, path: &str) -> String {
-        self.request("GET", path, &self.address.to_string()).await
+        self.request("GET", path, "127.0.0.1:8480").await
     }
 }
 
@@ -236,13 +239,20 @@ fn the_other_side_gets_nothing_of_the_management() {
 fn names_of_others_are_refused() {
     run(async {
         let served = Served::new().await;
-        for host in
-            ["127.0.0.1", "127.0.0.1:8480", "[::1]:8480", "[::1]", "localhost:1", "192.0.2.1", "LOCALHOST"]
-        {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8480",
+            "[::1]:8480",
+            "[::1]",
+            "localhost:1",
+            "gateway.office.example",
+            "LOCALHOST",
+        ] {
             assert!(served.request("GET", "/", host).await.starts_with("HTTP/1.1 200"), "{host}");
         }
         for host in [
             "evil.example",
+            "192.0.2.1",
             "127.0.0.1.evil.example",
             "localhost.evil.example:8480",
             "",

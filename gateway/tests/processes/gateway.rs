@@ -38,7 +38,7 @@ impl Gateway {
     pub(crate) fn spawn(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
-            "[ports]\nlan = 'socket:lan'\nuplink = 'socket:uplink'\n[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n[page]\nlisten = '127.0.0.1:0'\n\
+            "[ports]\nlan = 'socket:lan'\nuplink = 'socket:uplink'\n[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n[page]\nlisten = '127.0.0.1:0'\ndir = 'page'\n\
              [control]\nsocket = 'control.sock'\n{more}\n"
         );
         let text = if more.contains("[dataplane]") { text } else { text + "[dataplane]\n" };

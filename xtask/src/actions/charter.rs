@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _, Unit, Zoned};
 
 use super::{Tried, accounted};
-use crate::demo::api::Now;
+use crate::demo::api::{self, Now};
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::netns::Netns;
 use crate::lab::{Lab, dns};
@@ -294,8 +294,7 @@ impl<'a> Office<'a> {
         );
         let mut told = Vec::new();
         for path in ["", "api/v1/now", "metrics"] {
-            let url = format!("{}/{path}", gateway.page().trim_end_matches('/'));
-            let text = process::capture(Command::new("curl").args(["--silent", "--fail", &url]))?;
+            let text = api::get(gateway.address(), &format!("/{path}"))?;
             let names = self.people.iter().map(|person| person.mac.as_str()).chain(["off_hours", "exempt"]);
             // The page may say of what nothing is told: then without a count.
             told.extend(names.filter(|name| text.contains(name)).map(|name| format!("{name} at /{path}")));

@@ -349,10 +349,11 @@ fn push(newcomer: &Newcomer<'_>, tried: &mut Tried<'_>) -> Result<()> {
     let body = format!("{{\"account\": \"wang.fang\", \"until\": \"{}\"}}", until.trim());
     let address = newcomer.address(false)?;
     let ask = |method: &str, token: &str| {
-        let url = format!("http://{}/api/v1/identity/addresses/{address}", stage.gateway.address());
+        let url = format!("https://{}/api/v1/identity/addresses/{address}", stage.gateway.address());
         let mut command = Command::new("curl");
         command.args([
             "--silent",
+            "--insecure",
             "--noproxy",
             "*",
             "--max-time",

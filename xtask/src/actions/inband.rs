@@ -224,7 +224,9 @@ impl Page {
 
 fn fetch(netns: &Netns, address: &str, stop: &Stop) -> Result<Page> {
     let mut command = netns.command("curl");
-    let url = format!("http://{address}:{PORT}/");
+    let url = format!("https://{address}:{PORT}/");
+    let token = format!("Authorization: Bearer {}", crate::demo::api::TOKEN);
+    command.args(["--insecure", "--header", &token]);
     command.args(["--silent", "--show-error", "--max-time", "8", "--write-out", "\n%{http_code}", &url]);
     let done = process::run(&mut command, &[], Duration::from_secs(20), stop)?;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();

@@ -1,11 +1,12 @@
 //! The gateway in the lab: configured, started, awaited, killed.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::api::Now;
+use super::api::{self, Now};
 use crate::lab::Lab;
 use crate::process::{self, Daemon};
 use crate::setup::huge_pages::{self, State};
@@ -155,6 +156,10 @@ impl Gateway {
         let config = lab.dir().join("glassgate.toml");
         std::fs::write(&config, configuration(driver, setup, &address))?;
         std::fs::write(lab.dir().join(RULES), "version = 1\n")?;
+        let page = lab.dir().join("page");
+        std::fs::create_dir_all(&page)?;
+        std::fs::write(page.join("accounts"), api::accounts())?;
+        std::fs::set_permissions(page.join("accounts"), std::fs::Permissions::from_mode(0o600))?;
         let mut command = if setup.clock_is_set {
             // `ip netns exec` gives a mount namespace of its own, so that nobody else sees these.
             let mut shell = lab.gateway.command("sh");
@@ -241,7 +246,7 @@ impl Gateway {
 
     /// The address of the page, reachable from the host.
     pub fn page(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("https://{}/", self.address)
     }
 
     /// Where it logs.
@@ -328,6 +333,7 @@ keys = {charter_keys:?}
 
 [page]
 listen = \"{address}\"
+dir = \"page\"
 
 [control]
 socket = \"control.sock\"

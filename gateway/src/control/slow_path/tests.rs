@@ -180,6 +180,7 @@ impl Bench {
             push: None,
             past: crate::control::past::Past::none(),
             confinement: String::new(),
+            fingerprint: String::new(),
         });
         let bench = Self { slow_path, rules, signatures, _dir: dir, _guard: theirs };
         bench.mend();

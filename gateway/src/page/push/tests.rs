@@ -17,6 +17,7 @@ struct Served {
     address: SocketAddr,
     push: Arc<Push>,
     logins: Arc<Mutex<Logins>>,
+    _stage: crate::page::stage::Stage,
 }
 
 impl Served {
@@ -45,10 +46,11 @@ impl Served {
         let snapshot = watch::channel(Arc::new(Snapshot::default())).1;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Shared { snapshot, commands, push: Some(push.clone()), past: crate::control::past::Past::none() };
+        let (shared, stage) =
+            crate::page::stage::shared(snapshot, commands, crate::control::past::Past::none());
+        let shared = Shared { push: Some(push.clone()), ..shared };
         tokio::spawn(crate::page::serve(Kernel(listener), shared));
-        Self { address, push, logins }
+        Self { address, push, logins, _stage: stage }
     }
 
     /// Status and body of the answer.
@@ -56,8 +58,7 @@ impl Served {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n{body}",
-            self.address
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n{body}"
         );
         // The server may answer before it has read all of a body that is too long.
         _ = stream.write_all(request.as_bytes()).await;
@@ -196,12 +197,12 @@ fn where_nobody_may_push_there_is_no_such_page() {
         let snapshot = watch::channel(Arc::new(Snapshot::default())).1;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(crate::page::serve(
-            Kernel(listener),
-            Shared { snapshot, commands, push: None, past: crate::control::past::Past::none() },
-        ));
+        let (shared, stage) =
+            crate::page::stage::shared(snapshot, commands, crate::control::past::Past::none());
+        tokio::spawn(crate::page::serve(Kernel(listener), shared));
         let logins = Arc::new(Mutex::new(Logins::default()));
-        let served = Served { address, push: Arc::new(Push::new(TOKEN.as_bytes()).unwrap()), logins };
+        let push = Arc::new(Push::new(TOKEN.as_bytes()).unwrap());
+        let served = Served { address, push, logins, _stage: stage };
         assert_eq!(served.put(PATH, &body(60)).await.0, 404);
     });
 }
