@@ -5,7 +5,7 @@
 use crate::ask::{ask, socket};
 use crate::charter::read_key;
 use crate::cli::Ask;
-use crate::cli::case::{Case as Verb, Identity, Keys, Open, Read, Request as Fetch, Say, Submit};
+use crate::cli::case::{Case as Verb, Identity, Keys, Open, Read, Request as Fetch, Say, Sign, Submit};
 use crate::config::read_bounded;
 use crate::control::socket::{Answer, Question};
 use crate::control::{CaseAnswer, CaseAsk};
@@ -36,6 +36,7 @@ pub(crate) fn run(verb: &Verb) -> Result<Exit> {
         Verb::Show(args) => say(CaseAct::Show, args),
         Verb::Close(args) => say(CaseAct::Close, args),
         Verb::Tell(args) => say(CaseAct::Tell, args),
+        Verb::Sign(args) => sign_here(args),
         Verb::Submit(args) => submit(args),
         Verb::Read(args) => read(args),
         Verb::Keys(args) => keys(args),
@@ -133,29 +134,29 @@ fn request(args: &Fetch) -> Result<Exit> {
 fn say(act: CaseAct, args: &Say) -> Result<Exit> {
     let signing = read_key(&args.key)?;
     let identity = args.identity.as_deref().map(identity_in).transpose()?;
-    let brief: Brief = match (&args.request, &args.case) {
-        (Some(path), _) => json_in(path)?,
-        (None, case) => {
-            let case = case.clone().unwrap_or_default();
-            let CaseAnswer::Brief(brief) = question(&args.ask, CaseAsk::Brief(case))? else {
-                return other_answer();
-            };
-            brief
-        }
-    };
-    if act == CaseAct::Show && identity.is_none() && args.request.is_none() {
+    if act == CaseAct::Show && identity.is_none() {
         let why = "what is shown is sealed to your identity: name it with --identity";
         return Err(Ended::new(Exit::Usage, why.to_owned()).into());
     }
+    let CaseAnswer::Brief(brief) = question(&args.ask, CaseAsk::Brief(args.case.clone()))? else {
+        return other_answer();
+    };
     let said = sign(&brief, act, &signing, identity.as_ref()).map_err(invalid)?;
     // Whoever signs sees what.
     if !args.ask.json {
         eprint!("{}", in_words(&brief)?);
     }
-    if args.request.is_some() {
-        return crate::print(&(serde_json::to_string_pretty(&said)? + "\n"));
-    }
     answer(&args.ask, &said, identity.as_ref())
+}
+
+/// Signs without asking a gateway.
+fn sign_here(args: &Sign) -> Result<Exit> {
+    let signing = read_key(&args.key)?;
+    let identity = args.identity.as_deref().map(identity_in).transpose()?;
+    let brief: Brief = json_in(&args.file)?;
+    let said = sign(&brief, args.act, &signing, identity.as_ref()).map_err(invalid)?;
+    eprint!("{}", in_words(&brief)?);
+    crate::print(&(serde_json::to_string_pretty(&said)? + "\n"))
 }
 
 fn submit(args: &Submit) -> Result<Exit> {

@@ -8,6 +8,7 @@
 //!
 //! Requests must name the gateway as it is [called](hosts); then the [gate](gate) of the endpoint holds them to who may ask, from where.
 
+mod cases;
 mod chart;
 mod charter;
 mod device;

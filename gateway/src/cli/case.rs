@@ -2,6 +2,7 @@
 
 use super::Ask;
 use clap::{Args, Subcommand, ValueHint};
+use glassgate_policy::case::CaseAct;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -31,9 +32,9 @@ pub(crate) enum Case {
     #[command(after_help = "Example:\n  glassgate case request 4f1d2a90c3b7 > case.json")]
     Request(Request),
     /// Approve a case that another holder opened
-    #[command(after_help = "Examples:\n  \
-        glassgate case approve 4f1d2a90c3b7 --key dpo.key --identity dpo.age\n  \
-        glassgate case approve --request case.json --key dpo.key --identity dpo.age > said.json")]
+    #[command(
+        after_help = "Example:\n  glassgate case approve 4f1d2a90c3b7 --key dpo.key --identity dpo.age"
+    )]
     Approve(Say),
     /// Refuse a case: it is over, and nobody sees anything
     #[command(after_help = "Example:\n  glassgate case refuse 4f1d2a90c3b7 --key council.key")]
@@ -52,6 +53,14 @@ pub(crate) enum Case {
     /// Put on record that the subject of a case was told
     #[command(after_help = "Example:\n  glassgate case tell 4f1d2a90c3b7 --key hr.key")]
     Tell(Say),
+    /// Sign a step on a machine of your own
+    ///
+    /// Asks no gateway: takes what `glassgate case request`, `glassgate case open --draft` or the page gave out, shows what it is
+    /// about, and prints what is to be handed in, by `glassgate case submit` or on the page. ACT is open, approve, refuse, show, close or tell.
+    #[command(after_help = "Examples:\n  \
+        glassgate case sign open case.json --key hr.key --identity hr.age > said.json\n  \
+        glassgate case sign show case.json --key hr.key --identity hr.age > said.json")]
+    Sign(Sign),
     /// Hand in what a holder signed on another machine
     ///
     /// Where that is `show`, what is shown is printed sealed, for `glassgate case read`.
@@ -119,19 +128,36 @@ pub(crate) struct Request {
 #[derive(Debug, Args)]
 pub(crate) struct Say {
     /// The case, as `glassgate case list` shows it
-    #[arg(required_unless_present = "request")]
-    pub(crate) case: Option<String>,
+    pub(crate) case: String,
     /// Your signing key
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) key: PathBuf,
     /// The identity that your shares are sealed to
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) identity: Option<PathBuf>,
-    /// What `glassgate case request` printed: nothing is asked of a gateway, and what is said is printed for `submit`
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "case")]
-    pub(crate) request: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) ask: Ask,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// What you say of the case
+    #[arg(value_parser = act)]
+    pub(crate) act: CaseAct,
+    /// The request, as it was given out
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Your signing key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: PathBuf,
+    /// The identity that your shares are sealed to
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+fn act(text: &str) -> Result<CaseAct, String> {
+    let known = || CaseAct::ALL.iter().map(|act| act.as_str()).collect::<Vec<_>>().join(", ");
+    CaseAct::from_word(text).ok_or_else(|| format!("write one of {}", known()))
 }
 
 #[derive(Debug, Args)]

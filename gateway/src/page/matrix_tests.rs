@@ -239,8 +239,9 @@ fn to_look_changes_nothing() {
     run(async {
         let served = Served::new();
         let access = &served.shared.access;
-        let mine = access.session_of(Role::Engineer);
-        let before = access.state(Role::Engineer);
+        // Nobody may have more views.
+        let mine = access.session_of(Role::HumanResources);
+        let before = access.state(Role::HumanResources);
         served.stage.told();
         for row in ROUTES.iter().filter(|row| row.verb == Verb::Get) {
             let request = Request::builder().uri(row.path.replace("{address}", "10.1.2.3"));
@@ -250,7 +251,7 @@ fn to_look_changes_nothing() {
             let status = answer.status().as_u16();
             assert!(status < 400 || [400, 503].contains(&status), "{}: {status}", row.path);
         }
-        assert_eq!(access.state(Role::Engineer), before);
+        assert_eq!(access.state(Role::HumanResources), before);
         assert!(served.stage.told().is_empty());
     });
 }

@@ -217,6 +217,12 @@ impl Row {
     }
 }
 
+/// Who holds shares of sealed records.
+pub(super) const HOLDERS: &[Role] = &[Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil];
+/// Who may know that there are cases.
+const READERS_OF_CASES: &[Role] =
+    &[Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil, Role::Auditor];
+
 /// All endpoints.
 pub(super) const ROUTES: &[Row] = &[
     Row::view("/", "now_page", "What the gateway does now", Who::LoggedIn, |on| method(on, super::page)),
@@ -236,6 +242,24 @@ pub(super) const ROUTES: &[Row] = &[
         method(on, super::charter::view)
     })
     .with(&[LANG]),
+    Row::view("/cases", "cases_page", "Cases of sealed records", Who::Only(READERS_OF_CASES), |on| {
+        method(on, super::cases::view)
+    })
+    .with(&[LANG]),
+    Row::view("/cases/draft", "draft_case", "Write a request", Who::Only(HOLDERS), |on| {
+        method(on, super::cases::draft)
+    })
+    .by(Verb::Post),
+    Row::view("/cases/submit", "submit_statement", "Hand in what was signed", Who::Only(HOLDERS), |on| {
+        method(on, super::cases::submit)
+    })
+    .by(Verb::Post),
+    Row::data("/api/v1/cases", "cases", "Cases of sealed records", Who::Only(READERS_OF_CASES), |on| {
+        method(on, super::cases::data)
+    }),
+    Row::data("/api/v1/cases/{case}", "case_request", "A request, to be signed", Who::Only(HOLDERS), |on| {
+        method(on, super::cases::brief)
+    }),
     Row::view("/system", "system_page", "Version, processes and disks", Who::LoggedIn, |on| {
         method(on, super::system::view)
     })

@@ -12,7 +12,7 @@ use crate::control::snapshot::{
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
 
-pub(crate) use told::{answering, charter};
+pub(crate) use told::{answering, case, charter};
 
 fn counts(all: &[(&str, u64)]) -> Vec<Count> {
     all.iter().map(|(name, count)| Count { name: (*name).to_owned(), count: *count }).collect()

@@ -12,6 +12,7 @@ pub(super) enum View {
     Traffic,
     Rules,
     Charter,
+    Cases,
     Log,
     System,
     /// For whoever sits at a device: it leads to no other.
@@ -32,6 +33,7 @@ impl View {
             Self::Traffic => "/traffic",
             Self::Rules => "/rules",
             Self::Charter => "/charter",
+            Self::Cases => "/cases",
             Self::Log => "/log",
             Self::System => "/system",
             Self::Device => "/device",
@@ -46,6 +48,7 @@ pub(super) fn nav(view: View, lang: Lang) -> Markup {
         (View::Traffic, lang.say("Traffic", "流量")),
         (View::Rules, lang.say("Rules", "规则")),
         (View::Charter, lang.say("Charter", "章程")),
+        (View::Cases, lang.say("Cases", "个案")),
         (View::Log, lang.say("Log", "日志")),
         (View::System, lang.say("System", "系统")),
     ];

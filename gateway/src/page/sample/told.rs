@@ -1,10 +1,12 @@
 //! What a slow path would tell the views, and somebody who tells it.
 
-use crate::control::Command;
 use crate::control::told::{
     ApproverTold, CalendarTold, CharterNow, CharterTold, DayTold, DeviceNow, NoticeTold, PurposeTold, Tell,
 };
+use crate::control::{CaseAnswer, CaseAsk, Command};
 use glassgate_policy::explain::{Explanation, Gate, RuleSays, Service};
+use glassgate_sealed::case::{Done, Step, Summary};
+use glassgate_sealed::view::Person;
 use std::sync::mpsc;
 
 /// An office's charter on a Friday.
@@ -98,6 +100,29 @@ pub(crate) fn device() -> DeviceNow {
     }
 }
 
+/// A case that was looked at.
+pub(crate) fn case() -> Summary {
+    let done = |role: &str| Done {
+        by: Person { role: role.to_owned(), name: format!("the {role}") },
+        at: "2026-11-20T02:00:00Z".parse().ok(),
+    };
+    Summary {
+        case: "4f1d2a90c3b7".to_owned(),
+        step: Step::Shown,
+        purpose: "leak".to_owned(),
+        categories: vec!["cloud_storage".to_owned()],
+        from: jiff::civil::date(2026, 11, 16),
+        to: jiff::civil::date(2026, 11, 17),
+        reason: "suspected_leak".to_owned(),
+        expires: "2026-11-27T02:00:00Z".parse().unwrap(),
+        opened: Some(done("human_resources")),
+        approved: Some(done("works_council")),
+        shown: Some(done("human_resources")),
+        tell_on: Some(jiff::civil::date(2026, 12, 20)),
+        told: None,
+    }
+}
+
 fn explanation(name: &str) -> Explanation {
     Explanation {
         name: Some(name.to_owned()),
@@ -141,6 +166,10 @@ pub(crate) fn answering(to_do: mpsc::Receiver<Command>) {
                     let known = glassgate_policy::explain::read_name(&name);
                     _ = answer.send(known.map(|name| explanation(&name.to_string())));
                 }
+                Command::Case { ask: CaseAsk::List, answer, .. } => {
+                    _ = answer.send(Ok(CaseAnswer::Cases(vec![case()])));
+                }
+                Command::Case { answer, .. } => _ = answer.send(Err("there is no such case".to_owned())),
                 other => drop(other),
             }
         }
