@@ -236,7 +236,7 @@ fn answer<T: serde::Serialize>(outcome: Result<T, Unanswered>) -> Response {
     };
     match outcome {
         Ok(answer) => Json(answer).into_response(),
-        Err(why) => (status, format!("{why}\n")).into_response(),
+        Err(why) => (status, Json(serde_json::json!({ "error": why.to_string() }))).into_response(),
     }
 }
 

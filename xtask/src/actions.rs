@@ -13,6 +13,7 @@
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
+//! | [`page`] | promtool, Prometheus, schemathesis | the page's data as programs see them; only where it is asked for |
 //! | [`canary`] | sockets, rustls, quinn | nothing that a flow carries is kept, whatever happens to the processes |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
@@ -28,6 +29,7 @@ pub mod lcores;
 pub mod limit;
 pub mod links;
 pub mod notice;
+pub mod page;
 pub mod uploads;
 
 use std::path::Path;
@@ -81,6 +83,8 @@ pub enum Part {
     Notice,
     /// Sealed records, and a case that opens some.
     Cases,
+    /// Not an action: metrics and interface, held against Prometheus and schemathesis. Only where it is asked for: it downloads both.
+    Page,
     /// Not an action: what flows carry is looked for in everything that the gateway leaves.
     Canary,
 }
@@ -106,13 +110,21 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    let alone =
-        [Part::Lcores, Part::Inband, Part::Links, Part::Charter, Part::Notice, Part::Cases, Part::Canary];
+    let alone = [
+        Part::Lcores,
+        Part::Inband,
+        Part::Links,
+        Part::Charter,
+        Part::Notice,
+        Part::Cases,
+        Part::Page,
+        Part::Canary,
+    ];
     if options.only.is_none_or(|only| !alone.contains(&only)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 7] = [
+    let parts: [(Part, &str, Try); 8] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
             charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
@@ -129,12 +141,15 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
+        (Part::Page, "Page", |lab, binary, options, tried, stop| {
+            page::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
         (Part::Canary, "Canary", |lab, binary, options, tried, stop| {
             canary::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
     ];
     for (part, title, run) in parts {
-        let is_asked_for = options.only.is_none_or(|only| only == part);
+        let is_asked_for = options.only.map_or(part != Part::Page, |only| only == part);
         if is_asked_for {
             ui::heading(title);
             let mut tried = Tried { checks: &mut checks };

@@ -2,6 +2,7 @@
 
 pub mod huge_pages;
 pub mod packages;
+pub mod tools;
 
 use std::io::{BufRead, IsTerminal};
 

@@ -59,7 +59,6 @@ fn operation(row: &Row, kind: &str) -> Value {
         |(name, _)| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
     ));
     let mut responses = Map::new();
-    let text = json!({ "text/plain": { "schema": { "type": "string" } } });
     let error = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
     let media = kind.split(';').next().unwrap_or(kind);
     if row.verb.changes() {
@@ -85,9 +84,10 @@ fn operation(row: &Row, kind: &str) -> Value {
         );
         responses.insert(
             "400".to_owned(),
-            json!({ "description": "It can't be answered as it is asked", "content": text }),
+            json!({ "description": "It can't be answered as it is asked", "content": { "text/plain": { "schema": { "type": "string" } }, "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } } }),
         );
     }
+    responses.insert("431".to_owned(), json!({ "description": "The head is too long" }));
     responses.insert("503".to_owned(), json!({ "description": "Not now", "content": { "text/plain": { "schema": { "type": "string" } }, "application/json": { "schema": {} } } }));
     if row.who != Who::Anyone {
         responses.insert("401".to_owned(), json!({ "description": "Nobody is logged in", "content": error }));

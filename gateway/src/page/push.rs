@@ -140,7 +140,10 @@ async fn answer(
     request: Request,
     act: impl AsyncFnOnce(&Shared, Body) -> Result<(), Refused>,
 ) -> Response {
-    let Some(push) = &shared.push else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(push) = &shared.push else {
+        let error = "nobody may push here: `identity.push_token` names no file".to_owned();
+        return (StatusCode::NOT_FOUND, Json(Refusal { error })).into_response();
+    };
     let (head, body) = request.into_parts();
     if !push.admits(&head.headers) {
         push.counts.wrong_token.fetch_add(1, Ordering::Relaxed);
