@@ -160,8 +160,13 @@ async fn told<T>(shared: &Shared, tell: impl FnOnce(oneshot::Sender<T>) -> Tell)
     tokio::time::timeout(PATIENCE, told).await.map_err(|_| gone())?.map_err(|_| gone())
 }
 
-async fn page(State(shared): State<Shared>) -> Html<String> {
-    Html(view::page(&now(&shared)).into_string())
+async fn page(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Query(looked): Query<shell::Looked>,
+) -> Html<String> {
+    let lang = Lang::of(looked.lang.as_deref(), &headers);
+    Html(view::page(&now(&shared), lang).into_string())
 }
 
 async fn data(State(shared): State<Shared>) -> Json<Snapshot> {

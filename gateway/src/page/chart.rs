@@ -17,7 +17,7 @@ pub(super) fn scale(history: &[Point]) -> f64 {
 }
 
 /// Bits per second of the last two minutes: up above the line, down below it, now at the right.
-pub(super) fn traffic(history: &[Point], scale: f64) -> Markup {
+pub(super) fn traffic(history: &[Point], scale: f64, label: &str) -> Markup {
     let first = SECONDS.saturating_sub(history.len());
     let line = |value: fn(&Point) -> f64, towards: f64| {
         let mut path = String::new();
@@ -36,7 +36,7 @@ pub(super) fn traffic(history: &[Point], scale: f64) -> Markup {
     let (up, down) = (line(|p| p.up_bits, -1.0), line(|p| p.down_bits, 1.0));
     html! {
         svg .traffic viewBox="0 0 119 100" preserveAspectRatio="none" role="img"
-            aria-label="Traffic of the last two minutes: towards the uplink above the line, towards the LAN below it" {
+            aria-label=(label) {
             @for x in [30, 60, 90] { line .grid x1=(x) x2=(x) y1="0" y2="100" {} }
             @for y in [25, 75] { line .grid x1="0" x2="119" y1=(y) y2=(y) {} }
             path .up .area d=(area(&up)) {}
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn nothing_breaks_on_odd_numbers() {
         for history in [vec![], vec![point(1.0, 0.0)], vec![point(f64::MAX, -1.0); 500]] {
-            let drawn = traffic(&history, scale(&history)).into_string();
+            let drawn = traffic(&history, scale(&history), "").into_string();
             assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{drawn}");
         }
         assert!(bar(0.0, 0.0, "x").into_string().contains("width=\"0.00\""));

@@ -1,4 +1,4 @@
-//! The languages of the views that look back: English and Chinese.
+//! The languages of the views: English and Chinese.
 //!
 //! `?lang=zh` or `?lang=en` decides, else what the browser prefers. A text stands in both languages at the place where it is used.
 
@@ -29,6 +29,14 @@ impl Lang {
         match self {
             Self::En => "en",
             Self::Zh => "zh",
+        }
+    }
+
+    /// The other one.
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::En => Self::Zh,
+            Self::Zh => Self::En,
         }
     }
 

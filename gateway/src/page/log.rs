@@ -292,16 +292,16 @@ fn age(at: &str, lang: Lang) -> String {
 }
 
 /// The card on the page of what is now.
-pub(super) fn card(now: &Snapshot) -> Markup {
+pub(super) fn card(now: &Snapshot, lang: Lang) -> Markup {
     let log = &now.log;
     html! {
         section .card {
-            h2 { a href="/log" { "Log" } }
-            p .note { "What was counted and who changed what, so that nobody can change it afterwards without it showing." }
+            h2 { a href=(format!("/log?lang={}", lang.tag())) { (lang.say("Log", "日志")) } }
+            p .note { (lang.say("What was counted and who changed what, so that nobody can change it afterwards without it showing.", "计数与变更的记录，事后修改必被发现。")) }
             dl .list {
-                dt { "records" } dd { (count(log.entries)) }
-                dt { "checkpoint" } dd { @match &log.signed_at { Some(at) => { (minute(at)) small { " of " (count(log.signed)) " records" } } None => { "none yet" } } }
-                dt { "witness" } dd { (witness(log, Lang::En)) }
+                dt { (lang.say("records", "记录")) } dd { (count(log.entries)) }
+                dt { (lang.say("checkpoint", "检查点")) } dd { @match &log.signed_at { Some(at) => { (minute(at)) small { " / " (count(log.signed)) } } None => { (lang.say("none yet", "尚无")) } } }
+                dt { (lang.say("witness", "见证")) } dd { (witness(log, lang)) }
             }
         }
     }

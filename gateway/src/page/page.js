@@ -6,7 +6,7 @@ const EVERY = 1000;
 const load = () =>
   new Promise((done, fail) => {
     const asked = new XMLHttpRequest();
-    asked.open("GET", "/");
+    asked.open("GET", location.href);
     asked.responseType = "document";
     asked.timeout = 5000;
     asked.onload = () => (asked.status === 401 ? location.reload() : done(asked.response?.querySelector("#now")));

@@ -225,7 +225,8 @@ const READERS_OF_CASES: &[Role] =
 
 /// All endpoints.
 pub(super) const ROUTES: &[Row] = &[
-    Row::view("/", "now_page", "What the gateway does now", Who::LoggedIn, |on| method(on, super::page)),
+    Row::view("/", "now_page", "What the gateway does now", Who::LoggedIn, |on| method(on, super::page))
+        .with(&[LANG]),
     Row::view("/traffic", "traffic_page", "What was counted over days", Who::LoggedIn, |on| {
         method(on, super::traffic_page)
     })

@@ -52,10 +52,7 @@ pub(super) fn nav(view: View, lang: Lang) -> Markup {
         (View::Log, lang.say("Log", "日志")),
         (View::System, lang.say("System", "系统")),
     ];
-    let address = |view: View| match view {
-        View::Now => view.path().to_owned(),
-        _ => format!("{}?lang={}", view.path(), lang.tag()),
-    };
+    let address = |view: View| format!("{}?lang={}", view.path(), lang.tag());
     html! {
         nav .views aria-label=(lang.say("Views", "页面")) {
             @for (other, title) in views {
@@ -68,7 +65,7 @@ pub(super) fn nav(view: View, lang: Lang) -> Markup {
 
 /// A view that looks back. It stands still: what is past does not change while somebody reads.
 pub(super) fn page(now: &Snapshot, view: View, lang: Lang, title: &str, body: &Markup) -> Markup {
-    let other = if lang == Lang::En { Lang::Zh } else { Lang::En };
+    let other = lang.other();
     let here = view.path();
     html! {
         (DOCTYPE)
@@ -99,7 +96,7 @@ pub(super) fn page(now: &Snapshot, view: View, lang: Lang, title: &str, body: &M
 
 /// A page without figures, for whoever is about to come in.
 pub(super) fn plain(lang: Lang, title: &str, body: &Markup) -> Markup {
-    let other = if lang == Lang::En { Lang::Zh } else { Lang::En };
+    let other = lang.other();
     html! {
         (DOCTYPE)
         html lang=(lang.tag()) {

@@ -247,12 +247,12 @@ fn blindness(sums: &Report, lang: Lang) -> Markup {
             p .note { (say("Of the same span: what could be seen, and what not. Read every other figure beside it.", "同一时段内可见与不可见的部分。其他数字须对照此处阅读。")) }
             (parts(say("flows with a name, without, and not looked at", "有名称、无名称与未检视的流"), &shares))
             div .thirds {
-                div { p .share .good { (percent(named, all)) } p .what { (say("of flows said a name", "的流给出了名称")) } (legend("seen", &seen.named, all, words::evidence)) }
-                div { p .share .warn { (percent(unnamed, all)) } p .what { (say("have no name that we can see", "的流名称不可见")) } (legend("blind", &seen.unnamed, all, words::reason)) }
+                div { p .share .good { (percent(named, all)) } p .what { (say("of flows said a name", "的流给出了名称")) } (legend("seen", &seen.named, all, words::evidence, lang)) }
+                div { p .share .warn { (percent(unnamed, all)) } p .what { (say("have no name that we can see", "的流名称不可见")) } (legend("blind", &seen.unnamed, all, words::reason, lang)) }
                 div {
                     p .share { (percent(seen.not_looked_at, all)) } p .what { (say("were not looked at", "的流未检视")) }
                     @if !seen.told_unnamed_percent.is_empty() {
-                        p .note { (say("Of the flows of groups, in a mean hour: ", "部门的流，平均每小时：")) @for (at, word) in seen.told_unnamed_percent.iter().take(4).enumerate() { @if at > 0 { ", " } (word.count) " % " (words::reason(&word.name)) } "." }
+                        p .note { (say("Of the flows of groups, in a mean hour: ", "部门的流，平均每小时：")) @for (at, word) in seen.told_unnamed_percent.iter().take(4).enumerate() { @if at > 0 { ", " } (word.count) " % " (words::reason(&word.name, lang)) } "." }
                     }
                     @if sums.totals.gaps > 0 {
                         p .note .some { a href=(format!("/log?lang={}&kind=gap#records", lang.tag())) { (say("Records", "记录")) " (" (count(sums.totals.gaps)) ")" } (say(" tell that something is missing.", "表明有数据缺失。")) }
@@ -272,12 +272,12 @@ fn sealed(sums: &Report) -> BTreeMap<&str, u64> {
     all
 }
 
-fn legend(class: &str, rows: &[Word], all: u64, words: fn(&str) -> &'static str) -> Markup {
+fn legend(class: &str, rows: &[Word], all: u64, words: fn(&str, Lang) -> &'static str, lang: Lang) -> Markup {
     html! {
         ul .legend { @for (at, row) in rows.iter().enumerate().take(12) {
             li title=(row.name) {
                 i class=(format!("swatch {class} s{}", at.min(3))) {}
-                span { (words(&row.name)) } b { (count(row.count)) } small { (percent(row.count, all)) }
+                span { (words(&row.name, lang)) } b { (count(row.count)) } small { (percent(row.count, all)) }
             }
         } }
     }

@@ -1,8 +1,9 @@
 //! The page: what passes, what is recorded, what could not be seen, what decides, and the machine itself.
 
 use super::chart::{self, bar, parts};
+use super::lang::Lang;
 use super::numbers::{bits, bytes, count, percent, rate, short_time, span};
-use super::words;
+use super::{terms, words};
 use crate::clock;
 use crate::control::snapshot::{Aggregate, Count, LatencyNow, LcoreNow, PortNow, Snapshot};
 use maud::{DOCTYPE, Markup, html};
@@ -11,10 +12,10 @@ use maud::{DOCTYPE, Markup, html};
 const ROWS: usize = 12;
 
 /// The whole page.
-pub(super) fn page(now: &Snapshot) -> Markup {
+pub(super) fn page(now: &Snapshot, lang: Lang) -> Markup {
     html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang=(lang.tag()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -27,12 +28,12 @@ pub(super) fn page(now: &Snapshot) -> Markup {
                 script src="/page.js" defer {}
             }
             body {
-                a .skip href="#now" { "To the figures" }
-                main #now { (body(now)) }
+                a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
+                main #now { (body(now, lang)) }
                 footer {
-                    p { "Glassgate " (now.version) ". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else." }
-                    nav aria-label="Data" {
-                        a href="/api/v1/now" { "JSON" } a href="/metrics" { "Metrics" } a href="/healthz" { "Health" }
+                    p { "Glassgate " (now.version) (lang.say(". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else.", "。帧原样通过；不解密，不外传。")) }
+                    nav aria-label=(lang.say("Data", "数据")) {
+                        a href="/api/v1/now" { "JSON" } a href="/metrics" { (lang.say("Metrics", "指标")) } a href="/healthz" { (lang.say("Health", "健康")) }
                     }
                 }
             }
@@ -40,52 +41,55 @@ pub(super) fn page(now: &Snapshot) -> Markup {
     }
 }
 
-fn body(now: &Snapshot) -> Markup {
+fn body(now: &Snapshot, lang: Lang) -> Markup {
     html! {
-        (masthead(now))
-        (troubles(now))
-        (bridge(now))
-        (recording(now))
-        (groups(now))
+        (masthead(now, lang))
+        (troubles(now, lang))
+        (bridge(now, lang))
+        (recording(now, lang))
+        (groups(now, lang))
         div .columns {
-            (aggregates("Categories", "What flows are for.", "fill", &now.categories, &now.categories))
-            (aggregates("Services", "Counted for everybody together, while no charter is installed.", "fill down", &now.services, &now.categories))
+            (aggregates([lang.say("Categories", "类别"), lang.say("What flows are for.", "流的用途。")], "fill", &now.categories, lang))
+            (aggregates([lang.say("Services", "服务"), lang.say("Counted for everybody together, while no charter is installed.", "无章程时，对全体合并计数。")], "fill down", &now.services, lang))
         }
-        (sight(now))
+        (sight(now, lang))
         div .columns {
-            (lcores(now))
+            (lcores(now, lang))
             div .stack {
-                (super::log::card(now))
-                (no_flow(now))
+                (super::log::card(now, lang))
+                (no_flow(now, lang))
             }
         }
     }
 }
 
-fn masthead(now: &Snapshot) -> Markup {
+fn masthead(now: &Snapshot, lang: Lang) -> Markup {
+    let other = lang.other();
     let dataplane = now.processes.iter().find(|p| p.name == "dataplane");
     let forwards = dataplane.is_some_and(|p| p.state == "up");
     let (class, word) = match (forwards, now.troubles.is_empty()) {
-        (true, _) if now.bypass.is_some() => ("pill warn", "bypass: forwarding everything"),
-        (true, true) => ("pill good", "forwarding"),
-        (true, false) => ("pill warn", "forwarding, needs attention"),
-        (false, _) => ("pill bad", "not forwarding"),
+        (true, _) if now.bypass.is_some() => {
+            ("pill warn", lang.say("bypass: forwarding everything", "旁路：全部转发"))
+        }
+        (true, true) => ("pill good", lang.say("forwarding", "转发中")),
+        (true, false) => ("pill warn", lang.say("forwarding, needs attention", "转发中，需要处理")),
+        (false, _) => ("pill bad", lang.say("not forwarding", "未在转发")),
     };
     html! {
         header .masthead {
             h1 { (chart::mark()) "Glassgate" }
-            (super::shell::nav(super::shell::View::Now, super::lang::Lang::En))
+            (super::shell::nav(super::shell::View::Now, lang))
             span class=(class) { (word) }
-            p .clock { time datetime=(now.time) { (clock(&now.time)) } span { "up " (span(now.uptime_ms)) } }
+            p .clock { time datetime=(now.time) { (clock(&now.time)) } span { (lang.say("up ", "已运行 ")) (span(now.uptime_ms)) } a href=(format!("/?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
         }
     }
 }
 
-fn troubles(now: &Snapshot) -> Markup {
+fn troubles(now: &Snapshot, lang: Lang) -> Markup {
     html! {
         @if !now.troubles.is_empty() {
             section .card .alarm role="alert" {
-                h2 { "Needs attention" }
+                h2 { (lang.say("Needs attention", "需要处理")) }
                 ul { @for trouble in &now.troubles { li { (trouble) } } }
             }
         }
@@ -93,50 +97,50 @@ fn troubles(now: &Snapshot) -> Markup {
 }
 
 /// The two ports, and what passed between them.
-fn bridge(now: &Snapshot) -> Markup {
+fn bridge(now: &Snapshot, lang: Lang) -> Markup {
     let scale = chart::scale(&now.history);
     let label = bits(scale);
     html! {
-        section .card .bridge aria-label="Traffic" {
+        section .card .bridge aria-label=(lang.say("Traffic", "流量")) {
             div .ends {
-                @for port in &now.ports { (end(port)) }
+                @for port in &now.ports { (end(port, lang)) }
             }
             figure {
                 div .plot {
-                    (chart::traffic(&now.history, scale))
+                    (chart::traffic(&now.history, scale, lang.say("Traffic of the last two minutes: towards the uplink above the line, towards the LAN below it", "最近两分钟的流量：线上为去往上联，线下为去往内网")))
                     span .tick .top { (label) }
                     span .tick .bottom { (label) }
                 }
-                figcaption { span { "2 minutes ago" } span .key { i .dot .up {} "to the uplink" i .dot .down {} "to the LAN" } span { "now" } }
+                figcaption { span { (lang.say("2 minutes ago", "2 分钟前")) } span .key { i .dot .up {} (lang.say("to the uplink", "去往上联")) i .dot .down {} (lang.say("to the LAN", "去往内网")) } span { (lang.say("now", "现在")) } }
             }
             dl .facts {
-                div { dt { "flows now" } dd { (count(now.flows.active)) small { " of " (count(now.flows.capacity)) } } }
-                div { dt { "new flows" } dd { (rate(now.flows.opened_per_s)) small { " /s" } } }
-                div { dt { "flows since start" } dd { (count(now.flows.opened)) } }
-                div { dt { "interruptions" } dd { (count(now.outages.count)) small { " " (span(now.outages.total_ms)) } } }
+                div { dt { (lang.say("flows now", "当前流")) } dd { (count(now.flows.active)) small { (lang.say(" of ", " / ")) (count(now.flows.capacity)) } } }
+                div { dt { (lang.say("new flows", "新建流")) } dd { (rate(now.flows.opened_per_s)) small { (lang.say(" /s", " /秒")) } } }
+                div { dt { (lang.say("flows since start", "启动以来的流")) } dd { (count(now.flows.opened)) } }
+                div { dt { (lang.say("interruptions", "中断")) } dd { (count(now.outages.count)) small { " " (span(now.outages.total_ms)) } } }
             }
         }
     }
 }
 
-fn end(port: &PortNow) -> Markup {
-    let name = if port.info.name == "lan" { "LAN" } else { "Uplink" };
+fn end(port: &PortNow, lang: Lang) -> Markup {
+    let name = if port.info.name == "lan" { lang.say("LAN", "内网") } else { lang.say("Uplink", "上联") };
     let towards = if port.info.name == "lan" { ("up", "down") } else { ("down", "up") };
     let lost = [
-        ("dropped by a rule", port.drop_policy),
-        ("dropped over a limit", port.drop_limit),
-        ("dropped, other port full", port.drop_tx_full),
-        ("missed before us", port.rx_missed),
+        (lang.say("dropped by a rule", "被规则丢弃"), port.drop_policy),
+        (lang.say("dropped over a limit", "超限丢弃"), port.drop_limit),
+        (lang.say("dropped, other port full", "对端口已满丢弃"), port.drop_tx_full),
+        (lang.say("missed before us", "到达前丢失"), port.rx_missed),
     ];
     html! {
         div .end {
             h2 { (name) }
             p .device { code { (port.info.device) } " " (port.info.driver) }
             dl .rates {
-                div class=(towards.0) { dt { "in" } dd { (bits(port.rx_bits_per_s)) small { (rate(port.rx_frames_per_s)) " frames/s" } } }
-                div class=(towards.1) { dt { "out" } dd { (bits(port.tx_bits_per_s)) small { (rate(port.tx_frames_per_s)) " frames/s" } } }
+                div class=(towards.0) { dt { (lang.say("in", "入")) } dd { (bits(port.rx_bits_per_s)) small { (rate(port.rx_frames_per_s)) (lang.say(" frames/s", " 帧/秒")) } } }
+                div class=(towards.1) { dt { (lang.say("out", "出")) } dd { (bits(port.tx_bits_per_s)) small { (rate(port.tx_frames_per_s)) (lang.say(" frames/s", " 帧/秒")) } } }
             }
-            p .totals { (count(port.rx_frames)) " frames in, " (count(port.tx_frames)) " out" }
+            p .totals { (count(port.rx_frames)) (lang.say(" frames in, ", " 帧入，")) (count(port.tx_frames)) (lang.say(" out", " 帧出")) }
             ul .lost {
                 @for (what, n) in lost { li class=(if n > 0 { "some" } else { "" }) { b { (count(n)) } " " (what) } }
             }
@@ -145,16 +149,28 @@ fn end(port: &PortNow) -> Markup {
 }
 
 /// What is written about people, in plain words.
-fn recording(now: &Snapshot) -> Markup {
+fn recording(now: &Snapshot, lang: Lang) -> Markup {
     let levels = [
-        ("none", "Nothing", "only how many flows were not looked at"),
-        ("aggregate", "Counts", "per service and hour, about nobody"),
-        ("sealed", "Sealed records", "per session, under a pseudonym, opened by two"),
+        (
+            "none",
+            lang.say("Nothing", "不记录"),
+            lang.say("only how many flows were not looked at", "仅未检视的流数"),
+        ),
+        (
+            "aggregate",
+            lang.say("Counts", "计数"),
+            lang.say("per service and hour, about nobody", "按服务与小时，不涉及个人"),
+        ),
+        (
+            "sealed",
+            lang.say("Sealed records", "封存记录"),
+            lang.say("per session, under a pseudonym, opened by two", "按会话、使用假名、须两人开启"),
+        ),
     ];
     html! {
         section .card .recording {
             div {
-                h2 { "What is recorded" }
+                h2 { (lang.say("What is recorded", "记录内容")) }
                 p .lead { (now.recording.what) }
                 p .note { (now.recording.basis) }
             }
@@ -170,34 +186,36 @@ fn recording(now: &Snapshot) -> Markup {
     }
 }
 
-fn aggregates(title: &str, note: &str, fill: &str, rows: &[Aggregate], categories: &[Aggregate]) -> Markup {
+fn aggregates([title, note]: [&str; 2], fill: &str, rows: &[Aggregate], lang: Lang) -> Markup {
     let top = rows.iter().map(|r| r.flows).max().unwrap_or(0) as f64;
-    let category = |r: &Aggregate| categories.iter().find(|c| c.name == r.category).map(|c| c.title.clone());
+    let title_of = |r: &Aggregate| {
+        if r.name == r.category { terms::category(&r.category, lang) } else { r.title.clone() }
+    };
     html! {
         section .card {
             h2 { (title) }
             p .note { (note) }
-            @if rows.is_empty() { p .empty { "Nothing yet." } } @else {
+            @if rows.is_empty() { p .empty { (lang.say("Nothing yet.", "尚无数据。")) } } @else {
                 table .ranked {
-                    thead { tr { th scope="col" { span .hidden { "name" } } th {} th .n scope="col" { "flows" } th .n scope="col" { "up" } th .n scope="col" { "down" } } }
+                    thead { tr { th scope="col" { span .hidden { (lang.say("name", "名称")) } } th {} th .n scope="col" { (lang.say("flows", "流")) } th .n scope="col" { (lang.say("up", "上行")) } th .n scope="col" { (lang.say("down", "下行")) } } }
                     tbody { @for r in rows.iter().take(ROWS) { tr {
                         th scope="row" {
-                            (r.title)
-                            @if r.name != r.category { small { (category(r).unwrap_or_else(|| r.category.clone())) } }
-                            @if r.flows_blocked > 0 { small .some { (count(r.flows_blocked)) " blocked" } }
+                            (title_of(r))
+                            @if r.name != r.category { small { (terms::category(&r.category, lang)) } }
+                            @if r.flows_blocked > 0 { small .some { (count(r.flows_blocked)) (lang.say(" blocked", " 已阻断")) } }
                         }
                         td .bar { (bar(r.flows as f64, top, fill)) }
                         td .n { (count(r.flows)) } td .n { (bytes(r.bytes_up)) } td .n { (bytes(r.bytes_down)) }
                     } } }
                 }
-                @if rows.len() > ROWS { p .note { "and " (count((rows.len() - ROWS) as u64)) " more in " a href="/api/v1/now" { "the data" } } }
+                @if rows.len() > ROWS { p .note { (lang.say("and ", "另有 ")) (count((rows.len() - ROWS) as u64)) (lang.say(" more in ", " 项，见 ")) a href="/api/v1/now" { (lang.say("the data", "数据")) } } }
             }
         }
     }
 }
 
 /// What groups did, where enough people stand behind it.
-fn groups(now: &Snapshot) -> Markup {
+fn groups(now: &Snapshot, lang: Lang) -> Markup {
     let report = &now.report;
     if report.rows.is_empty() && report.suppressed.is_empty() {
         return html! {};
@@ -206,43 +224,43 @@ fn groups(now: &Snapshot) -> Markup {
     let blind: u64 = report.unnamed_percent.iter().map(|c| c.count).sum();
     html! {
         section .card {
-            h2 { "Groups" }
+            h2 { (lang.say("Groups", "部门")) }
             p .note {
-                "Hours that are over, and what of a day only the day can tell. No two rows count the same flow. "
-                @if let Some(since) = &report.since { "Since " (clock::hour(Some(since))) "." }
+                (lang.say("Hours that are over, and what of a day only the day can tell. No two rows count the same flow. ", "已结束的小时，以及只能按天统计的部分。各行之间不重复计数。"))
+                @if let Some(since) = &report.since { (lang.say("Since ", "自 ")) (clock::hour(Some(since))) "." }
             }
             @if !report.rows.is_empty() {
                 table .ranked {
                     thead { tr {
-                        th scope="col" { span .hidden { "name" } } th {} th .n scope="col" { "people" } th .n scope="col" { "visits" }
-                        th .n scope="col" { "time" } th .n scope="col" { "flows" } th .n scope="col" { "up" } th .n scope="col" { "down" }
-                        th .n scope="col" { "uploads" }
+                        th scope="col" { span .hidden { (lang.say("name", "名称")) } } th {} th .n scope="col" { (lang.say("people", "人数")) } th .n scope="col" { (lang.say("visits", "访问")) }
+                        th .n scope="col" { (lang.say("time", "时长")) } th .n scope="col" { (lang.say("flows", "流")) } th .n scope="col" { (lang.say("up", "上行")) } th .n scope="col" { (lang.say("down", "下行")) }
+                        th .n scope="col" { (lang.say("uploads", "上传")) }
                     } }
                     tbody { @for row in report.rows.iter().take(4 * ROWS) { tr {
                         th scope="row" {
-                            (row.title) small { (row.group.as_deref().unwrap_or("all groups")) }
-                            @if let Some(share) = row.blocked_percent.filter(|share| *share > 0) { small .some { (share) " % blocked" } }
+                            (row.title) small { (row.group.as_deref().unwrap_or(lang.say("all groups", "全部部门"))) }
+                            @if let Some(share) = row.blocked_percent.filter(|share| *share > 0) { small .some { (share) (lang.say(" % blocked", " % 已阻断")) } }
                         }
                         td .bar { (bar(row.flows as f64, top, "fill")) }
                         td .n { (row.subjects) } td .n { (count(row.visits)) } td .n { (span(row.active_s * 1000)) }
                         td .n { (count(row.flows)) } td .n { (bytes(row.bytes_up)) } td .n { (bytes(row.bytes_down)) }
                         td .n {
                             @if let Some(n) = row.uploads { (count(n)) }
-                            @if let Some(n) = row.large_uploads { small { (count(n)) " large" } }
+                            @if let Some(n) = row.large_uploads { small { (count(n)) (lang.say(" large", " 大文件")) } }
                             @if row.uploads.or(row.large_uploads).is_none() { "–" }
                         }
                     } } }
                 }
-                p .note { "Uploads are probable ones, where enough people made them and the purpose counts them; “–” elsewhere." }
-                @if report.rows.len() > 4 * ROWS { p .note { "and " (count((report.rows.len() - 4 * ROWS) as u64)) " more in " a href="/api/v1/now" { "the data" } } }
+                p .note { (lang.say("Uploads are probable ones, where enough people made them and the purpose counts them; “–” elsewhere.", "上传为推测值，仅在人数足够且目的允许时给出；否则为“–”。")) }
+                @if report.rows.len() > 4 * ROWS { p .note { (lang.say("and ", "另有 ")) (count((report.rows.len() - 4 * ROWS) as u64)) (lang.say(" more in ", " 项，见 ")) a href="/api/v1/now" { (lang.say("the data", "数据")) } } }
                 p .note {
-                    "Of these flows " (blind) " % have no name that we can see"
-                    @for reason in report.unnamed_percent.iter().take(3) { ", " (reason.count) " % " (words::reason(&reason.name)) }
+                    (lang.say("Of these flows ", "这些流中 ")) (blind) (lang.say(" % have no name that we can see", " % 名称不可见"))
+                    @for reason in report.unnamed_percent.iter().take(3) { ", " (reason.count) " % " (words::reason(&reason.name, lang)) }
                     "."
                 }
             }
             @for (group, k, titles) in suppressed(now) {
-                p .note { b { (group) } ", fewer than " (k) " people: " (titles) "." }
+                p .note { b { (group) } (lang.say(", fewer than ", "，少于 ")) (k) (lang.say(" people: ", " 人：")) (titles) "." }
             }
         }
     }
@@ -264,7 +282,7 @@ fn suppressed(now: &Snapshot) -> Vec<(&str, u32, String)> {
 }
 
 /// What could be seen of the flows and what not: the blindness meter.
-fn sight(now: &Snapshot) -> Markup {
+fn sight(now: &Snapshot, lang: Lang) -> Markup {
     let (named, unnamed) = (total(&now.named), total(&now.unnamed));
     let all = named + unnamed + now.not_looked_at;
     let mut shares: Vec<(String, u64)> = Vec::new();
@@ -273,28 +291,28 @@ fn sight(now: &Snapshot) -> Markup {
     shares.push(("unlooked".to_owned(), now.not_looked_at));
     html! {
         section .card .sight {
-            h2 { "Blindness meter" }
-            p .note { "What could be seen, and what not: read every other figure beside it. Names come from what is said in clear; encryption is never opened." }
-            @if !now.report.rows.is_empty() { p .note { "What groups did is not in it: that has shares of its own, beside its counts." } }
-            (parts("flows with a name, without, and not looked at", &shares))
+            h2 { (lang.say("Blindness meter", "不可见度")) }
+            p .note { (lang.say("What could be seen, and what not: read every other figure beside it. Names come from what is said in clear; encryption is never opened.", "可见与不可见的部分：其他数字须对照此处阅读。名称取自明文；从不解密。")) }
+            @if !now.report.rows.is_empty() { p .note { (lang.say("What groups did is not in it: that has shares of its own, beside its counts.", "部门统计不含在内：其计数旁另有比例。")) } }
+            (parts(lang.say("flows with a name, without, and not looked at", "有名称、无名称与未检视的流"), &shares))
             div .thirds {
                 div {
-                    p .share .good { (percent(named, all)) } p .what { "of flows said a name" }
-                    (legend("seen", &now.named, all, words::evidence))
+                    p .share .good { (percent(named, all)) } p .what { (lang.say("of flows said a name", "的流给出了名称")) }
+                    (legend("seen", &now.named, all, words::evidence, lang))
                 }
                 div {
-                    p .share .warn { (percent(unnamed, all)) } p .what { "have no name that we can see" }
-                    (legend("blind", &now.unnamed, all, words::reason))
+                    p .share .warn { (percent(unnamed, all)) } p .what { (lang.say("have no name that we can see", "的流名称不可见")) }
+                    (legend("blind", &now.unnamed, all, words::reason, lang))
                 }
                 div {
-                    p .share { (percent(now.not_looked_at, all)) } p .what { "were not looked at" }
-                    @if !now.unobserved.is_empty() { (legend("unlooked", &now.unobserved, all, words::unobserved)) }
+                    p .share { (percent(now.not_looked_at, all)) } p .what { (lang.say("were not looked at", "的流未检视")) }
+                    @if !now.unobserved.is_empty() { (legend("unlooked", &now.unobserved, all, words::unobserved, lang)) }
                     @else if now.not_looked_at > 0 && (!now.report.suppressed.is_empty() || !now.report.rows.is_empty()) {
-                        p .note { "Why is not told under a charter: some reasons are about one person." }
+                        p .note { (lang.say("Why is not told under a charter: some reasons are about one person.", "章程生效时不说明原因：部分原因可能涉及个人。")) }
                     }
-                    p .note { "Health, banks, lawyers, unions, faith and the like: counted here as one number, and nowhere else." }
+                    p .note { (lang.say("Health, banks, lawyers, unions, faith and the like: counted here as one number, and nowhere else.", "健康、银行、律师、工会、信仰等：仅在此处合计为一个数字。")) }
                     @if now.too_weak > 0 {
-                        p .note { (count(now.too_weak)) " flows were named by too weak a hint to count for what people do." }
+                        p .note { (count(now.too_weak)) (lang.say(" flows were named by too weak a hint to count for what people do.", " 条流的名称线索太弱，不计入类别。")) }
                     }
                 }
             }
@@ -302,14 +320,20 @@ fn sight(now: &Snapshot) -> Markup {
     }
 }
 
-fn legend(class: &str, rows: &[Count], all: u64, words: fn(&str) -> &'static str) -> Markup {
+fn legend(
+    class: &str,
+    rows: &[Count],
+    all: u64,
+    words: fn(&str, Lang) -> &'static str,
+    lang: Lang,
+) -> Markup {
     html! {
-        @if rows.is_empty() { p .empty { "None yet." } } @else {
+        @if rows.is_empty() { p .empty { (lang.say("None yet.", "尚无。")) } } @else {
             ul .legend {
                 @for (i, row) in rows.iter().enumerate().take(ROWS) {
                     li title=(row.name) {
                         i class=(format!("swatch {class} s{}", i.min(3))) {}
-                        span { (words(&row.name)) } b { (count(row.count)) } small { (percent(row.count, all)) }
+                        span { (words(&row.name, lang)) } b { (count(row.count)) } small { (percent(row.count, all)) }
                     }
                 }
             }
@@ -317,77 +341,77 @@ fn legend(class: &str, rows: &[Count], all: u64, words: fn(&str) -> &'static str
     }
 }
 
-fn lcores(now: &Snapshot) -> Markup {
+fn lcores(now: &Snapshot, lang: Lang) -> Markup {
     html! {
         section .card {
             h2 { "Lcores" }
-            p .note { "Each has its own queue of both ports, its own flows, its own counters." }
-            @for lcore in &now.lcores { (lcore_block(lcore)) }
-            (time_in_box(&now.latency))
+            p .note { (lang.say("Each has its own queue of both ports, its own flows, its own counters.", "各有自己的端口队列、流表与计数器。")) }
+            @for lcore in &now.lcores { (lcore_block(lcore, lang)) }
+            (time_in_box(&now.latency, lang))
             p .note {
-                (count(now.events.received)) " events taken from the rings, " (count(total(&now.events.lost)))
-                " lost because one was full. " (count(now.events.records)) " audit records written, "
-                (bytes(now.events.log_bytes)) " in all."
+                (count(now.events.received)) (lang.say(" events taken from the rings, ", " 个事件取自环形队列，")) (count(total(&now.events.lost)))
+                (lang.say(" lost because one was full. ", " 个因队列满而丢失。")) (count(now.events.records)) (lang.say(" audit records written, ", " 条审计记录已写入，"))
+                (bytes(now.events.log_bytes)) (lang.say(" in all.", " 合计。"))
             }
         }
     }
 }
 
 /// How long frames stay: upper bounds, since the data plane started.
-fn time_in_box(latency: &LatencyNow) -> Markup {
+fn time_in_box(latency: &LatencyNow, lang: Lang) -> Markup {
     let rows = [
-        ("half", latency.p50_ns),
+        (lang.say("half", "一半"), latency.p50_ns),
         ("90 %", latency.p90_ns),
         ("99 %", latency.p99_ns),
         ("99.9 %", latency.p999_ns),
-        ("all", latency.max_ns),
+        (lang.say("all", "全部"), latency.max_ns),
     ];
     html! {
-        h3 { "Time in the box" }
-        p .note { "From when a frame is received until its whole turn has left: at most this, since the data plane started." }
+        h3 { (lang.say("Time in the box", "驻留时间")) }
+        p .note { (lang.say("From when a frame is received until its whole turn has left: at most this, since the data plane started.", "自收到帧至其所在批次全部发出的上限，自数据面启动起计。")) }
         dl .facts .times {
-            @for (share, time) in rows { div { dt { (share) " of all frames" } dd { (short_time(time)) } } }
+            @for (share, time) in rows { div { dt { (share) (lang.say(" of all frames", " 的帧")) } dd { (short_time(time)) } } }
         }
     }
 }
 
-fn lcore_block(lcore: &LcoreNow) -> Markup {
+fn lcore_block(lcore: &LcoreNow, lang: Lang) -> Markup {
     let gauge = |what: &str, part: u64, whole: u64| {
         html! {
             dt { (what) } dd .bar { (bar(part as f64, whole as f64, "fill")) }
-            dd .n { (count(part)) small { " of " (count(whole)) } }
+            dd .n { (count(part)) small { (lang.say(" of ", " / ")) (count(whole)) } }
         }
     };
     html! {
         div .lcore {
             h3 {
                 "CPU " (lcore.cpu)
-                @if lcore.acknowledged { span .pill .good { "verdicts " (lcore.epoch) } }
-                @else { span .pill .warn { "older verdicts: " (lcore.epoch) } }
-                @if lcore.panics > 0 { span .pill .bad { (count(lcore.panics)) " contained panics" } }
+                @if lcore.acknowledged { span .pill .good { (lang.say("verdicts ", "判定 ")) (lcore.epoch) } }
+                @else { span .pill .warn { (lang.say("older verdicts: ", "较旧判定：")) (lcore.epoch) } }
+                @if lcore.panics > 0 { span .pill .bad { (count(lcore.panics)) (lang.say(" contained panics", " 次已隔离的崩溃")) } }
             }
             dl .gauges {
-                dt { "turns with frames" } dd .bar { (bar(lcore.load, 1.0, "fill")) } dd .n { (format!("{:.1} %", 100.0 * lcore.load)) }
+                dt { (lang.say("turns with frames", "有帧的轮次")) } dd .bar { (bar(lcore.load, 1.0, "fill")) } dd .n { (format!("{:.1} %", 100.0 * lcore.load)) }
                 @if lcore.flows_capacity > 0 {
-                    (gauge("flow table", lcore.flows_active, lcore.flows_capacity))
-                    (gauge("inspections", lcore.inspections, lcore.inspections_capacity))
-                    (gauge("event ring", lcore.ring_fill, lcore.ring_capacity))
+                    (gauge(lang.say("flow table", "流表"), lcore.flows_active, lcore.flows_capacity))
+                    (gauge(lang.say("inspections", "检视"), lcore.inspections, lcore.inspections_capacity))
+                    (gauge(lang.say("event ring", "事件队列"), lcore.ring_fill, lcore.ring_capacity))
                 }
             }
-            @if lcore.flows_capacity == 0 { p .note { "Receives and sends for the others, which know the flows." } }
+            @if lcore.flows_capacity == 0 { p .note { (lang.say("Receives and sends for the others, which know the flows.", "为其他核收发；流由它们处理。")) } }
         }
     }
 }
 
-fn no_flow(now: &Snapshot) -> Markup {
+fn no_flow(now: &Snapshot, lang: Lang) -> Markup {
     let top = now.not_flows.iter().map(|c| c.count).max().unwrap_or(0) as f64;
     html! {
         section .card {
-            h2 { "Frames without a flow" }
-            p .note { "Forwarded like all others, never looked into." }
-            @if now.not_flows.is_empty() { p .empty { "None yet." } } @else {
+            h2 { (lang.say("Frames without a flow", "无流的帧")) }
+            p .note { (lang.say("Forwarded like all others, never looked into.", "照常转发，不作检视。")) }
+            @if now.not_flows.is_empty() { p .empty { (lang.say("None yet.", "尚无。")) } } @else {
                 table .ranked { tbody { @for row in now.not_flows.iter().take(ROWS) { tr {
-                    th scope="row" { (words::frame(&row.name)) }
+                    th scope="row" { (words::frame(&row.name, lang)) }
                     td .bar { (bar(row.count as f64, top, "fill quiet")) } td .n { (count(row.count)) }
                 } } } }
             }
@@ -421,7 +445,7 @@ mod tests {
         now.ports[0].info.device = evil.to_owned();
         now.services[0].title = evil.to_owned();
         now.unnamed.push(Count { name: evil.to_owned(), count: 3 });
-        let page = page(&now).into_string();
+        let page = page(&now, Lang::En).into_string();
         assert!(!page.contains("<script>alert"), "{page}");
         assert!(!page.contains("\"'&"), "quotes in attributes");
         assert_eq!(page.matches("&lt;script&gt;").count(), 6, "each of them is there");
@@ -429,7 +453,7 @@ mod tests {
 
     #[test]
     fn groups_say_what_is_suppressed_and_how_blind_they_are() {
-        let page = page(&sample::snapshot()).into_string();
+        let page = page(&sample::snapshot(), Lang::En).into_string();
         for words in [
             "10-19",
             "<b>lab</b>, fewer than 10 people: Recruitment.",
@@ -441,19 +465,19 @@ mod tests {
         }
         let mut now = sample::snapshot();
         now.report = Default::default();
-        assert!(!super::page(&now).into_string().contains("fewer than"));
+        assert!(!super::page(&now, Lang::En).into_string().contains("fewer than"));
     }
 
     #[test]
     fn an_empty_gateway_has_a_page() {
-        let page = page(&Snapshot::default()).into_string();
+        let page = page(&Snapshot::default(), Lang::En).into_string();
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
         assert!(page.contains("not forwarding") && page.contains("Blindness meter"));
     }
 
     #[test]
     fn shows_what_it_is_for() {
-        let page = page(&sample::snapshot()).into_string();
+        let page = page(&sample::snapshot(), Lang::En).into_string();
         for word in [
             "BOSS Zhipin",
             "Recruitment",
@@ -470,5 +494,17 @@ mod tests {
         assert!(!page.contains("style=\""), "the policy of the page forbids inline styles");
         assert!(!page.contains("http://") && !page.contains("https://"), "nothing from elsewhere");
         assert!(page.len() < 60_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn in_chinese_as_well() {
+        let page = page(&sample::snapshot(), Lang::Zh).into_string();
+        for word in ["不可见度", "招聘", "TLS 服务器名称", "转发中", "驻留时间", "href=\"/?lang=en\""]
+        {
+            assert!(page.contains(word), "{word}");
+        }
+        for word in ["Blindness", "forwarding", "frames in", "Needs attention", "of all frames", "Nothing"] {
+            assert!(!page.contains(word), "{word}");
+        }
     }
 }
