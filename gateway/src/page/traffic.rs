@@ -189,7 +189,7 @@ fn rows(sums: &Report, lang: Lang) -> Markup {
                     "People: how many stood behind it, at the most busy hour, as a range. What fewer people stand behind than the charter asks for was never written down, and is in no sum.",
                     "人数：最多的一小时内涉及的人数区间。少于章程规定人数的统计从未写入，也不在任何合计中。"
                 )) } }
-                table .ranked {
+                table .ranked .wide {
                     thead { tr {
                         th scope="col" { span .hidden { (say("name", "名称")) } } th {}
                         @if groups { th .n scope="col" { (say("people", "人数")) } th .n scope="col" { (say("visits", "访问")) } th .n scope="col" { (say("time", "时长")) } }

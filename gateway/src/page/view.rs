@@ -230,7 +230,7 @@ fn groups(now: &Snapshot, lang: Lang) -> Markup {
                 @if let Some(since) = &report.since { (lang.say("Since ", "自 ")) (clock::hour(Some(since))) "." }
             }
             @if !report.rows.is_empty() {
-                table .ranked {
+                table .ranked .wide {
                     thead { tr {
                         th scope="col" { span .hidden { (lang.say("name", "名称")) } } th {} th .n scope="col" { (lang.say("people", "人数")) } th .n scope="col" { (lang.say("visits", "访问")) }
                         th .n scope="col" { (lang.say("time", "时长")) } th .n scope="col" { (lang.say("flows", "流")) } th .n scope="col" { (lang.say("up", "上行")) } th .n scope="col" { (lang.say("down", "下行")) }
@@ -259,7 +259,7 @@ fn groups(now: &Snapshot, lang: Lang) -> Markup {
                     "."
                 }
             }
-            @for (group, k, titles) in suppressed(now) {
+            @for (group, k, titles) in suppressed(now, lang) {
                 p .note { b { (group) } (lang.say(", fewer than ", "，少于 ")) (k) (lang.say(" people: ", " 人：")) (titles) "." }
             }
         }
@@ -267,15 +267,15 @@ fn groups(now: &Snapshot, lang: Lang) -> Markup {
 }
 
 /// By group and `k`: categories of which nothing is told.
-fn suppressed(now: &Snapshot) -> Vec<(&str, u32, String)> {
+fn suppressed(now: &Snapshot, lang: Lang) -> Vec<(&str, u32, String)> {
     let mut all: Vec<(&str, u32, String)> = Vec::new();
     for hidden in &now.report.suppressed {
         match all.iter_mut().find(|(group, k, _)| *group == hidden.group && *k == hidden.k) {
             Some((_, _, titles)) => {
                 titles.push_str(", ");
-                titles.push_str(&hidden.title);
+                titles.push_str(&terms::category(&hidden.category, lang));
             }
-            None => all.push((&hidden.group, hidden.k, hidden.title.clone())),
+            None => all.push((&hidden.group, hidden.k, terms::category(&hidden.category, lang))),
         }
     }
     all
