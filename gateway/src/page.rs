@@ -6,7 +6,7 @@
 //!
 //! Whoever holds a token may say [who has an address](push); everything else is for reading only.
 //!
-//! Requests must name the gateway as it is [called](hosts); then the [gate](gate) of the endpoint holds them to who may ask, from where.
+//! Requests must name the gateway as it is [called](hosts); then the [gate] of the endpoint holds them to who may ask, from where.
 
 mod cases;
 mod chart;

@@ -1,7 +1,7 @@
 //! Every endpoint, once: where it is, who may ask, from which side.
 //!
 //! The router is made of this table and of nothing else, so that a handler without a row can't be reached; what has no row is answered by
-//! 404. Each row is behind the [gate](super::gate), which holds a request to what the row says before the handler sees it.
+//! 404. Each row is behind the [gate], which holds a request to what the row says before the handler sees it.
 //! `GET` changes nothing: whatever changes something is a `POST`, `PUT` or `DELETE`, and the gate asks more of those.
 //!
 //! A row for a view of people who are logged in:

@@ -8,7 +8,7 @@
 //! | killed | `kill -9` of the data plane, then of the control process |
 //! | panic | the control process panics over an event, again and again |
 //!
-//! Then [`scan`] looks through the data folder, the log lines of all processes, what the page and the command line answer, the memory of
+//! Then `scan` looks through the data folder, the log lines of all processes, what the page and the command line answer, the memory of
 //! the processes that write, shared memory and core files. A build that writes frames down on purpose has to be caught: a search that
 //! finds nothing shows nothing until it has found something. That build, with the feature `faults-on-purpose`, can't be a release build.
 
