@@ -126,6 +126,10 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
     let parts: [(Part, &str, Try); 8] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
+        // Before any charter is installed: what may not be observed makes no events, and it takes many to fill a ring.
+        (Part::Canary, "Canary", |lab, binary, options, tried, stop| {
+            canary::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
         (Part::Charter, "Charter", |lab, binary, options, tried, stop| {
             charter::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
@@ -143,9 +147,6 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         }),
         (Part::Page, "Page", |lab, binary, options, tried, stop| {
             page::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
-        }),
-        (Part::Canary, "Canary", |lab, binary, options, tried, stop| {
-            canary::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
     ];
     for (part, title, run) in parts {

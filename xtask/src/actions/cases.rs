@@ -153,6 +153,8 @@ fn clocks(lab: &Lab, gateway: &Gateway, person: &Netns, tried: &mut Tried<'_>, s
 
 /// What the log says: each step, and nobody's name.
 fn records(text: &str, tried: &mut Tried<'_>) {
+    // The log goes on from gateway to gateway, and others have told what groups did.
+    let text = text.rfind("\"event_type\":\"started\"").map_or(text, |at| &text[at..]);
     let records: Vec<Value> =
         text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
     let kinds: Vec<String> =

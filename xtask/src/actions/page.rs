@@ -59,7 +59,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     doing.done("");
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     std::fs::write(lab.dir().join("schemathesis.txt"), &said)?;
-    let cases = said.lines().map(str::trim).find(|line| line.contains(" generated")).unwrap_or_default();
+    let cases = said.lines().map(str::trim).find(|line| line.contains(" generated,")).unwrap_or_default();
     let failures = said.lines().map(str::trim).filter(|line| line.starts_with("- ST"));
     let words = format!("{cases}; {}", failures.collect::<Vec<_>>().join("; "));
     tried.hold("schemathesis finds nothing", done.status.success(), words);
