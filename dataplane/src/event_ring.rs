@@ -22,12 +22,12 @@
 //! Neither side trusts the other. The consumer copies a slot before it looks at it, counts codes that mean nothing
 //! and cursors that can't be, and goes on. The producer takes a cursor that can't be for a full ring.
 
-use crate::shm::{Region, ShmError};
+use crate::shm::{Region, ShmError, load, store};
 use glassgate_policy::FlowEvent;
 use glassgate_policy::flow_event::EventKind;
 use glassgate_policy::identity::IdentityEvent;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"GGEVRNG1");
 const CAPACITY_AT: usize = 8;
@@ -352,18 +352,6 @@ fn bytes_for(capacity: u64) -> usize {
 fn slot_at(cursor: u64, capacity: u64) -> usize {
     // The capacity is a power of two.
     SLOTS_AT + (cursor & (capacity - 1)) as usize * FlowEvent::SIZE
-}
-
-#[inline]
-fn store(region: &Region, at: usize, value: u64) {
-    if let Some(word) = region.word(at) {
-        word.store(value, Relaxed);
-    }
-}
-
-#[inline]
-fn load(region: &Region, at: usize) -> u64 {
-    region.word(at).map_or(0, |w| w.load(Relaxed))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat,
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
 /// Why memory could not be made or is not accepted.
@@ -108,6 +108,20 @@ impl Region {
     pub fn word(&self, offset: usize) -> Option<&AtomicU64> {
         self.map.get_atomic_ref(offset).ok()
     }
+}
+
+/// Stores a word, unordered. Outside the region: does nothing.
+#[inline]
+pub(crate) fn store(region: &Region, at: usize, value: u64) {
+    if let Some(word) = region.word(at) {
+        word.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Loads a word, unordered. Outside the region: `0`.
+#[inline]
+pub(crate) fn load(region: &Region, at: usize) -> u64 {
+    region.word(at).map_or(0, |word| word.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]

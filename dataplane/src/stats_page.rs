@@ -16,10 +16,10 @@
 //! which is said ([`Reading::consistent`]) and mended by its successor.
 
 use crate::counters::LcoreCounters;
-use crate::shm::{Region, ShmError};
+use crate::shm::{Region, ShmError, load, store};
 use glassgate_policy::matrix::MatrixHash;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::fence;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"GGSTATS1");
@@ -266,18 +266,6 @@ impl StatsWriter {
             sequence.store(self.sequence, Release);
         }
     }
-}
-
-#[inline]
-fn store(region: &Region, at: usize, value: u64) {
-    if let Some(word) = region.word(at) {
-        word.store(value, Relaxed);
-    }
-}
-
-#[inline]
-fn load(region: &Region, at: usize) -> u64 {
-    region.word(at).map_or(0, |w| w.load(Relaxed))
 }
 
 #[cfg(test)]

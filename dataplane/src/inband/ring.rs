@@ -15,9 +15,9 @@
 //! cursor that can't be is everything up to it lost. The producer takes a cursor that can't be for a full ring. So the worst
 //! that the other side can do is to say nothing, or nonsense of at most [`MAX_FRAME`] bytes.
 
-use crate::shm::{Region, ShmError};
+use crate::shm::{Region, ShmError, load, store};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"GGFRAME1");
 const CAPACITY_AT: usize = 8;
@@ -223,18 +223,6 @@ impl Consumer {
 fn slot_at(cursor: u64) -> usize {
     // The capacity is a power of two.
     SLOTS_AT + (cursor & (CAPACITY as u64 - 1)) as usize * SLOT
-}
-
-#[inline]
-fn store(region: &Region, at: usize, value: u64) {
-    if let Some(word) = region.word(at) {
-        word.store(value, Relaxed);
-    }
-}
-
-#[inline]
-fn load(region: &Region, at: usize) -> u64 {
-    region.word(at).map_or(0, |w| w.load(Relaxed))
 }
 
 #[cfg(test)]

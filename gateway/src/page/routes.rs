@@ -83,7 +83,6 @@ pub(super) enum Who {
     /// Whoever is logged in, in whatever role.
     LoggedIn,
     /// Whoever is logged in in one of these roles.
-    #[allow(dead_code, reason = "for views that not all roles have")]
     Only(&'static [Role]),
     /// Whoever is logged in, or reads `/metrics` with a token of their own.
     Scraper,

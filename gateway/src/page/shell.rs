@@ -65,38 +65,43 @@ pub(super) fn nav(view: View, lang: Lang) -> Markup {
 
 /// A view that looks back. It stands still: what is past does not change while somebody reads.
 pub(super) fn page(now: &Snapshot, view: View, lang: Lang, title: &str, body: &Markup) -> Markup {
-    let other = lang.other();
-    let here = view.path();
-    html! {
-        (DOCTYPE)
-        html lang=(lang.tag()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " – Glassgate" }
-                link rel="icon" href="/icon.svg" type="image/svg+xml";
-                link rel="stylesheet" href="/style.css";
+    let body = html! {
+        a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
+        main #now {
+            header .masthead {
+                h1 { (chart::mark()) "Glassgate" }
+                @if view != View::Device { (nav(view, lang)) }
+                p .clock { (other_language(view.path(), lang)) }
             }
-            body {
-                a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
-                main #now {
-                    header .masthead {
-                        h1 { (chart::mark()) "Glassgate" }
-                        @if view != View::Device { (nav(view, lang)) }
-                        p .clock { a href=(format!("{here}?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
-                    }
-                    (body)
-                }
-                footer { p { "Glassgate " (now.version) } }
-            }
+            (body)
         }
-    }
+        footer { p { "Glassgate " (now.version) } }
+    };
+    document(lang, Some(title), &html! {}, &body)
 }
 
 /// A page without figures, for whoever is about to come in.
 pub(super) fn plain(lang: Lang, title: &str, body: &Markup) -> Markup {
+    let body = html! {
+        main #now {
+            header .masthead {
+                h1 { (chart::mark()) "Glassgate" }
+                p .clock { (other_language("", lang)) }
+            }
+            (body)
+        }
+    };
+    document(lang, Some(title), &html! {}, &body)
+}
+
+/// The same page in the other language.
+pub(super) fn other_language(path: &str, lang: Lang) -> Markup {
     let other = lang.other();
+    html! { a href=(format!("{path}?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
+}
+
+/// The document round a page; `head` is what this one has besides.
+pub(super) fn document(lang: Lang, title: Option<&str>, head: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang=(lang.tag()) {
@@ -104,19 +109,12 @@ pub(super) fn plain(lang: Lang, title: &str, body: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " – Glassgate" }
+                title { @if let Some(title) = title { (title) " – " } "Glassgate" }
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/style.css";
+                (head)
             }
-            body {
-                main #now {
-                    header .masthead {
-                        h1 { (chart::mark()) "Glassgate" }
-                        p .clock { a href=(format!("?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
-                    }
-                    (body)
-                }
-            }
+            body { (body) }
         }
     }
 }

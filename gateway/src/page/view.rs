@@ -1,4 +1,4 @@
-//! The page: what passes, what is recorded, what could not be seen, what decides, and the machine itself.
+//! The view *Now*: what passes, what is recorded, what could not be seen, and how the lcores do.
 
 use super::chart::{self, bar, parts};
 use super::lang::Lang;
@@ -6,39 +6,26 @@ use super::numbers::{bits, bytes, count, percent, rate, short_time, span};
 use super::{terms, words};
 use crate::clock;
 use crate::control::snapshot::{Aggregate, Count, LatencyNow, LcoreNow, PortNow, Snapshot};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 /// Rows of a list that are shown; the API has all.
 const ROWS: usize = 12;
 
-/// The whole page.
+/// The page.
 pub(super) fn page(now: &Snapshot, lang: Lang) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang=(lang.tag()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Glassgate" }
-                link rel="icon" href="/icon.svg" type="image/svg+xml";
-                link rel="stylesheet" href="/style.css";
-                // Without scripts the page loads itself again, at leisure.
-                noscript { meta http-equiv="refresh" content="10"; }
-                script src="/page.js" defer {}
-            }
-            body {
-                a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
-                main #now { (body(now, lang)) }
-                footer {
-                    p { "Glassgate " (now.version) (lang.say(". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else.", "。帧原样通过；不解密，不外传。")) }
-                    nav aria-label=(lang.say("Data", "数据")) {
-                        a href="/api/v1/now" { "JSON" } a href="/metrics" { (lang.say("Metrics", "指标")) } a href="/healthz" { (lang.say("Health", "健康")) }
-                    }
-                }
+    // Without scripts the page loads itself again, at leisure.
+    let live = html! { noscript { meta http-equiv="refresh" content="10"; } script src="/page.js" defer {} };
+    let body = html! {
+        a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
+        main #now { (body(now, lang)) }
+        footer {
+            p { "Glassgate " (now.version) (lang.say(". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else.", "。帧原样通过；不解密，不外传。")) }
+            nav aria-label=(lang.say("Data", "数据")) {
+                a href="/api/v1/now" { "JSON" } a href="/metrics" { (lang.say("Metrics", "指标")) } a href="/healthz" { (lang.say("Health", "健康")) }
             }
         }
-    }
+    };
+    super::shell::document(lang, None, &live, &body)
 }
 
 fn body(now: &Snapshot, lang: Lang) -> Markup {
@@ -64,7 +51,6 @@ fn body(now: &Snapshot, lang: Lang) -> Markup {
 }
 
 fn masthead(now: &Snapshot, lang: Lang) -> Markup {
-    let other = lang.other();
     let dataplane = now.processes.iter().find(|p| p.name == "dataplane");
     let forwards = dataplane.is_some_and(|p| p.state == "up");
     let (class, word) = match (forwards, now.troubles.is_empty()) {
@@ -80,7 +66,7 @@ fn masthead(now: &Snapshot, lang: Lang) -> Markup {
             h1 { (chart::mark()) "Glassgate" }
             (super::shell::nav(super::shell::View::Now, lang))
             span class=(class) { (word) }
-            p .clock { time datetime=(now.time) { (clock(&now.time)) } span { (lang.say("up ", "已运行 ")) (span(now.uptime_ms)) } a href=(format!("/?lang={}", other.tag())) hreflang=(other.tag()) lang=(other.tag()) { (other.say("English", "中文")) } }
+            p .clock { time datetime=(now.time) { (clock(&now.time)) } span { (lang.say("up ", "已运行 ")) (span(now.uptime_ms)) } (super::shell::other_language("/", lang)) }
         }
     }
 }
