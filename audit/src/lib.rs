@@ -34,6 +34,8 @@ pub mod note;
 mod open;
 pub mod reader;
 mod recover;
+#[cfg(test)]
+mod simulation;
 mod tally;
 #[cfg(test)]
 mod testing;

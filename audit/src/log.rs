@@ -4,7 +4,7 @@ use crate::Options;
 use crate::clock::{Clock, Steps};
 use crate::disk::Disk;
 use crate::leaf::{self, Cause, Own, Stamp};
-use crate::open::{self, OpenError, Opened, Recovered};
+use crate::open::{self, Begun, OpenError, Opened, Recovered};
 use crate::tally::Tally;
 use crate::writer::{Entry, Losses, SyncJob, Writer, WriterStatus};
 use std::fs::File;
@@ -138,8 +138,8 @@ impl Log {
     pub fn open(options: Options, boot: u128, clock: impl Clock) -> Result<(Self, Recovered), OpenError> {
         let (queue_bytes, group_bytes) = (options.queue_bytes, options.group_bytes);
         let (delay, path) = (options.group_delay, options.folder.clone());
-        let Opened { writer, recovered, tally, carried, steps, lock } =
-            open::open(options, boot, &clock.now())?;
+        let Opened { begun, lock } = open::open(options, boot, &clock.now())?;
+        let Begun { writer, recovered, tally, carried, steps } = begun;
         let shared = Arc::new(Shared::default());
         {
             let mut inbox = lock_inbox(&shared);

@@ -65,30 +65,48 @@ pub struct Recovered {
     pub key: String,
 }
 
-/// A log that is ready to be written.
+/// A log in a folder that is ready to be written.
 pub(crate) struct Opened {
+    pub(crate) begun: Begun,
+    pub(crate) lock: File,
+}
+
+/// A log that is ready to be written.
+pub(crate) struct Begun {
     pub(crate) writer: Writer,
     pub(crate) recovered: Recovered,
     pub(crate) tally: Tally,
     /// Records that the tally counts as offered already: those that are missing.
     pub(crate) carried: u64,
     pub(crate) steps: Steps,
-    pub(crate) lock: File,
 }
 
 pub(crate) fn open(options: Options, boot: u128, now: &Stamp) -> Result<Opened, OpenError> {
     options.check().map_err(OpenError::Options)?;
-    let path = options.folder.clone();
-    let io_error = |source| OpenError::Io { path: path.clone(), source };
+    let io_error = |source| OpenError::Io { path: options.folder.clone(), source };
     let folder = Folder::open(&options.folder).map_err(io_error)?;
     let lock = lock_folder(&options.folder)?;
-    let mut recovered = Recovered { old_files: old_files(&folder), ..Recovered::default() };
-    let disk: Arc<dyn Disk> = Arc::new(folder);
-    let (key, found) = match begin(&*disk, &options) {
+    let old_files = old_files(&folder);
+    let mut begun = begin(Arc::new(folder), &options, boot, now)?;
+    begun.recovered.old_files = old_files;
+    Ok(Opened { begun, lock })
+}
+
+/// Opens the log on a disk that nobody else has.
+pub(crate) fn begin(
+    disk: Arc<dyn Disk>,
+    options: &Options,
+    boot: u128,
+    now: &Stamp,
+) -> Result<Begun, OpenError> {
+    let path = options.folder.clone();
+    let io_error = |source| OpenError::Io { path: path.clone(), source };
+    let mut recovered = Recovered::default();
+    let (key, found) = match read(&*disk, options) {
         Ok(begun) => begun,
         Err(Begin::Damage(why)) => {
             recovered.damaged = Some(aside::set_aside(&*disk, &why).map_err(io_error)?);
-            begin(&*disk, &options).map_err(|e| e.into_open(&path))?
+            read(&*disk, options).map_err(|e| e.into_open(&path))?
         }
         Err(other) => return Err(other.into_open(&path)),
     };
@@ -120,9 +138,9 @@ pub(crate) fn open(options: Options, boot: u128, now: &Stamp) -> Result<Opened, 
     let boot = format!("{boot:032x}");
     let last = last.filter(|last| last.boot_id.as_deref() == Some(&boot));
     let steps = Steps::since(last.as_ref().and_then(Last::moment));
-    let mut writer = Writer::new(disk, options, key, boot, found, tally.clone());
+    let mut writer = Writer::new(disk, options.clone(), key, boot, found, tally.clone());
     note(&mut writer, &recovered, last.and_then(|last| last.mono_ns), now);
-    Ok(Opened { writer, recovered, tally, carried, steps, lock })
+    Ok(Begun { writer, recovered, tally, carried, steps })
 }
 
 /// Why a log can't be begun with.
@@ -145,7 +163,7 @@ impl Begin {
 pub(crate) const KEY: &str = "key";
 pub(crate) const PUBLIC_KEY: &str = "key.pub";
 
-fn begin(disk: &dyn Disk, options: &Options) -> Result<(Signer, Found), Begin> {
+fn read(disk: &dyn Disk, options: &Options) -> Result<(Signer, Found), Begin> {
     let fault = |e| Begin::Io(KEY.into(), e);
     let key = match disk.read(KEY).map_err(fault)? {
         Some(text) => {

@@ -8,7 +8,7 @@ use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
 use crate::merkle::{Tree, leaf_hash, widths};
 use crate::note::Verifier;
-use crate::tiles::{self, TileError, bundle_path, entries, push_entry, read_hashes, read_tile};
+use crate::tiles::{self, TileError, bundle_path, entries, partial_path, push_entry, tile_path};
 use crate::wal::{self, Filled, Grown, Torn};
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +17,8 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
     pub(crate) number: u64,
+    /// Its first leaf.
+    pub(crate) first: u64,
     /// The leaf after its last.
     pub(crate) end: u64,
     pub(crate) bytes: u64,
@@ -28,6 +30,8 @@ pub(crate) struct Found {
     pub(crate) grown: Grown,
     /// What the segments fill, to be written again.
     pub(crate) filled: Filled,
+    /// Paths of those tiles and bundles among them that the oldest segment begins within: they must not be less than they are at any moment.
+    pub(crate) edge: Vec<String>,
     pub(crate) segments: VecDeque<Closed>,
     pub(crate) next_segment: u64,
     pub(crate) checkpoint: Option<Checkpoint>,
@@ -90,6 +94,10 @@ pub(crate) fn recover(disk: &dyn Disk, key: &Verifier) -> Result<Found, Damage> 
         if base.is_none() {
             base = Some(first);
             found.grown = edge(disk, first)?;
+            let levels = (0u8..).zip(widths(first));
+            found.edge =
+                levels.map(|(level, _)| tile_path(level, first >> (8 * (u32::from(level) + 1)))).collect();
+            found.edge.push(bundle_path(first / 256));
             // A checkpoint of the very leaves that the segments begin behind; of later ones while they are read.
             fits(&found, first)?;
         }
@@ -119,7 +127,7 @@ pub(crate) fn recover(disk: &dyn Disk, key: &Verifier) -> Result<Found, Damage> 
         }
         before = last;
         let end = found.grown.tree.size();
-        found.segments.push_back(Closed { number, end, bytes: bytes.len() as u64 });
+        found.segments.push_back(Closed { number, first, end, bytes: bytes.len() as u64 });
     }
     if wrong {
         return Err(Damage::Broken(format!("the first {size} entries have not the root of the checkpoint")));
@@ -176,23 +184,59 @@ fn edge(disk: &dyn Disk, size: u64) -> Result<Grown, Damage> {
     let mut partial = Vec::new();
     for (level, width) in (0u8..).zip(widths(size)) {
         let index = size >> (8 * (u32::from(level) + 1));
-        partial.push(if width == 0 { Vec::new() } else { read_hashes(disk, level, index, width)? });
+        let hashes = |bytes: &[u8]| {
+            let (hashes, _) = bytes.as_chunks::<32>();
+            // What a file system gives back for bytes that never came to the disk is no hash.
+            hashes.get(..width).filter(|hashes| !hashes.contains(&[0; 32])).map(<[_]>::to_vec)
+        };
+        partial.push(if width == 0 {
+            Vec::new()
+        } else {
+            at_edge(disk, &tile_path(level, index), width, hashes, "is not a tile")?
+        });
     }
     let hashes = partial.first().cloned().unwrap_or_default();
     let tree = Tree::from_partial(size, partial).unwrap_or_default();
     let mut bundle = Vec::new();
     if !hashes.is_empty() {
-        let path = bundle_path(size / 256);
-        let bytes = read_tile(disk, &path, hashes.len())?;
-        let mut there = entries(&bytes);
-        for hash in &hashes {
-            match there.next() {
-                Some(Ok(entry)) if leaf_hash(entry) == *hash => push_entry(&mut bundle, entry),
-                _ => return Err(Damage::Broken(format!("{path} has not the entries of its tile"))),
+        let taken = |bytes: &[u8]| {
+            let (mut there, mut bundle) = (entries(bytes), Vec::new());
+            for hash in &hashes {
+                let entry = there.next()?.ok().filter(|entry| leaf_hash(entry) == *hash)?;
+                push_entry(&mut bundle, entry);
             }
-        }
+            Some(bundle)
+        };
+        let path = bundle_path(size / 256);
+        bundle = at_edge(disk, &path, hashes.len(), taken, "has not the entries of its tile")?;
     }
     Ok(Grown { tree, bundle })
+}
+
+/// What `take` makes of the tile or bundle at the edge of what is durable: of the full one, or of a partial one that is wide enough. The full
+/// one may have been put there later and not have come to the disk, or not all of it; then the partial one from before is what was made durable.
+fn at_edge<T>(
+    disk: &dyn Disk,
+    path: &str,
+    width: usize,
+    take: impl Fn(&[u8]) -> Option<T>,
+    fault: &str,
+) -> Result<T, Damage> {
+    let folder = format!("{path}.p");
+    let names = disk.names(&folder).map_err(|e| Damage::at(&folder, e))?;
+    let mut widths: Vec<usize> =
+        names.iter().filter_map(|name| name.parse().ok()).filter(|w| (width..256).contains(w)).collect();
+    widths.sort_unstable();
+    let partials = widths.into_iter().rev().map(|width| partial_path(path, width));
+    let mut why = "is missing";
+    for path in std::iter::once(path.to_owned()).chain(partials) {
+        let Some(bytes) = disk.read(&path).map_err(|e| Damage::at(&path, e))? else { continue };
+        if let Some(taken) = take(&bytes) {
+            return Ok(taken);
+        }
+        why = fault;
+    }
+    Err(Damage::Broken(format!("{path} {why}")))
 }
 
 /// Whether the checkpoint, if it is of this size, is of this log.

@@ -120,6 +120,8 @@ pub(crate) struct Writer {
     /// … and a checkpoint was made of it: whoever verifies what is signed must find the record.
     removable: bool,
     unwritten: VecDeque<(String, Vec<u8>)>,
+    /// Tiles and bundles that the oldest segment of the last start, or of the last time that tiles were written anew, begins within.
+    edge: Vec<String>,
     unwritten_bytes: usize,
     unsynced: Vec<String>,
     checkpoint: Option<(Checkpoint, Arc<str>)>,
@@ -130,6 +132,9 @@ pub(crate) struct Writer {
     partials: Vec<String>,
     /// Partial tiles that are durable while newer ones may not be.
     anchor: Vec<String>,
+    /// Those that are being made durable, and take their place: segments are deleted on the strength of them, so they have to be there
+    /// when the sync is over.
+    next_anchor: Vec<String>,
     /// All leaves before this one are in durable tiles.
     tiles_durable: u64,
     syncing: bool,
@@ -207,6 +212,7 @@ impl Writer {
             remove_before: None,
             removable: false,
             unwritten: VecDeque::new(),
+            edge: found.edge,
             unwritten_bytes: 0,
             unsynced: Vec::new(),
             checkpoint: found.checkpoint.zip(note),
@@ -214,11 +220,13 @@ impl Writer {
             checkpoint_retry_ns: 0,
             partials: Vec::new(),
             anchor: found.partials,
+            next_anchor: Vec::new(),
             syncing: false,
             failed_syncs: 0,
             sync_retry_ns: 0,
             rewrite: false,
-            anew: false,
+            // Nobody knows whether the partial tiles of the last run reached the disk: no segment goes before they are written again.
+            anew: durable > 0,
             no_sync: None,
             no_reserve: None,
             trouble: None,

@@ -12,6 +12,7 @@ use std::io;
 /// The segment that is written to.
 pub(super) struct Segment {
     pub(super) number: u64,
+    first: u64,
     file: Box<dyn DiskFile>,
     offset: u64,
     capacity: u64,
@@ -105,8 +106,9 @@ impl Writer {
         capacity: u64,
         reserve: bool,
     ) -> io::Result<Segment> {
-        match file.write_at(0, &wal::header(number, self.grown.tree.size())) {
-            Ok(()) => Ok(Segment { number, file, offset: HEADER as u64, capacity, reserve }),
+        let first = self.grown.tree.size();
+        match file.write_at(0, &wal::header(number, first)) {
+            Ok(()) => Ok(Segment { number, first, file, offset: HEADER as u64, capacity, reserve }),
             Err(e) => {
                 drop(file);
                 self.discard(number, capacity);
@@ -119,7 +121,8 @@ impl Writer {
     /// it; if it is met by the next run, it is passed over.
     fn discard(&mut self, number: u64, bytes: u64) {
         if self.disk.remove(&wal::path(number)).is_err() {
-            self.closed.push_back(Closed { number, end: self.grown.tree.size(), bytes });
+            let size = self.grown.tree.size();
+            self.closed.push_back(Closed { number, first: size, end: size, bytes });
         }
     }
 
@@ -147,7 +150,8 @@ impl Writer {
     pub(super) fn close_segment(&mut self) {
         if let Some(segment) = self.current.take() {
             let end = self.grown.tree.size();
-            self.closed.push_back(Closed { number: segment.number, end, bytes: segment.capacity });
+            let Segment { number, first, capacity, .. } = segment;
+            self.closed.push_back(Closed { number, first, end, bytes: capacity });
         }
     }
 
@@ -176,9 +180,13 @@ impl Writer {
         {
             return;
         }
+        // The next start reads the segments that are there from the oldest on, and that one begins behind leaves of a tile: also when
+        // it could have been deleted, but for an error.
+        let needed = self.closed.iter().map(|segment| segment.first).min();
+        let free = self.tiles_durable.min(needed.unwrap_or(u64::MAX));
         let (mut freed, mut span) = (0, None);
         for (index, bytes) in &self.bundles {
-            if freed >= excess || (index + 1) * 256 > self.tiles_durable {
+            if freed >= excess || (index + 1) * 256 > free {
                 break;
             }
             freed += bytes + TILE_BYTES;

@@ -15,7 +15,6 @@ pub(crate) struct SyncJob {
     pub(crate) paths: Vec<String>,
     /// Size of the checkpoint that they belong to.
     upto: u64,
-    partials: Vec<String>,
 }
 
 /// More paths than this need not be known: they are synced with their file system.
@@ -32,13 +31,19 @@ impl Writer {
         }
         for (index, bytes) in filled.bundles {
             self.unwritten_bytes += bytes.len();
-            if self.bundles.back().is_none_or(|(last, _)| *last < index) {
-                self.bundles.push_back((index, bytes.len() as u64));
+            // One that a crash took while a later one stayed comes between.
+            if let Err(at) = self.bundles.binary_search_by_key(&index, |(known, _)| *known) {
+                self.bundles.insert(at, (index, bytes.len() as u64));
             }
             self.unwritten.push_back((bundle_path(index), bytes));
         }
         while let Some((path, bytes)) = self.unwritten.front() {
-            if let Err(e) = self.disk.put(path, bytes) {
+            // What the next start begins from is never without what it was, not for a file system that loses what was not synced either.
+            let put = match self.edge.contains(path) {
+                true => self.disk.replace(path, bytes, false),
+                false => self.disk.put(path, bytes),
+            };
+            if let Err(e) = put {
                 self.late = Some(format!("{path} can't be written: {e}"));
                 return;
             }
@@ -114,7 +119,11 @@ impl Writer {
         }
         for (path, bytes) in &partials {
             if !self.partials.contains(path) {
-                self.disk.put(path, bytes)?;
+                // One of the last run is what the oldest segment begins behind: it stays whole while it is written again.
+                match self.anchor.contains(path) {
+                    true => self.disk.replace(path, bytes, false)?,
+                    false => self.disk.put(path, bytes)?,
+                }
                 self.is_unsynced(path.clone());
             }
         }
@@ -133,7 +142,8 @@ impl Writer {
 
     /// Deletes partial tiles that nothing needs any more.
     fn remove_partials(&self, paths: Vec<String>) {
-        for path in paths.iter().filter(|path| !self.partials.contains(path) && !self.anchor.contains(path)) {
+        let needed = [&self.partials, &self.anchor, &self.next_anchor];
+        for path in paths.iter().filter(|path| !needed.iter().any(|of| of.contains(path))) {
             // One that stays does no harm; the next start finds it.
             _ = self.disk.remove(path);
             if let Some((folder, _)) = path.rsplit_once('/') {
@@ -157,12 +167,14 @@ impl Writer {
             return None;
         }
         self.syncing = true;
-        Some(SyncJob { paths: std::mem::take(&mut self.unsynced), upto, partials: self.partials.clone() })
+        self.next_anchor.clone_from(&self.partials);
+        Some(SyncJob { paths: std::mem::take(&mut self.unsynced), upto })
     }
 
     /// Tiles were made durable, or not.
     pub(crate) fn synced(&mut self, job: SyncJob, result: io::Result<()>, now: &Stamp) {
         self.syncing = false;
+        let partials = std::mem::take(&mut self.next_anchor);
         if let Err(error) = result {
             self.no_sync = Some(format!("tiles can't be made durable: {error}"));
             if self.failed_syncs == 0 {
@@ -173,12 +185,14 @@ impl Writer {
             self.failed_syncs += 1;
             self.sync_retry_ns = now.mono_ns.saturating_add(wait);
             self.rewrite = true;
+            // To be deleted with the next that succeeds, if nothing needs them.
+            self.anchor.extend(partials);
             self.write_tiles_anew();
             return;
         }
         (self.failed_syncs, self.no_sync) = (0, None);
         self.tiles_durable = job.upto;
-        let anchor = std::mem::replace(&mut self.anchor, job.partials);
+        let anchor = std::mem::replace(&mut self.anchor, partials);
         self.remove_partials(anchor);
         while let Some(segment) = self.closed.front().filter(|segment| segment.end <= job.upto) {
             if let Err(e) = self.disk.remove(&wal::path(segment.number)) {
@@ -197,6 +211,7 @@ impl Writer {
                 self.anchor.append(&mut self.partials);
                 (self.rewrite, self.anew) = (false, true);
                 self.unsynced.clear();
+                self.edge = found.edge;
                 self.file(found.filled);
             }
             // Then they stay as they are, and so do the segments, until it can be done.
