@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod case;
 pub(crate) mod charter;
 pub(crate) mod lists;
+pub(crate) mod machine;
 pub(crate) mod pack;
 pub(crate) mod report;
 pub(crate) mod rules;
@@ -114,6 +115,22 @@ pub(crate) enum Command {
         glassgate bypass on --keep\n  \
         glassgate bypass off")]
     Bypass(Bypass),
+    /// Say what the machine lacks for the bridge, and how to mend it
+    ///
+    /// Looks at cards and their drivers, huge pages, IOMMU, CPUs, clock and disk, against the configuration; with --running also at
+    /// the gateway itself. Ends with exit code 1 if there is a fault; advice is none.
+    #[command(after_help = "Examples:\n  \
+        glassgate doctor\n  \
+        glassgate doctor --running --json | jq '.findings[] | select(.state == \"fault\")'")]
+    Doctor(machine::Doctor),
+    /// Show the network cards, and which of them are LAN, uplink and management
+    ///
+    /// In order of their places on the PCI bus: the first is for management and never part of the bridge, the next two are LAN and
+    /// uplink. Of two cards both are the bridge. A choice that was kept stays, whatever cards come.
+    #[command(after_help = "Examples:\n  \
+        glassgate ports\n  \
+        glassgate ports --keep /var/lib/glassgate/config     as the firmware does at its first start")]
+    Ports(machine::Ports),
     /// Say who may come to the page
     #[command(subcommand, after_help = "Example:\n  glassgate account add li.wei --role engineer")]
     Account(account::Account),

@@ -24,6 +24,7 @@ mod control;
 mod dataplane;
 #[cfg(test)]
 mod docs_test;
+mod doctor;
 mod exit;
 mod feeds;
 mod guard;
@@ -38,6 +39,7 @@ mod pack;
 mod packs;
 mod page;
 mod past;
+mod ports;
 mod redact;
 mod replay;
 mod report;
@@ -96,6 +98,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Status(args) => ask::status(&args),
         Command::Reload(args) => ask::reload(&args),
         Command::Bypass(args) => ask::bypass(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Ports(args) => ports::run(&args),
         Command::Account(verb) => account::run(&verb),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),

@@ -7,6 +7,8 @@ pub mod bench;
 pub mod corpus;
 pub mod demo;
 pub mod fuzz;
+pub mod image;
+pub mod image_test;
 pub mod lab;
 pub mod ndpi;
 pub mod process;

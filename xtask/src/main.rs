@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{actions, bench, corpus, demo, fuzz, setup, steps, ui};
+use xtask::{actions, bench, corpus, demo, fuzz, image, image_test, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -33,6 +33,10 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measure the fast path against its references and goals.
     Bench(bench::Options),
+    /// Make the firmware: a disk to flash, a signed update, the list of its parts. Needs no root and no loop device.
+    Image(image::Options),
+    /// Run the firmware in an emulator between real clients: start, updates, roll-back, power cuts, crashes.
+    ImageTest(image_test::Options),
     /// Take away what killed demos and tests left (each start does so too).
     Sweep,
 }
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
         Task::Corpus(options) => corpus::run(&options),
         Task::Fuzz(options) => fuzz::run(&options, &stop),
         Task::Bench(options) => bench::run(&options, &stop),
+        Task::Image(options) => image::run(&options, &stop),
+        Task::ImageTest(options) => image_test::run(&options, &stop),
         Task::Sweep => slot::sweep().map(|swept| ui::line(format_args!("{swept:?}"))),
     });
     match result {

@@ -27,6 +27,9 @@ pub struct Options {
     /// Also the classifier that `corpus --ndpi` and `bench` compare with.
     #[arg(long)]
     pub peer: bool,
+    /// Also what builds the firmware and runs it in an emulator (large).
+    #[arg(long)]
+    pub image: bool,
 }
 
 /// Finds what is missing, says so, asks, and installs it.
@@ -37,6 +40,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.peer {
         needs.push(Need::Peer);
+    }
+    if options.image {
+        needs.push(Need::Image);
     }
     let missing = packages::missing(&needs)?;
     let pages = huge_pages::state();

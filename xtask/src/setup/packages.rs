@@ -17,6 +17,8 @@ pub enum Need {
     Browser,
     /// To compare with another classifier.
     Peer,
+    /// To build the firmware and run it in an emulator.
+    Image,
 }
 
 /// A package.
@@ -31,7 +33,7 @@ pub struct Package {
 
 /// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
 /// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
-pub const PACKAGES: [Package; 29] = [
+pub const PACKAGES: [Package; 45] = [
     Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
     Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
     Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
@@ -69,6 +71,30 @@ pub const PACKAGES: [Package; 29] = [
     Package { name: "fonts-wqy-zenhei", need: Need::Browser, why: "and one for names in Chinese" },
     Package { name: "libndpi-dev", need: Need::Peer, why: "nDPI's library, the peer in speed" },
     Package { name: "libndpi-bin", need: Need::Peer, why: "ndpiReader, the peer in recall" },
+    Package { name: "squashfs-tools", need: Need::Image, why: "writes the root" },
+    Package { name: "cryptsetup-bin", need: Need::Image, why: "veritysetup: the hash tree behind it" },
+    Package { name: "systemd", need: Need::Image, why: "systemctl: which services of the root start" },
+    Package {
+        name: "systemd-boot-efi",
+        need: Need::Image,
+        why: "the stub that makes a kernel an EFI program",
+    },
+    Package { name: "binutils", need: Need::Image, why: "objcopy joins kernel, initrd and command line" },
+    Package { name: "kmod", need: Need::Image, why: "depmod: which modules need which" },
+    Package { name: "cpio", need: Need::Image, why: "packs the initrd" },
+    Package { name: "zstd", need: Need::Image, why: "compresses it" },
+    Package { name: "fdisk", need: Need::Image, why: "sfdisk: partitions" },
+    Package { name: "mtools", need: Need::Image, why: "FAT file systems without mounting" },
+    Package { name: "e2fsprogs", need: Need::Image, why: "the data partition" },
+    Package {
+        name: "grub-efi-amd64-bin",
+        need: Need::Image,
+        why: "GRUB, which chooses the slot (not installed on this machine)",
+    },
+    Package { name: "grub-common", need: Need::Image, why: "grub-mkstandalone, grub-editenv" },
+    Package { name: "rauc", need: Need::Image, why: "signs and packs updates" },
+    Package { name: "qemu-system-x86", need: Need::Image, why: "the emulator of image-test" },
+    Package { name: "ovmf", need: Need::Image, why: "its UEFI" },
 ];
 
 /// The packages for `needs` that are not installed.

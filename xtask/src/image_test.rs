@@ -1,0 +1,238 @@
+//! `cargo xtask image-test`: the firmware in an emulator, in the middle of the [lab](crate::lab), with real clients on both sides.
+//!
+//! ```text
+//!   desk1 … ── switch ── port-a ═ br-lan ═ tap ┐            ┌ tap ═ br-uplink ═ port-b ── router, origins
+//!                                              │  firmware  │
+//!                             gw namespace ═ br-mgmt ═ tap ─┘ 2 serial lines, QMP
+//! ```
+//!
+//! QEMU without KVM: everything in the machine is some ten times slower than on hardware, so times are upper bounds. A power cut is
+//! QEMU killed: what the guest had not flushed is gone, what it had flushed is there.
+//!
+//! The images differ from those that are shipped by one service, a shell on the second serial line; it looks inside, and does nothing
+//! that the machine should do by itself.
+
+pub mod boot;
+pub mod crash;
+pub mod line;
+pub mod machine;
+pub mod traffic;
+pub mod update;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::image::bundle::Keys;
+use crate::image::{self, Made, Recipe};
+use crate::lab::{Lab, slot};
+use crate::stop::{Interrupted, Stop};
+use crate::{setup, ui, workspace};
+use machine::{Machine, Start};
+
+/// Until frames pass: firmware, boot loader, kernel, initrd and systemd in an emulator on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(420);
+
+/// Options of the task.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask image-test                       all parts, half an hour
+  cargo xtask image-test --only update
+  cargo xtask image-test --binary target/image/root/usr/bin/glassgate --only boot
+
+The console of the machine is in target/image/test/console.log, figures are in target/image/test/result.json.")]
+pub struct Options {
+    /// Only these parts.
+    #[arg(long, value_enum)]
+    pub only: Vec<Part>,
+    /// The gateway to put in, in place of a release build.
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<PathBuf>,
+    /// Use the images that the last run made.
+    #[arg(long)]
+    pub keep_images: bool,
+    /// Install what is missing without asking.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// A part of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// From power-on to forwarding; clients through it; the page; the first secret.
+    Boot,
+    /// Wrong signature, good update, broken update.
+    Update,
+    /// Power cuts while an update is written.
+    PowerCut,
+    /// The fast path killed and stopped.
+    Crash,
+    /// A clock of 1970.
+    Clock,
+}
+
+/// What was held.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    part: String,
+    what: String,
+    fine: bool,
+    figure: String,
+    goal: String,
+}
+
+/// Everything that was held so far.
+#[derive(Debug, Default)]
+pub struct Held {
+    part: String,
+    checks: Vec<Check>,
+}
+
+impl Held {
+    /// Notes a figure beside its goal, and says it at once.
+    pub fn hold(&mut self, what: &str, fine: bool, figure: impl Into<String>, goal: &str) {
+        let figure = figure.into();
+        let mark = if fine { ui::green("ok") } else { ui::red("FAILED") };
+        let beside = if goal.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", ui::dim(format_args!("(goal: {goal})")))
+        };
+        ui::line(format_args!("  {mark} {what}: {figure}{beside}"));
+        self.checks.push(Check {
+            part: self.part.clone(),
+            what: what.to_owned(),
+            fine,
+            figure,
+            goal: goal.to_owned(),
+        });
+    }
+
+    /// Notes a part that could not go on.
+    fn broke(&mut self, why: &anyhow::Error) {
+        self.hold("the part went to its end", false, format!("{why:#}"), "");
+    }
+
+    fn write(&self, to: &Path) -> Result<()> {
+        std::fs::write(to, serde_json::to_string_pretty(&self.checks)? + "\n")?;
+        Ok(())
+    }
+}
+
+/// The images that parts start and install.
+#[derive(Debug)]
+pub struct Images {
+    /// What is on the disk.
+    pub first: Made,
+    /// A good update.
+    pub second: Made,
+    /// The good update, signed by somebody else.
+    pub foreign: PathBuf,
+    /// An update whose gateway does not start.
+    pub broken: Made,
+}
+
+/// What a part works with.
+pub struct Stage<'a> {
+    /// The network.
+    pub lab: &'a Lab,
+    /// The images.
+    pub images: &'a Images,
+    /// Where the machine's files are.
+    pub dir: &'a Path,
+    /// Whether the user asks to end.
+    pub stop: &'a Stop,
+}
+
+impl Stage<'_> {
+    /// A machine with an empty history, switched on.
+    pub fn fresh(&self) -> Result<Machine> {
+        machine::empty_disk(self)?;
+        Machine::start(self, &Start::default())
+    }
+}
+
+/// Runs the parts; an error when something was not as it should be.
+pub fn run(options: &Options, stop: &Stop) -> Result<()> {
+    ui::heading("Setup");
+    setup::run(&setup::Options { yes: options.yes, image: true, ..setup::Options::default() })?;
+    ui::heading("Images");
+    let dir = image::folder().join("test");
+    let images = images(options, &dir, stop)?;
+    ui::heading("Lab");
+    let lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
+    machine::cable(&lab)?;
+    let stage = Stage { lab: &lab, images: &images, dir: &dir, stop };
+    let mut held = Held::default();
+    type Try = fn(&Stage<'_>, &mut Held) -> Result<()>;
+    let parts: [(Part, &str, Try); 5] = [
+        (Part::Boot, "Boot", boot::run),
+        (Part::Update, "Update", update::run),
+        (Part::Crash, "Crash", crash::run),
+        (Part::Clock, "Clock", boot::clock),
+        (Part::PowerCut, "Power cut", update::power_cuts),
+    ];
+    for (part, title, run) in parts {
+        if !options.only.is_empty() && !options.only.contains(&part) {
+            continue;
+        }
+        ui::heading(title);
+        title.clone_into(&mut held.part);
+        match run(&stage, &mut held) {
+            Err(why) if why.is::<Interrupted>() => return Err(why),
+            Err(why) => held.broke(&why),
+            Ok(()) => {}
+        }
+        held.write(&dir.join("result.json"))?;
+    }
+    let failed = held.checks.iter().filter(|check| !check.fine).count();
+    if failed > 0 {
+        bail!("{failed} of {} checks failed; see {}", held.checks.len(), dir.join("console.log").display());
+    }
+    ui::line(format_args!("\n{} checks held; {}", held.checks.len(), dir.join("result.json").display()));
+    Ok(())
+}
+
+fn images(options: &Options, dir: &Path, stop: &Stop) -> Result<Images> {
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => image::build_binary(stop)?,
+    };
+    let keys = Keys::for_tests(&image::folder().join("keys"), stop)?;
+    let overlays = vec![image::sources().join("root"), image::sources().join("test-root")];
+    let recipe = |name: &str, version: &str, overlays: Vec<PathBuf>| Recipe {
+        version: version.to_owned(),
+        binary: binary.clone(),
+        keys: keys.clone(),
+        overlays,
+        quick: true,
+        out: dir.join(name),
+    };
+    let fault = dir.join("fault");
+    let drop_in = fault.join("usr/lib/systemd/system/glassgate.service.d");
+    std::fs::create_dir_all(&drop_in)?;
+    std::fs::write(drop_in.join("fault.conf"), "[Service]\nExecStart=\nExecStart=/bin/false\n")?;
+    let broken: Vec<PathBuf> = overlays.iter().cloned().chain([fault]).collect();
+    let make = |recipe: &Recipe| -> Result<Made> {
+        match Made::of_last_run(recipe) {
+            Some(made) if options.keep_images => Ok(made),
+            _ => image::make(recipe, stop),
+        }
+    };
+    let first = make(&recipe("first", "1.0.0", overlays.clone()))?;
+    let second = recipe("second", "1.1.0", overlays);
+    let made = make(&second)?;
+    let foreign = dir.join("foreign");
+    let foreign = image::bundle::sign_again(
+        &made.bundle,
+        &second,
+        &Keys::for_tests(&foreign.join("keys"), stop)?,
+        &foreign,
+        stop,
+    )?;
+    let broken = make(&recipe("broken", "1.2.0", broken))?;
+    Ok(Images { first, second: made, foreign, broken })
+}

@@ -1,0 +1,214 @@
+//! From power-on to forwarding, and what is there then.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::machine::{MANAGEMENT, Machine, Start, empty_disk};
+use super::traffic::{Pings, ROUTER};
+use super::{BOOT, Held, Stage};
+use crate::lab::Lab;
+use crate::lab::devices::DEVICES;
+use crate::process;
+use crate::stop::Stop;
+
+/// Between two pings while the machine starts.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// A first start.
+pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
+    let mut pings = Pings::start(stage.lab, EVERY, stage.dir)?;
+    let machine = stage.fresh()?;
+    pings.await_first(BOOT, stage.stop)?;
+    held.hold("power-on to the first ping through it", true, seconds(machine.since), "120 s, emulated");
+    machine.await_forwarding()?;
+    held.hold("power-on to forwarding by DPDK", true, seconds(machine.since), "180 s, emulated");
+    let said = machine.await_up(0)?;
+    let taken = machine.run("journalctl -b --no-pager -o short-monotonic -u glassgate-ports -u glassgate")?;
+    let drivers = machine.run("glassgate ports")?;
+    held.hold(
+        "the two data ports are DPDK's, the management port is not",
+        drivers.matches("uio_pci_generic").count() + drivers.matches("vfio-pci").count() == 2
+            && drivers.contains("management"),
+        drivers.trim().replace('\n', " | "),
+        "",
+    );
+    std::fs::write(stage.dir.join("first-start.log"), &taken)?;
+    // Let the handover be behind us, then what is lost is lost for another reason.
+    let outcome = {
+        let some = pings.time_of(1);
+        let outcome = pings.end()?;
+        let longest = outcome.silences.first().copied().unwrap_or(0);
+        held.hold(
+            "silence while the kernel's bridge hands over to DPDK",
+            some * u32::try_from(longest).unwrap_or(u32::MAX) <= Duration::from_secs(5),
+            format!(
+                "{} ms, {} of {} pings lost since the first",
+                (some * longest as u32).as_millis(),
+                outcome.lost,
+                outcome.sent - outcome.first
+            ),
+            "5 s",
+        );
+        outcome
+    };
+    held.hold("pings that came twice", outcome.double == 0, outcome.double.to_string(), "0");
+    clients(stage.lab, held, stage.stop)?;
+    page(stage.lab, &machine, &said, held, stage.stop)?;
+    hardening(&machine, held)?;
+    machine.cut();
+    Ok(())
+}
+
+fn seconds(since: Instant) -> String {
+    format!("{:.1} s", since.elapsed().as_secs_f64())
+}
+
+/// A hundred pings and a transfer, through DPDK by now.
+fn clients(lab: &Lab, held: &mut Held, stop: &Stop) -> Result<()> {
+    let mut ping = lab.on(&DEVICES[0], "ping");
+    ping.args(["-n", "-q", "-c", "100", "-i", "0.05", ROUTER]);
+    let done = process::run(&mut ping, &[], Duration::from_secs(60), stop)?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("received")).unwrap_or("no answer").to_owned();
+    held.hold("pings through it", line.contains(" 0% packet loss"), line, "100 of 100");
+    let ca = lab.ca();
+    for (what, url) in
+        [("http", "http://news.example/bytes/1000000"), ("https", "https://www.zhipin.com/bytes/1000000")]
+    {
+        let mut curl = lab.on(&DEVICES[0], "curl");
+        curl.args([
+            "-sS",
+            "--max-time",
+            "60",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code} %{size_download} %{time_total}",
+            "--cacert",
+        ]);
+        let done = process::run(curl.arg(&ca).arg(url), &[], Duration::from_secs(90), stop)?;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        held.hold(
+            &format!("a megabyte by {what}"),
+            said.starts_with("200 1000000 "),
+            format!("{said} s {}", done.stderr.trim()),
+            "200, whole",
+        );
+    }
+    Ok(())
+}
+
+/// The page at the management port, with the certificate that the console names, and nowhere else.
+fn page(lab: &Lab, machine: &Machine, console: &str, held: &mut Held, stop: &Stop) -> Result<()> {
+    let shown = console
+        .rsplit_once("fingerprint  ")
+        .map(|(_, rest)| rest.lines().next().unwrap_or_default().trim().to_owned());
+    let shown = shown.context("no fingerprint on the console")?;
+    let port = format!("{MANAGEMENT}:8480");
+    let mut openssl = lab.gateway.command("openssl");
+    openssl.args(["s_client", "-connect", &port, "-servername", "localhost"]);
+    let done = process::run(&mut openssl, &[], Duration::from_secs(60), stop)?;
+    let mut print = Command::new("openssl");
+    print.args(["x509", "-noout", "-fingerprint", "-sha256"]);
+    let print = process::run(&mut print, &done.stdout, Duration::from_secs(20), stop)?;
+    let plain = |text: &str| text.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_lowercase();
+    let seen = String::from_utf8_lossy(&print.stdout).into_owned();
+    let seen = plain(seen.rsplit('=').next().unwrap_or_default());
+    held.hold(
+        "the page shows the certificate of the console",
+        !seen.is_empty() && seen == plain(&shown),
+        seen,
+        "the same",
+    );
+    let mut curl = lab.gateway.command("curl");
+    curl.args(["-skS", "--max-time", "30", "-o", "/dev/null", "-w", "%{http_code} in %{time_total} s"]);
+    let done = process::run(curl.arg(format!("https://{port}/login")), &[], Duration::from_secs(60), stop)?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    held.hold("the page answers on the management port", said.starts_with("200"), said, "200");
+    // The kernel of the machine has no address on the ports of the bridge, so nobody there is answered.
+    let mut curl = lab.on(&DEVICES[0], "curl");
+    curl.args(["-skS", "--max-time", "3", &format!("https://{port}/login")]);
+    let done = process::run(&mut curl, &[], Duration::from_secs(20), stop)?;
+    held.hold(
+        "nothing answers for it on the LAN side",
+        !done.status.success(),
+        done.stderr.trim().to_owned(),
+        "no answer",
+    );
+    let after = machine.console.expect(&["hours", "minutes", "secret"], 0, Duration::from_secs(60), stop);
+    let secret = after.as_ref().is_ok_and(|text| text.contains("secret"));
+    held.hold(
+        "the console has the secret of the first account",
+        secret,
+        if secret { "it has" } else { "no" },
+        "",
+    );
+    Ok(())
+}
+
+/// What the image promises about itself, looked at from inside.
+fn hardening(machine: &Machine, held: &mut Held) -> Result<()> {
+    let (said, wrote) = machine.ask("echo x > /usr/bin/x")?;
+    held.hold(
+        "the root can't be written",
+        !wrote && said.contains("Read-only"),
+        said.trim().to_owned(),
+        "read-only",
+    );
+    let verity =
+        machine.run("findmnt -n -o FSTYPE,OPTIONS /; cat /sys/block/dm-0/dm/name; cat /sys/block/dm-0/ro")?;
+    held.hold(
+        "and is the verified device",
+        verity.contains("squashfs") && verity.contains("ro,") && verity.contains("glassgate\n1"),
+        verity.trim().replace('\n', " | "),
+        "",
+    );
+    let logins = machine.ask("for p in /proc/[0-9]*; do cat $p/comm; done | while read -r c; do case $c in *getty*|*login|*sshd*) echo $c;; esac; done; while IFS=: read -r n p _; do case $p in '!'*|'*') ;; *) echo $n has a password;; esac; done < /etc/shadow")?.0;
+    held.hold(
+        "nobody can log in: no getty, no sshd, no password",
+        logins.trim().is_empty(),
+        if logins.trim().is_empty() { "none".to_owned() } else { logins.trim().replace('\n', " ") },
+        "none",
+    );
+    let cores = machine.run("cat /proc/sys/kernel/core_pattern; ulimit -c")?;
+    held.hold("no core dumps", cores.starts_with("|/bin/false"), cores.trim().replace('\n', ", limit "), "");
+    let failed = machine.run("systemctl --failed --no-legend --plain")?;
+    held.hold(
+        "no unit has failed",
+        failed.trim().is_empty(),
+        if failed.trim().is_empty() { "none".to_owned() } else { failed.trim().replace('\n', "; ") },
+        "none",
+    );
+    let doctor = machine.ask("glassgate doctor --running")?;
+    held.hold(
+        "the doctor finds no fault",
+        doctor.1,
+        doctor.0.lines().filter(|l| !l.starts_with("ok")).map(str::trim).collect::<Vec<_>>().join(" | "),
+        "",
+    );
+    let memory = machine.run("while read -r k v _; do case $k in MemAvailable:) echo $((v / 1024)) MiB available;; esac; done < /proc/meminfo; systemd-analyze time | head -n 1")?;
+    held.hold("memory left, and how the start went", true, memory.trim().replace('\n', "; "), "");
+    Ok(())
+}
+
+/// A start with a clock of 1970.
+pub fn clock(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
+    empty_disk(stage)?;
+    let machine = Machine::start(stage, &Start { clock: Some("1970-01-01T00:00:00") })?;
+    machine.await_forwarding()?;
+    let now = machine.run("date -u +%Y-%m-%dT%H:%M:%S")?;
+    held.hold(
+        "the clock is not before the image",
+        now.trim() > "2025",
+        now.trim().to_owned(),
+        "the time of the build",
+    );
+    let doctor = machine.run("glassgate doctor --running")?;
+    let line = doctor.lines().find(|line| line.contains(" clock ")).unwrap_or_default().to_owned();
+    held.hold("and says that nobody set it", line.starts_with("advice"), line.trim().to_owned(), "advice");
+    clients(stage.lab, held, stage.stop)?;
+    machine.cut();
+    Ok(())
+}
