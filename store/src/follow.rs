@@ -1,5 +1,6 @@
 //! Taking entries from the log, and letting go of what is too old.
 
+use crate::query::GAPS;
 use crate::record::{self, Measures, What};
 use crate::schema::{
     self, BUNDLE, ENTRY, RECORD, SESSION, SIGHT, SIGHT_UNITS, TALLY_UNITS, cell_digest, day, measures,
@@ -154,6 +155,9 @@ impl Store {
             }
         }
         let kind = self.name(state, &taken.kind)?;
+        if GAPS.contains(&taken.kind.as_ref()) {
+            state.changes += 1;
+        }
         let row = [seq, kind, taken.wall_ms, taken.act.into()];
         self.conn.prepare_cached("INSERT INTO record VALUES (?, ?, ?, ?)")?.execute(row)?;
         state.mark = state.mark.wrapping_add(digest(RECORD, &row));
@@ -207,6 +211,7 @@ impl Store {
             .execute(row)?;
         state.mark = state.mark.wrapping_add(tally_digest(start, seq, cell, m));
         state.units += TALLY_UNITS;
+        state.changes += 1;
         let mut row = [day(start); 15];
         row.iter_mut().skip(1).zip([cell].iter().chain(m)).for_each(|(to, from)| *to = *from);
         self.conn.prepare_cached(ADD_TO_DAY)?.execute(row)?;
@@ -226,6 +231,7 @@ impl Store {
         self.conn.prepare_cached("INSERT INTO sight VALUES (?, ?, ?, ?, ?)")?.execute(row)?;
         state.mark = state.mark.wrapping_add(digest(SIGHT, &row));
         state.units += SIGHT_UNITS;
+        state.changes += 1;
         self.conn
             .prepare_cached(
                 "INSERT INTO sight_day VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
@@ -284,6 +290,7 @@ fn oldest_hours(conn: &Connection, mut units: i64) -> Result<i64, StoreError> {
 
 /// Deletes the counts of entries before `end`, and adds their days up again.
 fn forget_hours(conn: &Connection, state: &mut State, end: i64) -> Result<(), StoreError> {
+    state.changes += 1;
     let (mut days, mut seen) = (BTreeSet::new(), BTreeSet::new());
     {
         let mut rows = conn.prepare_cached("SELECT * FROM tally INDEXED BY tally_by_seq WHERE seq < ?")?;
@@ -336,6 +343,7 @@ fn hours_of(day: i64) -> (i64, i64) {
 
 /// Deletes where the records before `end` are.
 fn forget_records(conn: &Connection, state: &mut State, end: i64) -> Result<(), StoreError> {
+    state.changes += 1;
     let mut rows = conn.prepare_cached("SELECT seq, kind, wall, act FROM record WHERE seq < ?")?;
     let mut rows = rows.query([end])?;
     while let Some(row) = rows.next()? {

@@ -35,6 +35,7 @@ pub use query::{
 
 use record::Measures;
 use rusqlite::Connection;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -101,6 +102,7 @@ pub struct Store {
     cells: HashMap<Cell, i64>,
     cell_of: HashMap<i64, Cell>,
     state: State,
+    answers: RefCell<query::Answers>,
 }
 
 /// What counts are about. Words are numbers of names, 0 for none.
@@ -132,6 +134,8 @@ struct State {
     /// How much is here of hours, in [`schema`]'s units, and of records, in rows.
     units: i64,
     records: i64,
+    /// How often what totals tell has changed since the store was opened: not kept.
+    changes: u64,
 }
 
 /// How an open came out.
@@ -168,6 +172,7 @@ impl Store {
             cells: HashMap::new(),
             cell_of: HashMap::new(),
             state: State::default(),
+            answers: RefCell::default(),
         };
         store.load()?;
         store.check()?;

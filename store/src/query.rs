@@ -7,7 +7,7 @@ use crate::schema::{self, day, measures};
 use crate::{Store, StoreError, merge};
 use rusqlite::params_from_iter;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How counts are added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,11 @@ pub enum Step {
 pub const LONGEST_BY_HOUR: i64 = 15 * 86_400;
 /// Rows of an answer; more are left out, those with the fewest flows first.
 pub const MOST_ROWS: usize = 20_000;
+/// Kinds of records that tell of a loss.
+pub(crate) const GAPS: [&str; 2] = ["gap", "log_full"];
+/// Answers that are kept until what they tell has changed, which is once an hour: everybody who looks asks the same. Long ones are not.
+const KEPT: usize = 8;
+const KEPT_ROWS: usize = 4096;
 /// Entries that a search gives at once.
 pub const MOST_FOUND: usize = 500;
 
@@ -207,10 +212,106 @@ pub struct Reach {
     pub bytes: u64,
 }
 
+/// Answers that were given.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Of what they are: [`crate::State::changes`].
+    changes: u64,
+    given: VecDeque<(Question, Totals)>,
+}
+
 /// Where a span is looked up: in hours at its ends, in days between.
 struct Parts {
-    hours: Vec<(i64, i64)>,
+    hours: [(i64, i64); 2],
     days: (i64, i64),
+}
+
+/// Sums of what is read in order of time: a column for each cell of the answer, of one bucket at a time. Hashing each row would cost as
+/// much as reading it.
+struct Sums {
+    /// The column of each cell of the store; none of what was not asked for.
+    columns: Vec<Option<usize>>,
+    /// What the columns are about.
+    cells: Vec<crate::Cell>,
+    bucket: i64,
+    /// The bucket that is being added up, and which of it there are.
+    open: Vec<Measures>,
+    there: Vec<usize>,
+    is_there: Vec<bool>,
+    done: Vec<(i64, usize, Measures)>,
+}
+
+impl Sums {
+    fn of(store: &Store, question: &Question) -> Self {
+        let fits = |wanted: &Option<String>, is: i64| {
+            wanted.as_ref().is_none_or(|wanted| store.words.get(&is) == Some(wanted))
+        };
+        let mut columns = vec![None; store.cell_of.len() + 1];
+        let mut cells = Vec::new();
+        let mut column_of: HashMap<crate::Cell, usize> = HashMap::new();
+        for (id, cell) in &store.cell_of {
+            if !fits(&question.group, cell.group)
+                || !fits(&question.category, cell.category)
+                || !fits(&question.service, cell.service)
+            {
+                continue;
+            }
+            // Hours and rests of days are one sum where they are not told apart.
+            let span = if question.step == Step::Hour { cell.span } else { 0 };
+            let cell = if question.by_category {
+                crate::Cell { group: 0, service: 0, rest: 0, ..*cell }
+            } else {
+                *cell
+            };
+            let cell = crate::Cell { span, ..cell };
+            let column = *column_of.entry(cell).or_insert_with(|| {
+                cells.push(cell);
+                cells.len() - 1
+            });
+            if let Some(place) = usize::try_from(*id).ok().and_then(|id| columns.get_mut(id)) {
+                *place = Some(column);
+            }
+        }
+        let n = cells.len();
+        let open = vec![Measures::default(); n];
+        let (there, is_there, done) = (Vec::new(), vec![false; n], Vec::new());
+        Self { columns, cells, bucket: 0, open, there, is_there, done }
+    }
+
+    /// Where a cell is added up; none if it was not asked for.
+    fn column(&self, cell: i64) -> Option<usize> {
+        usize::try_from(cell).ok().and_then(|cell| *self.columns.get(cell)?)
+    }
+
+    fn add(&mut self, bucket: i64, column: usize, more: &Measures) {
+        if bucket != self.bucket {
+            self.close();
+            self.bucket = bucket;
+        }
+        let (Some(sum), Some(is_there)) = (self.open.get_mut(column), self.is_there.get_mut(column)) else {
+            return;
+        };
+        if !*is_there {
+            *is_there = true;
+            self.there.push(column);
+        }
+        merge(sum, more);
+    }
+
+    fn close(&mut self) {
+        for column in self.there.drain(..) {
+            if let (Some(sum), Some(is_there)) = (self.open.get_mut(column), self.is_there.get_mut(column)) {
+                *is_there = false;
+                self.done.push((self.bucket, column, std::mem::take(sum)));
+            }
+        }
+    }
+
+    /// What the columns are about, and all sums by bucket and column.
+    fn end(mut self) -> (Vec<crate::Cell>, Vec<(i64, usize, Measures)>) {
+        self.close();
+        (self.cells, self.done)
+    }
 }
 
 impl Parts {
@@ -218,9 +319,9 @@ impl Parts {
         let (from, to) = (question.from.max(0), question.to.max(0));
         let (first, end) = (day(from.saturating_add(86_399)), day(to));
         if question.step == Step::Hour || first >= end {
-            return Self { hours: vec![(from, to)], days: (0, 0) };
+            return Self { hours: [(from, to), (0, 0)], days: (0, 0) };
         }
-        Self { hours: vec![(from, first * 86_400), (end * 86_400, to)], days: (first, end) }
+        Self { hours: [(from, first * 86_400), (end * 86_400, to)], days: (first, end) }
     }
 }
 
@@ -233,57 +334,72 @@ impl Store {
         if question.step == Step::Hour && question.to.saturating_sub(question.from) > LONGEST_BY_HOUR {
             return Err(StoreError::Question("by the hour, at most 15 days can be asked for".to_owned()));
         }
+        if let Some(totals) = self.given(question) {
+            return Ok(totals);
+        }
         let parts = Parts::of(question);
-        let mut sums: HashMap<(i64, i64), Measures> = HashMap::new();
+        let mut sums = Sums::of(self, question);
         let bucket = |start: i64| match question.step {
             Step::Hour => start,
             Step::Day => day(start) * 86_400,
             Step::Whole => 0,
         };
-        let mut rows = self.conn.prepare_cached("SELECT * FROM tally WHERE start >= ? AND start < ?")?;
-        for (from, to) in parts.hours.iter().filter(|(from, to)| from < to) {
-            let mut rows = rows.query([from, to])?;
+        // In order of time: hours up to the first whole day, days, hours after the last.
+        let [before, after] = parts.hours;
+        let mut hours = self.conn.prepare_cached("SELECT * FROM tally WHERE start >= ? AND start < ?")?;
+        let mut days = self.conn.prepare_cached("SELECT * FROM day WHERE day >= ? AND day < ?")?;
+        let mut add_hours = |sums: &mut Sums, (from, to): (i64, i64)| -> Result<(), StoreError> {
+            if from >= to {
+                return Ok(());
+            }
+            let mut rows = hours.query([from, to])?;
             while let Some(row) = rows.next()? {
-                let sum = sums.entry((bucket(row.get(0)?), row.get(2)?)).or_default();
-                merge(sum, &measures(row, 3)?);
+                if let Some(column) = sums.column(row.get(2)?) {
+                    sums.add(bucket(row.get(0)?), column, &measures(row, 3)?);
+                }
+            }
+            Ok(())
+        };
+        add_hours(&mut sums, before)?;
+        let mut rows = days.query([parts.days.0, parts.days.1])?;
+        while let Some(row) = rows.next()? {
+            if let Some(column) = sums.column(row.get(1)?) {
+                sums.add(bucket(row.get::<_, i64>(0)? * 86_400), column, &measures(row, 2)?);
             }
         }
-        let mut rows = self.conn.prepare_cached("SELECT * FROM day WHERE day >= ? AND day < ?")?;
-        let mut rows = rows.query([parts.days.0, parts.days.1])?;
-        while let Some(row) = rows.next()? {
-            let sum = sums.entry((bucket(row.get::<_, i64>(0)? * 86_400), row.get(1)?)).or_default();
-            merge(sum, &measures(row, 2)?);
-        }
+        add_hours(&mut sums, after)?;
         let (rows, left_out) = self.rows(question, sums);
-        Ok(Totals { rows, left_out, blindness: self.blindness(&parts)?, gaps: self.gaps(question)? })
+        let totals =
+            Totals { rows, left_out, blindness: self.blindness(&parts)?, gaps: self.gaps(question)? };
+        self.keep(question, &totals);
+        Ok(totals)
     }
 
-    fn rows(&self, question: &Question, sums: HashMap<(i64, i64), Measures>) -> (Vec<Row>, usize) {
-        // Hours and rests of days are one sum where they are not told apart.
-        let mut merged: HashMap<_, Measures> = HashMap::new();
-        for ((start, cell), sum) in sums {
-            let Some(cell) = self.cell_of.get(&cell) else { continue };
-            let fits = |wanted: &Option<String>, is: i64| {
-                wanted.as_ref().is_none_or(|wanted| self.words.get(&is) == Some(wanted))
-            };
-            if !fits(&question.group, cell.group)
-                || !fits(&question.category, cell.category)
-                || !fits(&question.service, cell.service)
-            {
-                continue;
-            }
-            let span = if question.step == Step::Hour { cell.span } else { 0 };
-            let cell = if question.by_category {
-                crate::Cell { group: 0, service: 0, rest: 0, ..*cell }
-            } else {
-                *cell
-            };
-            merge(merged.entry((start, crate::Cell { span, ..cell })).or_default(), &sum);
+    /// What was answered to this question, if it is still so.
+    fn given(&self, question: &Question) -> Option<Totals> {
+        let mut answers = self.answers.borrow_mut();
+        if answers.changes != self.state.changes {
+            answers.changes = self.state.changes;
+            answers.given.clear();
         }
+        answers.given.iter().find(|(asked, _)| asked == question).map(|(_, totals)| totals.clone())
+    }
+
+    fn keep(&self, question: &Question, totals: &Totals) {
+        if totals.rows.len() <= KEPT_ROWS {
+            let mut answers = self.answers.borrow_mut();
+            answers.given.truncate(KEPT - 1);
+            answers.given.push_front((question.clone(), totals.clone()));
+        }
+    }
+
+    fn rows(&self, question: &Question, sums: Sums) -> (Vec<Row>, usize) {
+        let (cells, sums) = sums.end();
         let word = |id: i64| self.words.get(&id).cloned();
-        let mut rows: Vec<Row> = merged
+        let mut rows: Vec<Row> = sums
             .into_iter()
-            .map(|((start, cell), m)| {
+            .filter_map(|(start, column, m)| Some((start, *cells.get(column)?, m)))
+            .map(|(start, cell, m)| {
                 let n = |at: usize| m.get(at).copied().unwrap_or_default().max(0).cast_unsigned();
                 let has = |what: i64, at: usize| (n(record::HAS).cast_signed() & what != 0).then(|| n(at));
                 Row {
@@ -363,7 +479,7 @@ impl Store {
     fn gaps(&self, question: &Question) -> Result<u64, StoreError> {
         let ms = |s: i64| s.saturating_mul(1000);
         let mut gaps = 0;
-        for kind in ["gap", "log_full"] {
+        for kind in GAPS {
             let Some(kind) = self.names.get(kind) else { continue };
             let sql = "SELECT count(*) FROM record WHERE kind = ? AND wall >= ? AND wall < ?";
             let n: i64 = self

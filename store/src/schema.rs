@@ -150,6 +150,8 @@ pub(crate) const fn day(start: i64) -> i64 {
 impl Store {
     /// Reads what is kept in memory as well.
     pub(crate) fn load(&mut self) -> Result<(), StoreError> {
+        // Whatever was told before may be of what was not kept.
+        let changes = self.state.changes;
         self.state = self.conn.query_row(
             "SELECT key, next, first, last, mark, units, records FROM state WHERE one = 1",
             [],
@@ -163,6 +165,7 @@ impl Store {
                     mark: row.get(4)?,
                     units: row.get(5)?,
                     records: row.get(6)?,
+                    changes: changes + 1,
                 })
             },
         )?;
@@ -259,7 +262,7 @@ impl Store {
 
     /// Writes the state into the transaction that is open.
     pub(crate) fn write_state(conn: &Connection, state: &State) -> Result<(), StoreError> {
-        let State { key, next, first, last, mark, units, records } = state;
+        let State { key, next, first, last, mark, units, records, .. } = state;
         let mark = mark.wrapping_add(state_digest(state));
         conn.prepare_cached(
             "UPDATE state SET key = ?, next = ?, first = ?, last = ?, mark = ?, units = ?, records = ? WHERE one = 1",

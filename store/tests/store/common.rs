@@ -112,7 +112,8 @@ pub(crate) fn answers(store: &Store) -> String {
             let from = if step == Step::Hour { from.max(MONDAY) } else { from };
             if from <= to {
                 for group in [None, Some("sales".to_owned())] {
-                    let question = Question { from, to, step, group, ..Question::default() };
+                    let by_category = group.is_none() && from == MONDAY;
+                    let question = Question { from, to, step, group, by_category, ..Question::default() };
                     said += &format!("{:?}\n", store.totals(&question).unwrap());
                 }
             }
