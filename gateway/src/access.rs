@@ -19,6 +19,7 @@ pub(crate) mod password;
 mod role;
 mod sessions;
 mod totp;
+mod turns;
 
 pub(crate) use act::Act;
 pub(crate) use guesses::Source;
@@ -38,15 +39,12 @@ use ring::hmac;
 use sessions::Sessions;
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use turns::{Rank, Turns};
 
-/// Passwords that are looked at at the same time: each takes 46 MiB.
-const HASHING: usize = 2;
-/// Those that wait for it; more are sent away.
-const WAITING: usize = 16;
+/// Of whoever is logged in, or has a secret that was handed to them.
+const OWN: Rank = 0;
 /// What a password is looked at against where there is none: the cost of any other, and the hash of nothing that is known.
 const NOBODY: &str =
     "$argon2id$v=19$m=47104,t=2,p=1$Z2xhc3NnYXRlLW5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -57,8 +55,7 @@ pub(crate) struct Access {
     inner: Mutex<Inner>,
     /// One change of the accounts at a time, from its check to its file.
     changing: tokio::sync::Mutex<()>,
-    hashing: Semaphore,
-    waiting: AtomicUsize,
+    turns: Turns,
     /// What forms are signed with that are sent before anybody is logged in.
     forms: hmac::Key,
     queue: Queue,
@@ -138,8 +135,7 @@ impl Access {
             file,
             inner: Mutex::new(inner),
             changing: tokio::sync::Mutex::new(()),
-            hashing: Semaphore::new(HASHING),
-            waiting: AtomicUsize::new(0),
+            turns: Turns::default(),
             forms,
             queue,
             since: totp::step(unix_s()),
@@ -229,7 +225,8 @@ impl Access {
         }
         let active = account.filter(|account| !account.disabled);
         let kept = active.and_then(|account| account.password.as_deref());
-        let Some(is) = self.is_password(tried.password, kept.unwrap_or(NOBODY)).await else {
+        let rank = self.lock().guesses.rank(tried.name, from.source);
+        let Some(is) = self.is_password(tried.password, kept.unwrap_or(NOBODY), rank).await else {
             self.lock().guesses.give_back(tried.name, from.source);
             return Err(Refused::Busy);
         };
@@ -263,19 +260,23 @@ impl Access {
     }
 
     /// Whether it is the password, on a thread of its own; `None` if too many wait for that.
-    async fn is_password(&self, password: &str, hash: &str) -> Option<bool> {
+    async fn is_password(&self, password: &str, hash: &str, rank: Rank) -> Option<bool> {
         let (password, hash) = (password.to_owned(), hash.to_owned());
-        self.hashing(move || password::is(&password, &hash)).await
+        self.hashing(rank, move || password::is(&password, &hash)).await
     }
 
-    async fn hashing<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING + HASHING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        // Whoever hangs up waits no more.
-        let _waiting = Waiting(&self.waiting);
-        let _permit = self.hashing.acquire().await.ok()?;
+    async fn hashing<T: Send + 'static>(
+        &self,
+        rank: Rank,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = self.turns.wait(rank).await?;
+        let work = move || {
+            let done = work();
+            // Not before: the work goes on when whoever asked for it has hung up.
+            drop(turn);
+            done
+        };
         tokio::task::spawn_blocking(work).await.ok()
     }
 
@@ -307,7 +308,7 @@ impl Access {
             return refused(Refused::TooMany(wait));
         }
         let kept = account.as_ref().and_then(|account| account.password.clone());
-        match self.is_password(old, kept.as_deref().unwrap_or(NOBODY)).await {
+        match self.is_password(old, kept.as_deref().unwrap_or(NOBODY), OWN).await {
             None => {
                 self.lock().guesses.give_back(&viewer.account, from.source);
                 return refused(Refused::Busy);
@@ -320,7 +321,7 @@ impl Access {
             }
         }
         let text = new.to_owned();
-        let Some(Some(hash)) = self.hashing(move || password::hash(&text)).await else {
+        let Some(Some(hash)) = self.hashing(OWN, move || password::hash(&text)).await else {
             return refused(Refused::Busy);
         };
         let _changing = self.changing.lock().await;
@@ -380,15 +381,6 @@ impl Access {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing is left half done by a panic: what is changed is replaced.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Somebody who waits for a password to be looked at.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -57,10 +57,16 @@ struct Name {
     known: Vec<(Source, Duration)>,
 }
 
+/// A guess of a source, whatever it was at.
+struct Guess {
+    at: Duration,
+    was_right: bool,
+}
+
 /// What was tried.
 #[derive(Default)]
 pub(crate) struct Guesses {
-    sources: HashMap<Source, VecDeque<Duration>>,
+    sources: HashMap<Source, VecDeque<Guess>>,
     names: HashMap<[u8; 32], Name>,
 }
 
@@ -111,6 +117,10 @@ impl Guesses {
 
     /// The guess was none: it does not count, and its source is one that this account comes in from.
     pub(crate) fn was_right(&mut self, name: &str, from: Source, now: Duration) {
+        let tried = self.sources.get_mut(&from).into_iter().flatten();
+        if let Some(guess) = tried.rev().find(|guess| !guess.was_right) {
+            guess.was_right = true;
+        }
         let Some(name) = self.names.get_mut(&key(name)) else { return };
         name.failed.retain(|(_, source)| *source != from);
         name.known.retain(|(source, _)| *source != from);
@@ -118,6 +128,17 @@ impl Guesses {
         if name.known.len() > KNOWN {
             name.known.remove(0);
         }
+    }
+
+    /// Who is looked at first: 0 where this account came in before from there; else how often its source guessed wrong in the last minute,
+    /// the guess that waits among them.
+    pub(crate) fn rank(&self, name: &str, from: Source) -> usize {
+        let known = |name: &Name| name.known.iter().any(|(known, _)| *known == from);
+        if self.names.get(&key(name)).is_some_and(known) {
+            return 0;
+        }
+        let wrong = |tried: &VecDeque<Guess>| tried.iter().filter(|guess| !guess.was_right).count();
+        self.sources.get(&from).map_or(1, wrong).max(1)
     }
 
     /// The last guess was not looked at.
@@ -138,7 +159,7 @@ impl Guesses {
     /// Holds a source to what it may try in a minute.
     pub(crate) fn source(&mut self, from: Source, now: Duration) -> Result<(), Duration> {
         if self.sources.len() >= SOURCES && !self.sources.contains_key(&from) {
-            let last = |tried: &VecDeque<Duration>| tried.back().copied().unwrap_or_default();
+            let last = |tried: &VecDeque<Guess>| tried.back().map(|guess| guess.at).unwrap_or_default();
             // Those that nothing holds back any more.
             self.sources.retain(|_, tried| now.saturating_sub(last(tried)) < MINUTE);
             if self.sources.len() >= SOURCES
@@ -149,14 +170,14 @@ impl Guesses {
             }
         }
         let tried = self.sources.entry(from).or_default();
-        while tried.front().is_some_and(|at| now.saturating_sub(*at) >= MINUTE) {
+        while tried.front().is_some_and(|guess| now.saturating_sub(guess.at) >= MINUTE) {
             tried.pop_front();
         }
         if tried.len() >= A_MINUTE {
-            let first = tried.front().copied().unwrap_or(now);
+            let first = tried.front().map_or(now, |guess| guess.at);
             return Err((first + MINUTE).saturating_sub(now));
         }
-        tried.push_back(now);
+        tried.push_back(Guess { at: now, was_right: false });
         Ok(())
     }
 }
@@ -248,6 +269,23 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(guesses.take("li", true, v4(1), at), Ok(()));
         }
+    }
+
+    #[test]
+    fn who_came_in_before_is_first_and_who_guesses_is_last() {
+        let mut guesses = Guesses::default();
+        for n in 1..=5 {
+            guesses.take(&format!("n{n}"), false, v4(1), S(n)).unwrap();
+            assert_eq!(guesses.rank("li", v4(1)), n as usize);
+        }
+        assert_eq!(guesses.rank("li", v4(2)), 1, "nobody knows it");
+        for name in ["li", "wang", "chen"] {
+            guesses.take(name, true, v4(2), S(6)).unwrap();
+            assert_eq!(guesses.rank(name, v4(2)), 1, "those of it that were right are no guesses");
+            guesses.was_right(name, v4(2), S(6));
+            assert_eq!(guesses.rank(name, v4(2)), 0);
+        }
+        assert_eq!(guesses.rank("li", v4(1)), 5, "where it came in from is not everywhere");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::accounts::{Account, Accounts, is_name, needs_code};
 use super::sessions::{key, random};
-use super::{Access, Act, From, Refused, now, password, totp, unix_s};
+use super::{Access, Act, From, OWN, Refused, now, password, totp, unix_s};
 use glassgate_policy::access::{AccountChange, LoginRefusal};
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ impl Access {
             return Err(NotJoined::Weak(password::Weak::Common));
         }
         let chosen = text.to_owned();
-        let Some(Some(hash)) = self.hashing(move || password::hash(&chosen)).await else {
+        let Some(Some(hash)) = self.hashing(OWN, move || password::hash(&chosen)).await else {
             return refuse(Refused::Busy);
         };
         let (Some(token), Some(totp)) = (random(), totp::secret()) else { return refuse(Refused::Busy) };

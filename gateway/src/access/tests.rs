@@ -4,7 +4,7 @@ use super::*;
 use crate::page::stage::recorder;
 use accounts::Change;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const WORDS: &str = "three ships in one bottle";
 const OTHER: &str = "four kettles on two stoves";
@@ -247,6 +247,48 @@ fn a_name_that_is_nobodys_takes_as_long_and_is_refused_as_often() {
             }
             assert!(said[..3].iter().all(|said| *said == Err(Refused::Wrong)), "{name}: {said:?}");
             assert!(matches!(said[3], Err(Refused::TooMany(_))), "{name}: {said:?}");
+        }
+    });
+}
+
+/// `cargo test -p glassgate --bin glassgate access::tests::how_long -- --ignored --nocapture`, on a machine that is left alone.
+#[test]
+#[ignore = "two thousand logins, whose times are measured"]
+fn how_long_a_login_takes_tells_nobody_whether_there_is_such_a_name() {
+    const TIMES: usize = 1000;
+    run(async {
+        let gateway = Gateway::new();
+        gateway.joined("li.wei", Role::Engineer, WORDS).await;
+        gateway.joined("wang.fang", Role::Operator, WORDS).await;
+        let of = ["li.wei", "nobody", "wang.fang"];
+        let mut spans = [Vec::new(), Vec::new(), Vec::new()];
+        for n in 0..TIMES {
+            // In turns, and not always in the same order: what disturbs one disturbs the others.
+            for at in (0..3).map(|i| (n + i * (1 + n % 2)) % 3) {
+                let source = u32::try_from(n * 3 + at).unwrap();
+                let from = From {
+                    source: Source::of(std::net::Ipv4Addr::from_bits(0x0a00_0000 + source).into()),
+                    side: CameFrom::Management,
+                };
+                let tried = Tried { name: of[at], password: OTHER, code: "123456" };
+                let began = std::time::Instant::now();
+                let outcome = gateway.access.login(tried, from).await;
+                spans[at].push(began.elapsed());
+                assert_eq!(outcome, Err(Refused::Wrong));
+                gateway.access.lock().guesses.forgive(of[at]);
+            }
+        }
+        let p50 = spans.map(|mut all| {
+            all.sort_unstable();
+            all[TIMES / 2].as_secs_f64() * 1e3
+        });
+        for (name, p50) in of.iter().zip(p50) {
+            println!("{name}: p50 {p50:.3} ms of {TIMES}");
+        }
+        for known in [p50[0], p50[2]] {
+            let apart = 100.0 * (known / p50[1] - 1.0);
+            println!("{apart:+.2} % against a name that is nobody's (goal: within 5 %)");
+            assert!(apart.abs() <= 5.0, "{p50:?}");
         }
     });
 }
