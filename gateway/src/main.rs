@@ -48,6 +48,7 @@ mod secret;
 mod sources;
 mod terms;
 mod verdicts;
+mod visible;
 mod witness;
 
 use clap::Parser as _;

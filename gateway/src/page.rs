@@ -14,6 +14,8 @@ mod chart;
 mod charter;
 mod device;
 mod gate;
+#[cfg(test)]
+mod hostile;
 pub(crate) mod hosts;
 mod lang;
 mod log;
@@ -33,6 +35,8 @@ pub(crate) mod sample;
 pub(crate) mod scrape;
 mod server;
 mod shell;
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 pub(crate) mod stage;
 mod system;
@@ -63,6 +67,7 @@ use lang::Lang;
 use peer::{Peer, Side};
 use routes::Param;
 use server::Channel;
+use shell::Reader;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -163,11 +168,12 @@ async fn told<T>(shared: &Shared, tell: impl FnOnce(oneshot::Sender<T>) -> Tell)
 
 async fn page(
     State(shared): State<Shared>,
+    Extension(asker): Extension<gate::Asker>,
     headers: HeaderMap,
     Query(looked): Query<shell::Looked>,
 ) -> Html<String> {
     let lang = Lang::of(looked.lang.as_deref(), &headers);
-    Html(view::page(&now(&shared), lang).into_string())
+    Html(view::page(&now(&shared), Reader::of(&asker, lang)).into_string())
 }
 
 async fn data(State(shared): State<Shared>) -> Json<Snapshot> {
@@ -177,6 +183,7 @@ async fn data(State(shared): State<Shared>) -> Json<Snapshot> {
 /// What was counted over days and months.
 async fn traffic_page(
     State(shared): State<Shared>,
+    Extension(asker): Extension<gate::Asker>,
     headers: HeaderMap,
     Query(looked): Query<traffic::Looked>,
 ) -> Html<String> {
@@ -186,12 +193,13 @@ async fn traffic_page(
         Ok(series) => shared.past.report(sums).await.map(|sums| (series, sums)),
         Err(why) => Err(why),
     };
-    Html(traffic::page(&now(&shared), &looked, &told, lang).into_string())
+    Html(traffic::page(&now(&shared), &looked, &told, Reader::of(&asker, lang)).into_string())
 }
 
 /// The audit log.
 async fn log_page(
     State(shared): State<Shared>,
+    Extension(asker): Extension<gate::Asker>,
     headers: HeaderMap,
     Query(looked): Query<log::Looked>,
 ) -> Html<String> {
@@ -207,7 +215,7 @@ async fn log_page(
         ..Search::default()
     };
     let found = shared.past.records(search).await;
-    Html(log::page(&now(&shared), &looked, &acts, &found, lang).into_string())
+    Html(log::page(&now(&shared), &looked, &acts, &found, Reader::of(&asker, lang)).into_string())
 }
 
 /// The same as JSON. Times are seconds since 1970.

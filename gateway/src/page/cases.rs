@@ -7,6 +7,7 @@
 
 use super::gate::{Asker, Fields};
 use super::lang::Lang;
+use super::shell::Reader;
 use super::{now, shell, terms};
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
@@ -133,7 +134,8 @@ async fn shown(shared: &Shared, asker: &Asker, came: Option<Came>, lang: Lang) -
     let viewer = asker.viewer.as_ref();
     let token = viewer.map(|viewer| viewer.token.clone()).unwrap_or_default();
     let may_act = viewer.is_some_and(|viewer| super::routes::HOLDERS.contains(&viewer.role));
-    Html(page(&now(shared), &list, came.as_ref(), may_act.then_some(&token), lang).into_string())
+    let reader = Reader::of(asker, lang);
+    Html(page(&now(shared), &list, came.as_ref(), may_act.then_some(&token), reader).into_string())
 }
 
 /// `token`: of whoever may take part.
@@ -142,14 +144,16 @@ fn page(
     list: &Result<CaseAnswer, Unanswered>,
     came: Option<&Came>,
     token: Option<&String>,
-    lang: Lang,
+    reader: impl Into<Reader>,
 ) -> Markup {
+    let reader = reader.into();
+    let lang = reader.lang;
     let body = html! {
         @if let Some(came) = came { (outcome(came, lang)) }
         (cases(now, list, token.is_some(), lang))
         @if let Some(token) = token { div .columns { (hand_in(token, lang)) (open(token, lang)) } }
     };
-    shell::page(now, shell::View::Cases, lang, lang.say("Cases", "个案"), &body)
+    shell::page(now, shell::View::Cases, reader, &body)
 }
 
 fn step(step: Step, lang: Lang) -> &'static str {

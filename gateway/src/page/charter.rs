@@ -1,12 +1,15 @@
 //! The view *Charter*: what is in force, on which basis, when, who signed it and when it ends.
 
+use super::gate::Asker;
 use super::lang::Lang;
+use super::shell::Reader;
 use super::terms;
 use super::{now, shell, told};
 use crate::control::Shared;
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
 use crate::control::told::{CalendarTold, CharterNow, CharterTold, NoticeTold, PurposeTold, Tell};
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::{Html, Response};
@@ -15,12 +18,13 @@ use maud::{Markup, html};
 /// The page.
 pub(super) async fn view(
     State(shared): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     Query(looked): Query<shell::Looked>,
 ) -> Html<String> {
     let lang = Lang::of(looked.lang.as_deref(), &headers);
     let charter = told(&shared, Tell::Charter).await;
-    Html(page(&now(&shared), &charter, lang).into_string())
+    Html(page(&now(&shared), &charter, Reader::of(&asker, lang)).into_string())
 }
 
 /// The same as JSON.
@@ -28,10 +32,11 @@ pub(super) async fn data(State(shared): State<Shared>) -> Response {
     super::answer(told(&shared, Tell::Charter).await)
 }
 
-fn page(now: &Snapshot, told: &Result<CharterNow, Unanswered>, lang: Lang) -> Markup {
-    let title = lang.say("Charter", "章程");
+fn page(now: &Snapshot, told: &Result<CharterNow, Unanswered>, reader: impl Into<Reader>) -> Markup {
+    let reader = reader.into();
+    let lang = reader.lang;
     let body = match told {
-        Err(why) => html! { section .card { h2 { (title) } p .empty { (why) } } },
+        Err(why) => html! { section .card { p .empty { (why) } } },
         Ok(told) => html! {
             (stands(now, told, lang))
             @if let Some(charter) = &told.charter {
@@ -41,7 +46,7 @@ fn page(now: &Snapshot, told: &Result<CharterNow, Unanswered>, lang: Lang) -> Ma
             }
         },
     };
-    shell::page(now, shell::View::Charter, lang, title, &body)
+    shell::page(now, shell::View::Charter, reader, &body)
 }
 
 fn stands(now: &Snapshot, told: &CharterNow, lang: Lang) -> Markup {

@@ -4,9 +4,11 @@
 //! It answers about the address that asks and about no other. What it tells is the group that the device is enrolled in and what the
 //! charter says of that group; never a visit, a name or a number of the person.
 
+use super::gate::Asker;
 use super::lang::Lang;
 use super::numbers::count;
 use super::peer::Peer;
+use super::shell::Reader;
 use super::{charter, now, shell, terms, told};
 use crate::control::Shared;
 use crate::control::past::Unanswered;
@@ -22,12 +24,13 @@ use maud::{Markup, html};
 pub(super) async fn view(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     Query(looked): Query<shell::Looked>,
 ) -> Html<String> {
     let lang = Lang::of(looked.lang.as_deref(), &headers);
     let device = ask(&shared, peer).await;
-    Html(page(&now(&shared), &device, lang).into_string())
+    Html(page(&now(&shared), &device, Reader::of(&asker, lang)).into_string())
 }
 
 /// The same as JSON.
@@ -46,10 +49,11 @@ async fn ask(shared: &Shared, peer: Peer) -> Result<DeviceNow, Unanswered> {
     Ok(device)
 }
 
-fn page(now: &Snapshot, device: &Result<DeviceNow, Unanswered>, lang: Lang) -> Markup {
-    let title = lang.say("My device", "我的设备");
+fn page(now: &Snapshot, device: &Result<DeviceNow, Unanswered>, reader: impl Into<Reader>) -> Markup {
+    let reader = reader.into();
+    let lang = reader.lang;
     let body = match device {
-        Err(why) => html! { section .card { h2 { (title) } p .empty { (why) } } },
+        Err(why) => html! { section .card { p .empty { (why) } } },
         Ok(device) => html! {
             (answer(device, lang))
             @if !device.notices.is_empty() { (notices(device, lang)) }
@@ -58,7 +62,7 @@ fn page(now: &Snapshot, device: &Result<DeviceNow, Unanswered>, lang: Lang) -> M
             (rights(device, lang))
         },
     };
-    shell::page(now, shell::View::Device, lang, title, &body)
+    shell::page(now, shell::View::Device, reader, &body)
 }
 
 fn answer(device: &DeviceNow, lang: Lang) -> Markup {

@@ -73,14 +73,15 @@ pub(super) async fn hold(State(gate): State<Gate>, mut request: Request, next: N
             return who_are_you(row, &request);
         }
         access.tell_denied(asker.viewer.as_ref(), asker.from.side, row.name);
-        return refuse(row, StatusCode::FORBIDDEN, "your role may not have this");
+        return refuse(row, StatusCode::FORBIDDEN, ROLE, lang(&request));
     }
     if row.verb.changes() && row.who != Who::Pusher {
+        let lang = lang(&request);
         let fields = match form(access, &asker, &mut request).await {
             Ok(fields) => fields,
             Err((status, why)) => {
                 access.tell_denied(asker.viewer.as_ref(), asker.from.side, row.name);
-                return refuse(row, status, why);
+                return refuse(row, status, why, lang);
             }
         };
         request.extensions_mut().insert(fields);
@@ -156,7 +157,7 @@ fn only(headers: &HeaderMap, name: impl axum::http::header::AsHeaderName) -> Opt
 fn who_are_you(row: &Row, request: &Request) -> Response {
     // A script would take the page of the login for what it asked for.
     if row.kind != Kind::View || !is_of_a_person(request.headers()) {
-        let mut response = refuse(row, StatusCode::UNAUTHORIZED, "log in at /login, or show a token");
+        let mut response = refuse(row, StatusCode::UNAUTHORIZED, WHO, lang(request));
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
     }
@@ -170,21 +171,35 @@ pub(super) fn see_other(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(LOCATION, to)]).into_response()
 }
 
-fn refuse(row: &Row, status: StatusCode, why: &'static str) -> Response {
+/// Why not, in both languages.
+type Why = [&'static str; 2];
+
+const ROLE: Why = ["Your role may not have this", "您的角色无权访问"];
+const WHO: Why = ["Log in at /login, or show a token", "请在 /login 登录，或出示令牌"];
+const FOREIGN: Why = [
+    "This was not sent from a page of this gateway: load the page again",
+    "该请求不是从本网关的页面发出的：请重新加载页面",
+];
+const LONG: Why = ["The form is too long, or ends before its end", "表单过长或不完整"];
+const NO_FORM: Why = ["This is no form", "这不是表单"];
+
+fn refuse(row: &Row, status: StatusCode, [en, zh]: Why, lang: Lang) -> Response {
     match row.kind {
-        Kind::View => (status, login::notice(status, why, Lang::En)).into_response(),
-        _ => (status, Json(json!({ "error": why }))).into_response(),
+        Kind::View => (status, login::notice(status, lang.say(en, zh), lang)).into_response(),
+        _ => (status, Json(json!({ "error": en }))).into_response(),
     }
 }
 
+/// The language that whoever is refused reads.
+fn lang(request: &Request) -> Lang {
+    let query = request.uri().query().unwrap_or_default();
+    let asked = query.split('&').find_map(|pair| pair.strip_prefix("lang="));
+    Lang::of(asked, request.headers())
+}
+
 /// What a form says, if it was sent from a page of ours by a browser that says so.
-async fn form(
-    access: &Access,
-    asker: &Asker,
-    request: &mut Request,
-) -> Result<Fields, (StatusCode, &'static str)> {
-    let foreign =
-        (StatusCode::FORBIDDEN, "this was not sent from a page of this gateway: load the page again");
+async fn form(access: &Access, asker: &Asker, request: &mut Request) -> Result<Fields, (StatusCode, Why)> {
+    let foreign = (StatusCode::FORBIDDEN, FOREIGN);
     let headers = request.headers();
     let scheme = request.extensions().get::<Channel>().map_or("https", |channel| channel.scheme());
     let host = only(headers, HOST).ok_or(foreign)?;
@@ -199,12 +214,11 @@ async fn form(
     };
     let (parts, body) = std::mem::take(request).into_parts();
     let body = to_bytes(body, MAX_FORM).await;
-    let body =
-        body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "the form is too long, or ends before its end"))?;
+    let body = body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, LONG))?;
     let copy = Request::from_parts(parts.clone(), Body::from(body));
     let fields = Form::<HashMap<String, String>>::from_request(copy, &()).await;
     *request = Request::from_parts(parts, Body::empty());
-    let Form(fields) = fields.map_err(|_| (StatusCode::UNSUPPORTED_MEDIA_TYPE, "this is no form"))?;
+    let Form(fields) = fields.map_err(|_| (StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_FORM))?;
     let fields = Fields(fields);
     let same = bool::from(fields.get("token").as_bytes().ct_eq(expected.as_bytes()));
     // The token of a program is empty, and opens nothing here.

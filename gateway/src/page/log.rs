@@ -27,14 +27,13 @@ pub(super) fn page(
     looked: &Looked,
     acts: &Result<Records, Unanswered>,
     found: &Result<Records, Unanswered>,
-    lang: Lang,
+    reader: shell::Reader,
 ) -> Markup {
-    let title = lang.say("Log", "日志");
+    let lang = reader.lang;
     shell::page(
         now,
         shell::View::Log,
-        lang,
-        title,
+        reader,
         &html! {
             (head(&now.log, now.events.log_trouble.as_deref(), lang))
             (people(acts, lang))

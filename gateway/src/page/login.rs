@@ -198,9 +198,14 @@ pub(super) async fn well_known_change() -> Response {
 
 /// A page with a sentence on it.
 pub(super) fn notice(status: StatusCode, why: &str, lang: Lang) -> Html<String> {
-    let title = status.canonical_reason().unwrap_or("Refused");
-    let body =
-        html! { section .card .form { h2 { (title) } p { (why) "." } p { a href="/" { "Glassgate" } } } };
+    let title = match status {
+        StatusCode::FORBIDDEN => lang.say("Not allowed", "无权访问"),
+        _ => lang.say("Not taken", "未受理"),
+    };
+    let body = html! { section .card .form {
+        h1 { (title) } p { (why) (lang.say(".", "。")) }
+        p { a href=(format!("/?lang={}", lang.tag())) { (lang.say("To the figures", "返回")) } }
+    } };
     Html(shell::plain(lang, title, &body).into_string())
 }
 
@@ -319,7 +324,7 @@ fn login(token: &str, next: &str, why: Option<&str>, lang: Lang) -> Markup {
     let title = say("Log in", "登录");
     let body = html! {
         section .card .form {
-            h2 { (title) }
+            h1 { (title) }
             (wrong(why))
             form method="post" action="/login" {
                 (hidden(token, lang))
@@ -351,7 +356,7 @@ fn join(token: &str, is_new: bool, why: Option<&str>, lang: Lang) -> Markup {
     };
     let body = html! {
         section .card .form {
-            h2 { (title) }
+            h1 { (title) }
             p .note { @if is_new { (say(
                 "There is no account yet. The gateway wrote a secret to its console when it started; `glassgate account first-secret` prints a new one. It is good for 30 minutes, once, and makes an engineer.",
                 "尚无账户。网关启动时已将密钥写到控制台；`glassgate account first-secret` 可生成新的密钥。密钥 30 分钟内有效，只能使用一次，所建账户为工程师。"
@@ -381,7 +386,7 @@ fn confirm(token: &str, joining: &Joining, why: Option<&str>, lang: Lang) -> Mar
     let title = say("Codes", "验证码");
     let body = html! {
         section .card .form {
-            h2 { (title) }
+            h1 { (title) }
             p .note { (say(
                 "Have a program for one-time codes on your phone read this, and type in the code that it shows.",
                 "请用手机上的动态验证码程序扫描，并输入显示的验证码。"
@@ -411,7 +416,7 @@ fn own(asker: &Asker, why: Option<&str>, lang: Lang) -> Markup {
     let token = viewer.as_ref().map(|viewer| viewer.token.clone()).unwrap_or_default();
     let body = html! {
         section .card .form {
-            h2 { @if let Some(viewer) = &viewer { (viewer.account) " " span .pill { (role(viewer.role, lang)) } } }
+            h1 { @if let Some(viewer) = &viewer { (viewer.account) " " span .pill { (role(viewer.role, lang)) } } }
             form method="post" action="/logout" { (hidden(&token, lang)) button { (say("Log out", "退出登录")) } }
         }
         section .card .form {

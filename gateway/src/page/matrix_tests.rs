@@ -2,7 +2,7 @@
 //! more is tested without a word here.
 
 use super::gate::SESSION;
-use super::routes::{Kind, ROUTES, Row, Sides, Verb, Who};
+use super::routes::{Kind, READERS_OF_CASES, ROUTES, Row, Sides, Verb, Who};
 use super::*;
 use crate::access::Role;
 use axum::body::{Body, to_bytes};
@@ -172,6 +172,30 @@ fn every_endpoint_by_every_role_in_every_way_from_both_sides() {
 }
 
 const ROLES: [Role; 6] = Role::ALL;
+
+#[test]
+fn no_view_leads_anybody_to_where_they_may_not_go() {
+    run(async {
+        let served = Served::new();
+        for role in ROLES {
+            for view in ["/", "/traffic", "/system"] {
+                let page = served.ask(Asks::As(role), "GET", view).await;
+                let page = to_bytes(page.into_body(), 1 << 20).await.unwrap();
+                let page = String::from_utf8(page.to_vec()).unwrap();
+                let (_, nav) = page.split_once("<nav class=\"views\"").unwrap();
+                let (nav, _) = nav.split_once("</nav>").unwrap();
+                let links: Vec<&str> =
+                    nav.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+                let reads = READERS_OF_CASES.contains(&role);
+                assert_eq!(links.len(), 7 + usize::from(reads), "{role} at {view}: {links:?}");
+                for link in links {
+                    let status = served.ask(Asks::As(role), "GET", link).await.status().as_u16();
+                    assert_ne!(status, 403, "{role} from {view} to {link}");
+                }
+            }
+        }
+    });
+}
 
 #[test]
 fn a_route_is_made_of_a_row_or_not_at_all() {

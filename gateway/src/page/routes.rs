@@ -219,7 +219,7 @@ impl Row {
 /// Who holds shares of sealed records.
 pub(super) const HOLDERS: &[Role] = &[Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil];
 /// Who may know that there are cases.
-const READERS_OF_CASES: &[Role] =
+pub(super) const READERS_OF_CASES: &[Role] =
     &[Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil, Role::Auditor];
 
 /// All endpoints.
@@ -350,6 +350,11 @@ const PUSH: &str = "/api/v1/identity/addresses/{address}";
 /// Whether a path is that of a view, for somebody to be led to after the login.
 pub(super) fn is_view(path: &str) -> bool {
     ROUTES.iter().any(|row| row.path == path && row.verb == Verb::Get && row.kind == Kind::View)
+}
+
+/// Whether somebody in this role may have a view: what leads nowhere is not shown.
+pub(super) fn admits(path: &str, role: Option<Role>) -> bool {
+    ROUTES.iter().any(|row| row.path == path && row.verb == Verb::Get && row.who.admits(role))
 }
 
 fn fixed(on: MethodFilter, kind: &'static str, text: &'static str) -> MethodRouter<Shared> {

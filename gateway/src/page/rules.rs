@@ -1,7 +1,9 @@
 //! The view *Rules*: what each rule did, why a name is treated as it is, and which lists are held for somebody to look at.
 
+use super::gate::Asker;
 use super::lang::Lang;
 use super::numbers::{bytes, count, span};
+use super::shell::Reader;
 use super::{now, shell, terms, told};
 use crate::clock;
 use crate::control::Shared;
@@ -9,6 +11,7 @@ use crate::control::past::Unanswered;
 use crate::control::snapshot::{RuleNow, Snapshot};
 use crate::control::told::Tell;
 use crate::feeds::FeedNow;
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::{Html, Response};
@@ -31,6 +34,7 @@ type Explained = Option<(String, Result<Explanation, String>)>;
 /// The page.
 pub(super) async fn view(
     State(shared): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     Query(looked): Query<Looked>,
 ) -> Html<String> {
@@ -43,7 +47,7 @@ pub(super) async fn view(
         }
         None => None,
     };
-    Html(page(&now(&shared), &looked, &explained, lang).into_string())
+    Html(page(&now(&shared), &looked, &explained, Reader::of(&asker, lang)).into_string())
 }
 
 /// What is asked, of programs.
@@ -71,13 +75,15 @@ async fn explain(
     told(shared, |answer| Tell::Explain { name, group, answer }).await
 }
 
-fn page(now: &Snapshot, looked: &Looked, explained: &Explained, lang: Lang) -> Markup {
+fn page(now: &Snapshot, looked: &Looked, explained: &Explained, reader: impl Into<Reader>) -> Markup {
+    let reader = reader.into();
+    let lang = reader.lang;
     let body = html! {
         (rules(&now.rules, lang))
         (why(looked, explained, lang))
         div .columns { (decides(now, lang)) (lists(&now.policy.lists, lang)) }
     };
-    shell::page(now, shell::View::Rules, lang, lang.say("Rules", "规则"), &body)
+    shell::page(now, shell::View::Rules, reader, &body)
 }
 
 fn rules(rules: &[RuleNow], lang: Lang) -> Markup {

@@ -1,5 +1,6 @@
 //! A gateway in the middle of a day, for tests and for whoever works on the page:
-//! `cargo test -p glassgate page::sample -- --ignored --nocapture` serves it for ten minutes.
+//! `cargo test -p glassgate --bin glassgate page::sample -- --ignored --nocapture` serves it for ten minutes. With `GLASSGATE_SAMPLE=hostile`
+//! in the environment all words that it did not make itself are [hostile](super::hostile).
 
 mod told;
 
@@ -12,7 +13,7 @@ use crate::control::snapshot::{
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
 
-pub(crate) use told::{answering, case, charter};
+pub(crate) use told::{answering, case, charter, device, explanation};
 
 fn counts(all: &[(&str, u64)]) -> Vec<Count> {
     all.iter().map(|(name, count)| Count { name: (*name).to_owned(), count: *count }).collect()
@@ -349,6 +350,11 @@ fn log_now() -> LogNow {
 
 /// The keeper of a store whose log has weeks in it. Both are gone with the folder.
 pub(crate) fn past() -> (tempfile::TempDir, Past) {
+    past_with(Vec::new())
+}
+
+/// The same with more records: how many seconds ago each was written, and what it says.
+pub(crate) fn past_with(more: Vec<(i64, String)>) -> (tempfile::TempDir, Past) {
     let dir = tempfile::tempdir().unwrap();
     let text =
         glassgate_policy::diagnostic::Text::new("sample", "[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n");
@@ -356,7 +362,11 @@ pub(crate) fn past() -> (tempfile::TempDir, Past) {
     std::fs::create_dir(&config.store.dir).unwrap();
     let (log, _) =
         glassgate_audit::Log::open(glassgate_audit::Options::new(&config.audit.dir), 1, Still).unwrap();
-    for (at, line) in weeks() {
+    let now = jiff::Timestamp::now().as_second();
+    let mut records = weeks();
+    records.extend(more.into_iter().map(|(ago, line)| (now - ago, line)));
+    records.sort_by_key(|(at, _)| *at);
+    for (at, line) in records {
         assert!(log.append(&stamp(at), line.as_bytes()));
     }
     assert!(log.close(std::time::Duration::from_secs(20)));
@@ -426,7 +436,6 @@ fn weeks() -> Vec<(i64, String)> {
         end - 3 * 86_400 + 1260,
         r#"{"event_type":"bypass","on":false,"kept":false,"uid":0}"#.to_owned(),
     ));
-    records.sort_by_key(|(at, _)| *at);
     records
 }
 
@@ -434,12 +443,18 @@ fn weeks() -> Vec<(i64, String)> {
 #[test]
 #[ignore = "serves a page for ten minutes, for whoever works on it"]
 fn serve() {
-    let (_keep, snapshot) = tokio::sync::watch::channel(std::sync::Arc::new(snapshot()));
+    let (now, snapshot) = tokio::sync::watch::channel(std::sync::Arc::new(snapshot()));
     let (commands, to_do) = std::sync::mpsc::channel();
-    answering(to_do);
-    let (_dir, past) = past();
+    let (_kept, (_dir, past)) = if std::env::var("GLASSGATE_SAMPLE").is_ok_and(|which| which == "hostile") {
+        super::hostile::answering(to_do, now);
+        (None, past_with(super::hostile::records()))
+    } else {
+        answering(to_do);
+        (Some(now), past())
+    };
     let (shared, stage) = super::stage::shared(snapshot, commands, past);
     println!("token {}", stage.tokens[0]);
+    println!("auditor {}", stage.tokens[1]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:18499").await.unwrap();

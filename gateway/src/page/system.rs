@@ -1,10 +1,13 @@
 //! The view *System*: the version, the processes and what holds them, what is kept on disk, and how to turn everything off.
 
+use super::gate::Asker;
 use super::lang::Lang;
 use super::numbers::{bytes, count, span};
+use super::shell::Reader;
 use super::{now, shell};
 use crate::control::Shared;
 use crate::control::snapshot::Snapshot;
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Html;
@@ -13,20 +16,23 @@ use maud::{Markup, html};
 /// The page.
 pub(super) async fn view(
     State(shared): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     Query(looked): Query<shell::Looked>,
 ) -> Html<String> {
     let lang = Lang::of(looked.lang.as_deref(), &headers);
-    Html(page(&now(&shared), lang).into_string())
+    Html(page(&now(&shared), Reader::of(&asker, lang)).into_string())
 }
 
-fn page(now: &Snapshot, lang: Lang) -> Markup {
+fn page(now: &Snapshot, reader: impl Into<Reader>) -> Markup {
+    let reader = reader.into();
+    let lang = reader.lang;
     let body = html! {
         (troubles(now, lang))
         div .columns { (machine(now, lang)) (processes(now, lang)) }
         div .columns { (disk(now, lang)) (bypass(now, lang)) }
     };
-    shell::page(now, shell::View::System, lang, lang.say("System", "系统"), &body)
+    shell::page(now, shell::View::System, reader, &body)
 }
 
 fn troubles(now: &Snapshot, lang: Lang) -> Markup {

@@ -52,18 +52,18 @@ pub(super) fn page(
     now: &Snapshot,
     looked: &Looked,
     told: &Result<(Report, Report), Unanswered>,
-    lang: Lang,
+    reader: shell::Reader,
 ) -> Markup {
-    let title = lang.say("Traffic", "流量");
+    let lang = reader.lang;
     let body = match told {
-        Err(why) => html! { section .card { h2 { (title) } p .empty { (why) } } },
+        Err(why) => html! { section .card { p .empty { (why) } } },
         Ok((series, sums)) => html! {
             (over_time(looked, series, lang))
             (rows(sums, lang))
             (blindness(sums, lang))
         },
     };
-    shell::page(now, shell::View::Traffic, lang, title, &body)
+    shell::page(now, shell::View::Traffic, reader, &body)
 }
 
 fn over_time(looked: &Looked, series: &Report, lang: Lang) -> Markup {

@@ -3,6 +3,7 @@
 use super::chart::{self, bar, parts};
 use super::lang::Lang;
 use super::numbers::{bits, bytes, count, percent, rate, short_time, span};
+use super::shell::{Reader, View};
 use super::{terms, words};
 use crate::clock;
 use crate::control::snapshot::{Aggregate, Count, LatencyNow, LcoreNow, PortNow, Snapshot};
@@ -12,12 +13,14 @@ use maud::{Markup, html};
 const ROWS: usize = 12;
 
 /// The page.
-pub(super) fn page(now: &Snapshot, lang: Lang) -> Markup {
+pub(super) fn page(now: &Snapshot, reader: impl Into<Reader>) -> Markup {
+    let reader = reader.into();
+    let lang = reader.lang;
     // Without scripts the page loads itself again, at leisure.
     let live = html! { noscript { meta http-equiv="refresh" content="10"; } script src="/page.js" defer {} };
     let body = html! {
         a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
-        main #now { (body(now, lang)) }
+        main #now { (body(now, reader)) }
         footer {
             p { "Glassgate " (now.version) (lang.say(". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else.", "。帧原样通过；不解密，不外传。")) }
             nav aria-label=(lang.say("Data", "数据")) {
@@ -25,12 +28,13 @@ pub(super) fn page(now: &Snapshot, lang: Lang) -> Markup {
             }
         }
     };
-    super::shell::document(lang, None, &live, &body)
+    super::shell::document(lang, View::Now.title(lang), &live, &body)
 }
 
-fn body(now: &Snapshot, lang: Lang) -> Markup {
+fn body(now: &Snapshot, reader: Reader) -> Markup {
+    let lang = reader.lang;
     html! {
-        (masthead(now, lang))
+        (masthead(now, reader))
         (troubles(now, lang))
         (bridge(now, lang))
         (recording(now, lang))
@@ -50,7 +54,8 @@ fn body(now: &Snapshot, lang: Lang) -> Markup {
     }
 }
 
-fn masthead(now: &Snapshot, lang: Lang) -> Markup {
+fn masthead(now: &Snapshot, reader: Reader) -> Markup {
+    let lang = reader.lang;
     let dataplane = now.processes.iter().find(|p| p.name == "dataplane");
     let forwards = dataplane.is_some_and(|p| p.state == "up");
     let (class, word) = match (forwards, now.troubles.is_empty()) {
@@ -61,14 +66,14 @@ fn masthead(now: &Snapshot, lang: Lang) -> Markup {
         (true, false) => ("pill warn", lang.say("forwarding, needs attention", "转发中，需要处理")),
         (false, _) => ("pill bad", lang.say("not forwarding", "未在转发")),
     };
-    html! {
-        header .masthead {
-            h1 { (chart::mark()) "Glassgate" }
-            (super::shell::nav(super::shell::View::Now, lang))
-            span class=(class) { (word) }
-            p .clock { time datetime=(now.time) { (clock(&now.time)) } span { (lang.say("up ", "已运行 ")) (span(now.uptime_ms)) } (super::shell::other_language("/", lang)) }
+    let beside = html! {
+        span class=(class) { (word) }
+        p .clock {
+            time datetime=(now.time) { (clock(&now.time)) } span { (lang.say("up ", "已运行 ")) (span(now.uptime_ms)) }
+            span .stands { (lang.say("no answer, figures stand still", "没有应答，数字已停止更新")) }
         }
-    }
+    };
+    super::shell::masthead(View::Now, reader, &beside)
 }
 
 fn troubles(now: &Snapshot, lang: Lang) -> Markup {

@@ -123,7 +123,7 @@ pub(crate) fn case() -> Summary {
     }
 }
 
-fn explanation(name: &str) -> Explanation {
+pub(crate) fn explanation(name: &str) -> Explanation {
     Explanation {
         name: Some(name.to_owned()),
         evidence: "sni",
