@@ -13,12 +13,14 @@
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
+//! | [`browser`] | Chromium | every view of the page in both languages, on a phone and wide, by real logins; hostile names in every place; only where it is asked for |
 //! | [`page`] | promtool, Prometheus, schemathesis | the page's data as programs see them; only where it is asked for |
 //! | [`canary`] | sockets, rustls, quinn | nothing that a flow carries is kept, whatever happens to the processes |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
 
 pub mod block;
+pub mod browser;
 pub mod bypass;
 pub mod canary;
 pub mod cases;
@@ -85,6 +87,8 @@ pub enum Part {
     Cases,
     /// Not an action: metrics and interface, held against Prometheus and schemathesis. Only where it is asked for: it downloads both.
     Page,
+    /// Not an action: the page in a real browser. Only where it is asked for.
+    Browser,
     /// Not an action: what flows carry is looked for in everything that the gateway leaves.
     Canary,
 }
@@ -104,7 +108,7 @@ pub struct Stage<'a> {
 /// Runs all parts, or one; an error when something was not as it should be.
 pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Setup");
-    let browser = options.only.is_none_or(|only| matches!(only, Part::Notice | Part::Block));
+    let browser = options.only.is_none_or(|only| matches!(only, Part::Notice | Part::Block | Part::Browser));
     setup::run(&setup::Options { yes: options.yes, browser, ..setup::Options::default() })?;
     let binary = gateway::build(stop, &workspace::target().join("build.log"))?;
     ui::heading("Lab");
@@ -118,13 +122,14 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         Part::Notice,
         Part::Cases,
         Part::Page,
+        Part::Browser,
         Part::Canary,
     ];
     if options.only.is_none_or(|only| !alone.contains(&only)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 8] = [
+    let parts: [(Part, &str, Try); 9] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         // Before any charter is installed: what may not be observed makes no events, and it takes many to fill a ring.
         (Part::Canary, "Canary", |lab, binary, options, tried, stop| {
@@ -145,12 +150,16 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
+        (Part::Browser, "Browser", |lab, binary, options, tried, stop| {
+            browser::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
         (Part::Page, "Page", |lab, binary, options, tried, stop| {
             page::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
     ];
     for (part, title, run) in parts {
-        let is_asked_for = options.only.map_or(part != Part::Page, |only| only == part);
+        let is_asked_for =
+            options.only.map_or(!matches!(part, Part::Page | Part::Browser), |only| only == part);
         if is_asked_for {
             ui::heading(title);
             let mut tried = Tried { checks: &mut checks };

@@ -32,6 +32,7 @@ pub mod quic;
 pub mod slot;
 pub mod tagger;
 pub mod topology;
+pub mod webdriver;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -12,6 +12,7 @@ use glassgate_sealed::case::Summary;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use tokio::sync::watch;
 
@@ -118,6 +119,8 @@ pub(crate) fn names() -> Vec<String> {
     for part in ["W", "招聘", "e\u{301}\u{302}\u{303}", "<b>", "&amp;", "🦀"] {
         all.extend([64, 1000].map(|times| part.repeat(times)));
     }
+    let mut seen = BTreeSet::new();
+    all.retain(|name| seen.insert(name.clone()));
     // Bytes of no meaning, the same on each run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     while all.len() < NAMES {
@@ -345,7 +348,6 @@ mod tests {
     use super::*;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, header};
-    use std::collections::BTreeSet;
     use tower::ServiceExt as _;
 
     /// Names of elements, and of attributes of each, as they stand in a page. Text has no `<`, and a value in quotes no quote.
@@ -385,6 +387,12 @@ mod tests {
                     (Some(now), sample::past())
                 };
                 let (shared, stage) = stage::shared(snapshot, commands, past);
+                // Until all records are there to be shown.
+                while shared.past.log_now().store.next == 0
+                    || shared.past.log_now().store.next < shared.past.log_now().entries
+                {
+                    std::thread::yield_now();
+                }
                 let router = super::super::router(shared);
                 let get = async |path: &str| {
                     let request = Request::get(path).header(header::HOST, "localhost:8480");

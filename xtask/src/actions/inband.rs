@@ -7,10 +7,12 @@
 //! | `dock` | the VLAN, which is the management side: gets the page |
 //! | the router | the uplink |
 //! | newcomers | 10 000 SYNs a second with a source that nobody has, 1000 idle flows, and requests that never end |
+//! | guessers | 50 wrong passwords a second, from twenty addresses of the VLAN, while others log in with the right one |
 //!
 //! While they do, a stream of numbered datagrams crosses the gateway: none of them may be missing.
 
 mod flood;
+mod guess;
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use self::flood::Flood;
+use self::guess::Guessing;
 use super::{Tried, accounted};
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::Lab;
@@ -26,14 +29,14 @@ use crate::lab::netns::Netns;
 use crate::process::{self, Finished};
 use crate::stop::Stop;
 
-const V4: &str = "10.77.0.2";
+pub(super) const V4: &str = "10.77.0.2";
 const V6: &str = "fd77::2";
-const VLAN_V4: &str = "10.77.20.2";
+pub(super) const VLAN_V4: &str = "10.77.20.2";
 const VLAN_V6: &str = "fd77:0:0:20::2";
-const PORT: u16 = 8480;
+pub(super) const PORT: u16 = 8480;
 const MAC: &str = "02:00:5e:00:53:02";
 /// The addresses, and the hardware address that goes with them.
-const CONFIG: &str = "
+pub(super) const CONFIG: &str = "
 [inband]
 address = \"10.77.0.2/24\"
 address6 = \"fd77::2/64\"
@@ -60,7 +63,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     tried.hold("without an address: no page", page.status != "200" && page.status != "404", page.words());
     gateway.stop();
 
-    let setup = Setup { more: CONFIG.to_owned(), ..Setup::default() };
+    let setup = Setup { more: CONFIG.to_owned(), people: guess::people(), ..Setup::default() };
     let gateway = Gateway::start_as(lab, binary, driver, &setup, stop)?;
     reach(lab, tried, stop)?;
     let (fine, words) = accounted(&gateway.now()?);
@@ -130,6 +133,7 @@ fn reach(lab: &Lab, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
 fn flooded(lab: &Lab, gateway: &Gateway, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
     let before = gateway.now()?;
     let flood = Flood::start(lab, FLOOD)?;
+    let guessing = Guessing::start(lab, &lab.dir().join("page/certificate.pem"), flood.until())?;
     let mut worst = [Duration::ZERO; 2];
     let (mut asked, mut got) = (0, 0);
     while !flood.is_over() {
@@ -146,6 +150,7 @@ fn flooded(lab: &Lab, gateway: &Gateway, tried: &mut Tried<'_>, stop: &Stop) -> 
         stop.pause(Duration::from_millis(300))?;
     }
     let figures = flood.end()?;
+    let guessed = guessing.end(lab)?;
     let now = gateway.now()?;
     let words = format!("{asked} asked, {got} got it; VLAN {:.0?}, LAN {:.0?} at most", worst[0], worst[1]);
     let fine = got == asked && worst.iter().all(|took| *took <= PAGE_WITHIN);
@@ -155,6 +160,7 @@ fn flooded(lab: &Lab, gateway: &Gateway, tried: &mut Tried<'_>, stop: &Stop) -> 
         figures.syns_per_s, figures.opened, figures.wanted, figures.slow
     );
     tried.hold("flooded: by what was to be", figures.syns_per_s >= 9_500, words);
+    guesses(&guessed, tried);
     let lost = figures.stream_sent - figures.stream_received.min(figures.stream_sent);
     let words = format!("{} of {} datagrams lost, unchanged all", lost, figures.stream_sent);
     tried.hold("flooded: what passes is not touched", lost == 0 && figures.stream_wrong == 0, words);
@@ -166,6 +172,28 @@ fn flooded(lab: &Lab, gateway: &Gateway, tried: &mut Tried<'_>, stop: &Stop) -> 
     let stopped = inband.refused.iter().any(|c| c.name == "over_source" && c.count > 100_000);
     tried.hold("flooded: stopped before the ring", stopped, words.join(", "));
     Ok(())
+}
+
+/// What became of those who guess and of those who need not.
+fn guesses(guessed: &guess::Figures, tried: &mut Tried<'_>) {
+    let per_s = guessed.sent / FLOOD.as_secs();
+    let answers: Vec<_> = guessed.answers.iter().map(|(said, times)| format!("{times} {said}")).collect();
+    let right = guessed.answers.keys().any(|said| said == "303" || said == "200");
+    let enough = per_s + 2 >= u64::from(guess::A_SECOND);
+    let words = format!("{per_s} a second; {}", answers.join(", "));
+    tried.hold("flooded: 50 wrong passwords a second, and nobody is let in by one", enough && !right, words);
+    let mut took = guessed.logins.clone();
+    took.sort_unstable();
+    let (half, most) = (took.get(took.len() / 2), took.last());
+    let fine = guessed.failed.is_empty() && most.is_some_and(|most| *most <= PAGE_WITHIN);
+    let words = format!(
+        "{} logins, half of them within {:.0?}, all within {:.0?} (goal: {PAGE_WITHIN:?}) {}",
+        took.len(),
+        half.copied().unwrap_or_default(),
+        most.copied().unwrap_or_default(),
+        guessed.failed.join("; ")
+    );
+    tried.hold("flooded: whoever has password and code is in within two seconds", fine, words);
 }
 
 /// The page, once it is there again.

@@ -176,7 +176,13 @@ pub struct Policy {
 impl Now {
     /// Asks the gateway at `address` (`ip:port`).
     pub fn fetch(address: &str) -> Result<Self> {
-        let text = get(address, "/api/v1/now")?;
+        Self::fetch_with(address, TOKEN)
+    }
+
+    /// The same with a token that the gateway made.
+    pub fn fetch_with(address: &str, token: &str) -> Result<Self> {
+        let (_, text) = fetch_with(address, "/api/v1/now", token)?;
+        let text = String::from_utf8_lossy(&text);
         serde_json::from_str(&text).with_context(|| format!("/api/v1/now is not what it should be:\n{text}"))
     }
 
@@ -213,11 +219,13 @@ impl Now {
 /// What the lab reads pages and data with: the token of a program that is an operator. It is good in the lab alone.
 pub const TOKEN: &str = "the-lab-reads-with-this-token";
 
-/// The file of the accounts of the lab's gateway.
-pub fn accounts() -> String {
+/// The file of the accounts of the lab's gateway: its own, and others.
+pub fn accounts(others: &[serde_json::Value]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, TOKEN.as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{{\"accounts\":[{{\"name\":\"lab\",\"role\":\"operator\",\"token\":\"{hash}\"}}]}}\n")
+    let lab = serde_json::json!({ "name": "lab", "role": "operator", "token": hash });
+    let accounts = [&[lab], others].concat();
+    serde_json::json!({ "accounts": accounts }).to_string()
 }
 
 /// Fetches a page from the gateway; anything but 200 is an error.
@@ -227,6 +235,11 @@ pub fn get(address: &str, path: &str) -> Result<String> {
 
 /// The same with its media type.
 pub fn fetch(address: &str, path: &str) -> Result<(String, Vec<u8>)> {
+    fetch_with(address, path, TOKEN)
+}
+
+/// The same with a token that the gateway made.
+pub fn fetch_with(address: &str, path: &str, token: &str) -> Result<(String, Vec<u8>)> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     // The gateway made its certificate a moment ago: nobody can know it.
     let tls = TlsConfig::builder()
@@ -241,7 +254,7 @@ pub fn fetch(address: &str, path: &str) -> Result<(String, Vec<u8>)> {
         .build()
         .into();
     let url = format!("https://{address}{path}");
-    let asked = agent.get(&url).header("Authorization", format!("Bearer {TOKEN}")).call();
+    let asked = agent.get(&url).header("Authorization", format!("Bearer {token}")).call();
     let mut answer = asked.with_context(|| url.clone())?;
     let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().to_owned();

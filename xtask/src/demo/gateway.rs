@@ -67,6 +67,10 @@ pub struct Setup {
     pub clock_is_set: bool,
     /// How many seconds its wall clock is ahead of this machine's: for what happens at midnight.
     pub clock_ahead_s: u64,
+    /// Whether it has no accounts yet: somebody makes the first with the secret that it logs.
+    pub first_start: bool,
+    /// Accounts that it has besides the lab's, as they stand in its file.
+    pub people: Vec<serde_json::Value>,
 }
 
 impl Default for Setup {
@@ -83,6 +87,8 @@ impl Default for Setup {
             more: String::new(),
             clock_is_set: false,
             clock_ahead_s: 0,
+            first_start: false,
+            people: Vec::new(),
         }
     }
 }
@@ -96,6 +102,8 @@ pub struct Gateway {
     binary: PathBuf,
     config: PathBuf,
     lab: String,
+    /// What the lab reads with; none before there is an account.
+    token: Option<String>,
 }
 
 /// Sets the wall clock of a gateway that was started with another one than this machine's, while it runs: so many seconds
@@ -158,8 +166,16 @@ impl Gateway {
         std::fs::write(lab.dir().join(RULES), "version = 1\n")?;
         let page = lab.dir().join("page");
         std::fs::create_dir_all(&page)?;
-        std::fs::write(page.join("accounts"), api::accounts())?;
-        std::fs::set_permissions(page.join("accounts"), std::fs::Permissions::from_mode(0o600))?;
+        let accounts = page.join("accounts");
+        if setup.first_start {
+            match std::fs::remove_file(&accounts) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+        } else {
+            std::fs::write(&accounts, api::accounts(&setup.people))?;
+            std::fs::set_permissions(&accounts, std::fs::Permissions::from_mode(0o600))?;
+        }
         let mut command = if setup.clock_is_set {
             // `ip netns exec` gives a mount namespace of its own, so that nobody else sees these.
             let mut shell = lab.gateway.command("sh");
@@ -181,7 +197,8 @@ impl Gateway {
         let daemon =
             Daemon::start("gateway", &command, &lab.dir().join(format!("gateway-{}.log", driver.word())))?;
         let (binary, lab_name) = (binary.to_owned(), lab.name().to_owned());
-        let mut gateway = Self { daemon, address, driver, binary, config, lab: lab_name };
+        let token = (!setup.first_start).then(|| api::TOKEN.to_owned());
+        let mut gateway = Self { daemon, address, driver, binary, config, lab: lab_name, token };
         gateway.await_ready(Duration::from_secs(30), stop)?;
         lab.await_path(Duration::from_secs(10))?;
         doing.done(format_args!("frames pass, page at {}", gateway.page()));
@@ -192,10 +209,15 @@ impl Gateway {
     pub fn await_ready(&mut self, limit: Duration, stop: &Stop) -> Result<()> {
         let end = Instant::now() + limit;
         loop {
-            let why = match Now::fetch(&self.address) {
-                Ok(now) if now.is_ready() => return Ok(()),
-                Ok(now) => format!("it says: {}", now.troubles.join("; ")),
-                Err(why) => format!("{why:#}"),
+            let why = match (&self.token, self.now()) {
+                (Some(_), Ok(now)) if now.is_ready() => return Ok(()),
+                (Some(_), Ok(now)) => format!("it says: {}", now.troubles.join("; ")),
+                (Some(_), Err(why)) => format!("{why:#}"),
+                // To those who are not logged in it says no more.
+                (None, _) => match api::get(&self.address, "/healthz") {
+                    Ok(_) => return Ok(()),
+                    Err(why) => format!("{why:#}"),
+                },
             };
             if let Some(status) = self.daemon.ended() {
                 bail!("the gateway ended ({status})\n{}", self.daemon.last_words());
@@ -236,7 +258,28 @@ impl Gateway {
 
     /// How it is now.
     pub fn now(&self) -> Result<Now> {
-        Now::fetch(&self.address)
+        Now::fetch_with(&self.address, self.token.as_deref().unwrap_or_default())
+    }
+
+    /// Makes an account for the lab to read with, where there is a first one.
+    pub fn admit_lab(&mut self) -> Result<()> {
+        let said = self.command(&["account", "add", "lab", "--role", "operator", "--program"])?;
+        self.token = Some(handed(&said)?.to_owned());
+        Ok(())
+    }
+
+    /// Invites somebody: the secret to hand over.
+    pub fn invite(&self, name: &str, role: &str) -> Result<String> {
+        let said = self.command(&["account", "add", name, "--role", role])?;
+        Ok(handed(&said)?.to_owned())
+    }
+
+    /// The secret of the first account, from the log.
+    pub fn first_secret(&self) -> Result<String> {
+        let log = std::fs::read_to_string(self.log())?;
+        let said = log.lines().rfind(|line| line.contains("make the first at /join"));
+        let secret = said.and_then(|line| line.rsplit(' ').next());
+        Ok(secret.context("the log names no secret of the first account")?.to_owned())
     }
 
     /// Management address and port.
@@ -294,6 +337,11 @@ impl Gateway {
             Some(process) => bail!("a process of the gateway survived kill -9: {process}"),
         }
     }
+}
+
+/// The secret in the answer to a change of accounts: its last line.
+fn handed(said: &str) -> Result<&str> {
+    said.lines().rfind(|line| line.len() == 43).context("no secret was handed out")
 }
 
 /// The configuration of the lab's gateway. What is left out has its default.

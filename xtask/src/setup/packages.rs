@@ -33,7 +33,7 @@ pub struct Package {
 
 /// None of these starts a service, and it should stay so: a demo must not leave a web server on somebody's
 /// machine. Hence `dnsmasq-base` and not `dnsmasq`, and origins of our own instead of a packaged web server.
-pub const PACKAGES: [Package; 45] = [
+pub const PACKAGES: [Package; 46] = [
     Package { name: "build-essential", need: Need::Build, why: "C compiler and linker" },
     Package { name: "pkg-config", need: Need::Build, why: "finds DPDK" },
     Package { name: "libdpdk-dev", need: Need::Build, why: "DPDK 22.11: headers and libraries" },
@@ -66,6 +66,11 @@ pub const PACKAGES: [Package; 45] = [
         name: "chromium",
         need: Need::Browser,
         why: "browser: draws the page, and is a client of the lab",
+    },
+    Package {
+        name: "chromium-driver",
+        need: Need::Browser,
+        why: "chromedriver: types, clicks and looks in it",
     },
     Package { name: "fonts-dejavu-core", need: Need::Browser, why: "a font to draw it with" },
     Package { name: "fonts-wqy-zenhei", need: Need::Browser, why: "and one for names in Chinese" },

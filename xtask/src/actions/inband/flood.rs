@@ -81,6 +81,11 @@ impl Flood {
         Ok(Self { until, opened, slow, syns, idle, sends, receives, over, _where: [flooder, idler] })
     }
 
+    /// When they are done.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
     /// Whether they are done.
     pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.until
@@ -105,7 +110,7 @@ impl Flood {
     }
 }
 
-fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
+pub(super) fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| bail!("a thread panicked"))
 }
 
