@@ -91,9 +91,12 @@ fn every_route_answers_with_its_kind_and_the_headers() {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{path}: {head}");
             assert!(head.contains(&format!("content-type: {kind}\r\n")), "{path}: {head}");
-            for header in
-                ["content-security-policy: default-src 'none';", "nosniff", "no-store", "no-referrer"]
-            {
+            for header in [
+                "content-security-policy: default-src 'none';",
+                "nosniff",
+                "no-store",
+                "referrer-policy: same-origin",
+            ] {
                 assert!(head.contains(header), "{path}: {header}");
             }
             assert!(!body.is_empty());
