@@ -145,7 +145,8 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
             cases::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Inband, "In-band", |lab, binary, options, tried, stop| {
-            inband::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+            let (driver, guessed_at) = (options.driver.unwrap_or(Driver::AfXdp), options.only.is_some());
+            inband::run(lab, binary, driver, guessed_at, tried, stop)
         }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
