@@ -222,7 +222,11 @@ fn describe(nics: &[Nic], choice: Option<&Choice>) -> String {
             dash(&nic.driver),
             dash(&nic.interface),
             dash(&nic.mac),
-            nic.dpdk_driver.map_or("no driver of DPDK in this build".to_owned(), |d| format!("DPDK {d}")),
+            match nic.dpdk_driver {
+                Some(driver) => format!("DPDK {driver}"),
+                None if nic.is_handed_over() => "DPDK has it".to_owned(),
+                None => "no driver of DPDK in this build".to_owned(),
+            },
         );
     }
     out
