@@ -126,6 +126,9 @@ pub(crate) fn is_not_running(error: &anyhow::Error) -> bool {
 fn describe(now: &Snapshot) -> String {
     let mut out = String::new();
     _ = writeln!(out, "glassgate {}  up {}  {}", now.version, duration(now.uptime_ms), now.time);
+    for alert in &now.alerts {
+        _ = writeln!(out, "  ! {}", crate::alerts::line(alert));
+    }
     for trouble in &now.troubles {
         _ = writeln!(out, "  ! {trouble}");
     }

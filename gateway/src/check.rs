@@ -75,7 +75,8 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
 fn secrets(config: &Config, found: &mut Diagnostics) {
     let of_clients =
         config.radius.iter().flat_map(|radius| radius.clients.iter().map(|client| &client.secret));
-    for path in of_clients.chain(&config.push_token) {
+    let of_webhook = config.alerts.targets.webhook.iter().map(|webhook| &webhook.secret);
+    for path in of_clients.chain(&config.push_token).chain(of_webhook) {
         if let Err(e) = secret::read(path) {
             let message = format!("the secret can't be used: {e}");
             found.push(Diagnostic::file(path.display().to_string(), "secret", message));

@@ -1,6 +1,7 @@
 //! The command line: one definition from which parsing, `--help`, completions and `docs/cli.md` come.
 
 pub(crate) mod account;
+pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod case;
 pub(crate) mod charter;
@@ -131,6 +132,14 @@ pub(crate) enum Command {
         glassgate ports\n  \
         glassgate ports --keep /var/lib/glassgate/config     as the firmware does at its first start")]
     Ports(machine::Ports),
+    /// Show the alerts that are raised, and who is told of them
+    ///
+    /// Ends with exit code 6 while one is raised. What each means and what to do is in docs/operations.md.
+    #[command(after_help = "Examples:\n  \
+        glassgate alerts\n  \
+        glassgate alerts --json | jq -r '.raised[].name'\n  \
+        glassgate alerts test")]
+    Alerts(alerts::Alerts),
     /// Say who may come to the page
     #[command(subcommand, after_help = "Example:\n  glassgate account add li.wei --role engineer")]
     Account(account::Account),

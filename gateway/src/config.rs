@@ -3,6 +3,7 @@
 //! Two steps. [`schema`] reads the text into plain values and refuses whatever it does not know; this module checks
 //! the values, all of them, so that one run shows all faults, each with file, line and column.
 
+mod alerts;
 mod audit;
 mod device;
 mod docs;
@@ -12,6 +13,7 @@ mod lists;
 mod page;
 mod schema;
 
+pub(crate) use alerts::{AlertBounds, AlertTargets, Alerts, Syslog, Webhook};
 pub(crate) use audit::{Audit, Witness};
 pub(crate) use device::Device;
 pub(crate) use docs::commented_defaults;
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// The rollup store.
     pub(crate) store: Store,
+    /// When somebody is told of something, and where.
+    pub(crate) alerts: Alerts,
     /// Where the page is served.
     pub(crate) listen: SocketAddr,
     /// Where it can be reached through the ports of the bridge, if it can.
@@ -265,6 +269,7 @@ impl Check<'_> {
         let radius = self.radius(raw);
         let audit = audit::check(self, &raw.audit);
         let store = self.store(&raw.store);
+        let alerts = alerts::check(self, &raw.alerts);
         let listen = self.listen(&raw.page.listen);
         let inband = self.inband(raw);
         let page = self.page(&raw.page);
@@ -290,6 +295,7 @@ impl Check<'_> {
             radius: radius?,
             audit: audit?,
             store: store?,
+            alerts: alerts?,
             listen: listen?,
             inband: inband?,
             page: page?,

@@ -3,9 +3,9 @@
 //! | process | gives up | how |
 //! |---|---|---|
 //! | data plane | opening anything, new sockets, new processes, new privileges, capabilities, core dumps | seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
-//! | control | files but its own, TCP but its page and the port of a witness, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
+//! | control | files but its own, TCP but its page and the ports of a witness and of who is told of alerts, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
 //!
-//! Landlock does not know UDP: the socket of the RADIUS listener is taken before, like its secrets, and no other is opened.
+//! Landlock does not know UDP: the socket of the RADIUS listener is taken before, like its secrets. No other is opened but to send alerts by syslog.
 //!
 //! A system call that is not on the data plane's list fails with `EPERM`, it does not kill: a driver that meets one
 //! after start must not cost the cable. Threads that DPDK made itself keep their capabilities (only a thread can give
@@ -59,6 +59,9 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         .add_rule(NetPort::new(config.listen.port(), AccessNet::BindTcp))?;
     if let Some(witness) = &config.audit.witness {
         ruleset = ruleset.add_rule(NetPort::new(witness.address.port(), AccessNet::ConnectTcp))?;
+    }
+    for port in config.alerts.targets.ports() {
+        ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     // Folders, not files: editors replace a file by another one of the same name.
     let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();

@@ -16,6 +16,7 @@
 //! The slow path is one thread that never waits for the network; the network sees only what it publishes.
 
 mod access;
+mod alerts;
 mod bypass;
 mod charter;
 #[cfg(feature = "faults-on-purpose")]
@@ -51,6 +52,7 @@ use crate::page::peer::Kernel;
 use crate::page::push::Push;
 use crate::page::scrape::Scrape;
 use crate::page::tls;
+pub(crate) use alerts::targets::{Targets, Tried};
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
@@ -111,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) push: Option<Arc<Push>>,
     /// Who keeps the rollup store.
     pub(crate) past: Past,
+    /// Who is told of alerts.
+    pub(crate) alerts: Arc<Targets>,
     /// Who may come.
     pub(crate) access: Arc<Access>,
     pub(crate) scrape: Arc<Scrape>,
@@ -160,6 +164,7 @@ fn serve(channel: &Channel) -> Result<()> {
     let hosts = Hosts::new(config.page_addresses(), &config.page.names);
     let identity = tls::identity(&config.page, &hosts.in_certificate()).context("the page")?;
     let (access, first) = Access::open(&config.page.dir, commands.clone())?;
+    let alerts = Arc::new(Targets::open(&config.alerts.targets)?);
     let confinement = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -179,6 +184,7 @@ fn serve(channel: &Channel) -> Result<()> {
         commands: commands.clone(),
         push: push.clone(),
         past: past.clone(),
+        alerts: alerts.clone(),
         access: Arc::new(access),
         scrape: Arc::new(scrape),
         hosts: Arc::new(hosts),
@@ -196,6 +202,7 @@ fn serve(channel: &Channel) -> Result<()> {
         inband: inband.as_ref().map(inband::Listener::counts),
         push,
         past,
+        alerts,
         confinement,
         fingerprint: identity.fingerprint.clone(),
     });

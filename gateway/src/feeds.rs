@@ -78,6 +78,14 @@ impl Subscription {
         }
     }
 
+    /// The day on which something wrote the version that is there now.
+    fn fetched_day(&self) -> Option<i64> {
+        let names = if self.path.is_dir() { self.path.join("domains") } else { self.path.clone() };
+        let written = std::fs::metadata(names).and_then(|file| file.modified()).ok()?;
+        let since = written.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs() / 86_400).ok()
+    }
+
     /// Reads the version that is there now.
     fn read(&self) -> Result<(List, Diagnostics), Diagnostics> {
         let format = Format::from_code(self.format).unwrap_or(Format::Plain);
@@ -142,6 +150,9 @@ pub(crate) struct FeedNow {
     pub(crate) reasons: Vec<String>,
     /// What is wrong besides.
     pub(crate) trouble: Option<String>,
+    /// The day on which the file was written that is there now, in days since 1970.
+    #[serde(default)]
+    pub(crate) fetched_day: Option<i64>,
 }
 
 /// A list, and what was found out about it.
@@ -266,6 +277,7 @@ fn first_look(subscription: &Subscription, dir: &Path) -> Feed {
         blocked: subscription.is_blocked(),
         ..FeedNow::default()
     };
+    now.fetched_day = subscription.fetched_day();
     let kept = match load(dir, subscription) {
         Ok(kept) => kept,
         Err(why) => {

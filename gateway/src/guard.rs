@@ -125,11 +125,19 @@ impl Guard {
         let memory =
             lcores.map(|i| LcoreMemory::create(i, ring, inband)).collect::<Result<Vec<LcoreMemory>>>()?;
         let pages = memory.iter().map(|lcore| lcore.page.clone()).collect();
-        let links = match (config.ports.propagate_link, ports.each_ref().map(Device::kernel_interface)) {
-            (true, [Some(lan), Some(uplink)]) => Some(
-                Links::watch([lan, uplink])
-                    .with_context(|| format!("watching the links of `{lan}` and `{uplink}`"))?,
-            ),
+        let propagates = config.ports.propagate_link;
+        let links = match ports.each_ref().map(Device::kernel_interface) {
+            [Some(lan), Some(uplink)] => match Links::watch([lan, uplink], propagates) {
+                Ok(links) => Some(links),
+                Err(e) if propagates => {
+                    let what = format!("watching the links of `{lan}` and `{uplink}`");
+                    return Err(anyhow::Error::from(e).context(what));
+                }
+                Err(e) => {
+                    warn!("nobody will be told when a port loses its link: {e}");
+                    None
+                }
+            },
             _ => None,
         };
         Ok(Self {
@@ -168,7 +176,7 @@ impl Guard {
                     Event::Signal(signal) => self.stop(&format!("signal {signal}")),
                     Event::Message(kind) => self.hear(kind),
                     Event::Ended(kind) => self.reap(kind)?,
-                    Event::Link => self.links.iter_mut().for_each(Links::hear),
+                    Event::Link => self.hear_links(),
                 }
             }
         }
@@ -178,6 +186,17 @@ impl Guard {
         match self.verdict {
             Some(ended) => Err(ended.into()),
             None => Ok(Exit::Done),
+        }
+    }
+
+    fn hear_links(&mut self) {
+        let Some(links) = &mut self.links else { return };
+        links.hear();
+        let sides = ["lan", "uplink"].into_iter().zip(links.down());
+        let down: Vec<String> = sides.filter(|(_, down)| *down).map(|(side, _)| side.to_owned()).collect();
+        if down != self.world.links_down {
+            self.world.links_down = down;
+            self.world_news = true;
         }
     }
 

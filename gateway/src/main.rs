@@ -9,6 +9,8 @@
 
 mod access;
 mod account;
+mod alert;
+mod alerts;
 mod ask;
 mod audit;
 mod calendar;
@@ -101,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Bypass(args) => ask::bypass(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Ports(args) => ports::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Account(verb) => account::run(&verb),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => look::run(&args),

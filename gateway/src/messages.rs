@@ -148,6 +148,9 @@ pub(crate) struct World {
     pub(crate) outage_ms: u64,
     /// The interface that is held down because another one has no link: both, in this order.
     pub(crate) held_port: Option<[String; 2]>,
+    /// `lan`, `uplink`: ports that have no link and are not held down for it. Of what DPDK drives by itself nobody knows here.
+    #[serde(default)]
+    pub(crate) links_down: Vec<String>,
 }
 
 /// How a process is.

@@ -9,6 +9,7 @@
 //!
 //! Requests must name the gateway as it is [called](hosts); then the [gate] of the endpoint holds them to who may ask, from where.
 
+mod alerts;
 mod cases;
 mod chart;
 mod charter;

@@ -28,6 +28,8 @@ pub(crate) struct Compiled {
     pub(crate) warnings: Diagnostics,
     /// Subscribed lists.
     pub(crate) feeds: Vec<FeedNow>,
+    /// The day on which the pack was made, in days since 1970, where there is one.
+    pub(crate) pack_day: Option<i64>,
 }
 
 /// Reads and compiles signatures and rules. Without a path: the signatures that come with the gateway; no rules.
@@ -60,7 +62,8 @@ pub(crate) fn compile_with(
     today: Option<Date>,
     may_write: bool,
 ) -> Result<Compiled, Diagnostics> {
-    let Signatures { table, count, services, mut warnings, feeds, blocks } = signatures(files, may_write)?;
+    let Signatures { table, count, services, mut warnings, feeds, blocks, pack_day } =
+        signatures(files, may_write)?;
     let (mut bound, mut file) = (Rules::default(), RuleFile::default());
     if let Some(path) = &files.rules {
         let name = path.display().to_string();
@@ -76,7 +79,7 @@ pub(crate) fn compile_with(
         bound.push(rule);
     }
     let rules = Arc::new(bound);
-    Ok(Compiled { table, rules, file, declared, signatures: count, services, warnings, feeds })
+    Ok(Compiled { table, rules, file, declared, signatures: count, services, warnings, feeds, pack_day })
 }
 
 /// Signatures, from wherever they come.
@@ -88,21 +91,26 @@ struct Signatures {
     feeds: Vec<FeedNow>,
     /// Rules of subscriptions.
     blocks: Vec<Rule>,
+    pack_day: Option<i64>,
 }
 
 fn signatures(files: &PolicyFiles, may_write: bool) -> Result<Signatures, Diagnostics> {
     if let Some(pack) = &files.pack {
-        let table = packs::open(pack)?.table().clone();
+        let pack = packs::open(pack)?;
+        let (table, made) = (pack.table().clone(), pack.info().created);
+        let pack_day = i64::try_from(made / 86_400).ok().filter(|_| made > 0);
         let (count, services) = (table.names(), table.services().count());
         let warnings = Diagnostics::new();
-        return Ok(Signatures { table, count, services, warnings, feeds: Vec::new(), blocks: Vec::new() });
+        let (feeds, blocks) = (Vec::new(), Vec::new());
+        return Ok(Signatures { table, count, services, warnings, feeds, blocks, pack_day });
     }
     let (compiled, feeds) = compile_sources(files, may_write)?;
     let table = table_of(&compiled)?;
     let Report { listed: count, services, .. } = compiled.report;
     let blocks = feeds.iter().filter_map(|feed| feed.rule(&table)).collect();
     let feeds = feeds.into_iter().map(|feed| feed.now).collect();
-    Ok(Signatures { table, count, services, warnings: compiled.warnings, feeds, blocks })
+    let warnings = compiled.warnings;
+    Ok(Signatures { table, count, services, warnings, feeds, blocks, pack_day: None })
 }
 
 /// Compiles the sources of a configuration, subscribed lists among them.

@@ -238,6 +238,30 @@ sections! {
         quota_mib: u32 = 128;
     }
 
+    /// Alerts: from when on something is one, and who is told beside the page. Each is explained in [operations](operations.md).
+    [alerts] {
+        /// Frames lost in a minute, by hardware or because a port did not take them, from which on `frames_dropped` is raised, 1 to 1000000.
+        dropped_frames: u32 = 1000;
+        /// Logins refused in ten minutes, from which on `logins_failed` is raised, 1 to 1000000.
+        failed_logins: u32 = 20;
+        /// Days before its end from which on `charter_ends_soon` is raised, 0 to 365.
+        charter_days: u32 = 30;
+        /// Days without a new version of a subscribed list or the pack after which `list_old` is raised, 0 to 365. 0: never.
+        list_days: u32 = 30;
+        /// Alerts that are shown and not sent, by name.
+        silent: Vec<String> = Vec::new();
+        /// Where alerts are posted to as JSON, such as `https://hooks.office.example/glassgate`. `http` only to this machine. Empty: nowhere.
+        webhook: String = String::new();
+        /// Address and port of its host, such as `10.9.0.5:443`, where that is a name: the gateway asks no name server.
+        webhook_address: String = String::new();
+        /// A file with the secret that posts are signed with: one line, 16 characters or more, for nobody else to read. Relative to this file. It is read when the gateway starts. Required with a webhook.
+        webhook_secret: String = String::new();
+        /// Certificates of the authorities that its own must come from (PEM). Relative to this file. It is read when the gateway starts. Empty: those of the system, `/etc/ssl/certs/ca-certificates.crt`.
+        webhook_authorities: String = String::new();
+        /// A syslog server that gets alerts as RFC 5424, such as `udp:10.9.0.5:514` or `tcp:10.9.0.5:601`. Empty: none.
+        syslog: String = String::new();
+    }
+
     /// The page.
     [page] {
         /// Address and port of the management side. TLS and, from loopback alone, HTTP are spoken there; who asks in clear from elsewhere is sent to TLS.

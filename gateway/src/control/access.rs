@@ -24,6 +24,8 @@ type Sum = (Option<String>, CameFrom, Option<LoginRefusal>);
 pub(super) struct Visits {
     began: Option<Now>,
     told: u64,
+    /// Refused logins since the process began.
+    failed: u64,
     sums: BTreeMap<Sum, u64>,
 }
 
@@ -50,6 +52,7 @@ impl Visits {
                 Ok(())
             }
             Act::Failed { account, side, reason, count } => {
+                self.failed = self.failed.saturating_add(*count);
                 if self.is_told(now) {
                     failed(account.as_deref(), *side, *reason, *count, None, now, log);
                 } else {
@@ -70,6 +73,11 @@ impl Visits {
                 Ok(())
             }
         }
+    }
+
+    /// Refused logins since the process began, of whomever.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed
     }
 
     /// Tells the sums of an hour that is over.

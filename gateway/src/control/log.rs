@@ -27,8 +27,9 @@ pub(super) struct Log {
     witness: Option<Asking>,
     /// What it is called, once it was open.
     origin: String,
-    /// Records that nobody took.
+    /// Records that nobody took and no record tells of yet, and all of them.
     missed: u64,
+    ever_missed: u64,
     /// Why it could not be opened.
     closed: Option<String>,
     /// How it was when it was last looked at.
@@ -64,6 +65,7 @@ impl Log {
             witness: settings.witness.as_ref().map(|witness| Asking::start(&settings.dir, witness)),
             origin: String::new(),
             missed: 0,
+            ever_missed: 0,
             closed: None,
             status: Status::default(),
             trouble: None,
@@ -104,6 +106,11 @@ impl Log {
     /// Records made durable since the log was opened.
     pub(super) fn committed(&self) -> u64 {
         self.status.committed
+    }
+
+    /// Records that were lost since this process began.
+    pub(super) fn lost(&self) -> u64 {
+        self.status.lost.saturating_add(self.ever_missed)
     }
 
     /// Size of the log in bytes.
@@ -184,7 +191,7 @@ impl AuditSink for Log {
         match &self.log {
             // One that finds no room is counted there.
             Some(log) => _ = log.append(&stamp(now), &record.to_json()),
-            None => self.missed += 1,
+            None => (self.missed, self.ever_missed) = (self.missed + 1, self.ever_missed + 1),
         }
     }
 

@@ -79,6 +79,9 @@ impl Sources<'_> {
             time: clock::wall_text(),
             uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
             troubles: Vec::new(),
+            // They are looked at against what is made here.
+            alerts: Vec::new(),
+            alert_targets: Vec::new(),
             bypass: self.bypass.cloned(),
             recording: recording(&policy, self.observed),
             identity: self.identity_now(),
@@ -86,6 +89,7 @@ impl Sources<'_> {
             sealed: SealedNow { keys: self.sealed.0, cases: self.sealed.1 },
             processes: self.world.processes.clone(),
             held_port: self.world.held_port.clone(),
+            links_down: self.world.links_down.clone(),
             outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
             confinement: Confinement {
                 dataplane: self.world.confinement.clone(),
@@ -334,6 +338,7 @@ impl Sources<'_> {
             loaded: self.loaded.to_owned(),
             rejected: self.rejected.map(str::to_owned),
             refused: self.world.refused.clone(),
+            pack_day: self.compiled.and_then(|c| c.pack_day),
             lists: self.compiled.map(|c| c.feeds.clone()).unwrap_or_default(),
         }
     }

@@ -2,6 +2,8 @@
 
 use super::Command;
 use super::access::Visits;
+use super::alerts::targets::Targets;
+use super::alerts::{Alerts, Facts};
 use super::bypass::Bypass;
 use super::charter::{Charters, Observed};
 use super::history::History;
@@ -68,6 +70,8 @@ pub(super) struct Beginning {
     pub(super) push: Option<Arc<Push>>,
     /// Who keeps the rollup store: told what is durable.
     pub(super) past: Past,
+    /// Who is told of alerts.
+    pub(super) alerts: Arc<Targets>,
     /// What confines this process.
     pub(super) confinement: String,
     /// SHA-256 of the certificate of the page.
@@ -89,6 +93,9 @@ pub(super) struct SlowPath {
     sealed: Sealed,
     bypass: Bypass,
     visits: Visits,
+    alerts: Alerts,
+    /// When alerts are looked at next.
+    alerts_at: Instant,
     /// What is observed, once it is on record.
     observed: Option<Observed>,
     in_force: Option<InForce>,
@@ -139,6 +146,8 @@ impl SlowPath {
                 &clock::wall_text(),
             ),
             visits: Visits::default(),
+            alerts: Alerts::new(begun.config.alerts.bounds, now.mono_ns),
+            alerts_at: Instant::now(),
             observed: None,
             in_force: None,
             handed_out: None,
@@ -489,6 +498,40 @@ impl SlowPath {
         }
     }
 
+    /// Looks at the alerts once a second, tells what is new, and shows those that are raised.
+    fn alert(&mut self, snapshot: &mut Snapshot) {
+        let (now, targets) = (Instant::now(), &self.begun.alerts);
+        snapshot.alert_targets = targets.now();
+        if now >= self.alerts_at {
+            self.alerts_at = now + TICK;
+            targets.call(self.log.origin());
+            let facts = self.facts();
+            for change in self.alerts.look(snapshot, &facts) {
+                targets.tell(&change);
+            }
+        }
+        snapshot.alerts = self.alerts.raised();
+    }
+
+    /// What alerts are about and the page does not show.
+    fn facts(&self) -> Facts {
+        let now = clock::now();
+        let day = |date: jiff::civil::Date| {
+            let days = date.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok()?;
+            Some(i64::from(days.get_days()))
+        };
+        let zone = self.charters.zone();
+        Facts {
+            mono_ns: now.mono_ns,
+            today: now.wall.and_then(|at| day(at.to_zoned(zone).date())),
+            standing: self.observed.as_ref().map(|observed| observed.observation.standing),
+            charter_ends: self.charters.charter().and_then(|charter| day(charter.file().expires)),
+            clock_trusted: now.trusted_wall().is_some(),
+            logins_failed: self.visits.failed(),
+            records_lost: self.log.lost(),
+        }
+    }
+
     fn publish(&mut self) {
         self.begun.past.committed(self.log.committed());
         let sources = Sources {
@@ -520,7 +563,8 @@ impl SlowPath {
             loaded: &self.loaded,
             rejected: self.rejected.as_deref(),
         };
-        let snapshot = sources.snapshot(&mut self.history);
+        let mut snapshot = sources.snapshot(&mut self.history);
+        self.alert(&mut snapshot);
         self.begun.publish.send_replace(Arc::new(snapshot));
     }
 }

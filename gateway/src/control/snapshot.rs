@@ -17,6 +17,12 @@ pub(crate) struct Snapshot {
     pub(crate) uptime_ms: u64,
     /// Everything that does not work, in words; empty when all is well.
     pub(crate) troubles: Vec<String>,
+    /// Alerts that are raised.
+    #[serde(default)]
+    pub(crate) alerts: Vec<AlertNow>,
+    /// Who is told of them, and how that goes.
+    #[serde(default)]
+    pub(crate) alert_targets: Vec<TargetNow>,
     /// There while all enforcement and observation is off.
     pub(crate) bypass: Option<BypassNow>,
     pub(crate) recording: Recording,
@@ -31,6 +37,9 @@ pub(crate) struct Snapshot {
     /// The interface that is held down because another one has no link: both, in this order.
     #[serde(default)]
     pub(crate) held_port: Option<[String; 2]>,
+    /// Ports that have no link, as far as the kernel knows.
+    #[serde(default)]
+    pub(crate) links_down: Vec<String>,
     pub(crate) confinement: Confinement,
     pub(crate) ports: Vec<PortNow>,
     pub(crate) lcores: Vec<LcoreNow>,
@@ -70,6 +79,35 @@ pub(crate) struct Snapshot {
     pub(crate) certificate: String,
     /// The last two minutes, oldest first, a point each second.
     pub(crate) history: Vec<Point>,
+}
+
+/// An alert that is raised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AlertNow {
+    /// A name of [`crate::alert::Alert`].
+    pub(crate) name: String,
+    /// `critical` or `warning`.
+    pub(crate) severity: String,
+    /// Which ports, processes, lists or reasons; empty where there is but one.
+    pub(crate) about: String,
+    /// Since when, RFC 3339; of this process, if it was raised before.
+    pub(crate) since: String,
+}
+
+/// Where alerts are sent, since the control process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TargetNow {
+    /// `webhook` or `syslog`.
+    pub(crate) kind: String,
+    /// Messages that wait.
+    pub(crate) waiting: usize,
+    pub(crate) delivered: u64,
+    /// Tries that failed; each message is tried again.
+    pub(crate) failed: u64,
+    /// Messages that there was no room for any more.
+    pub(crate) given_up: u64,
+    /// Why the last try failed.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Sealed records, as far as anybody may know at once: how many there are would tell when somebody's visit was over.
@@ -406,6 +444,9 @@ pub(crate) struct PolicyNow {
     pub(crate) rejected: Option<String>,
     /// Why the data plane refused the policy.
     pub(crate) refused: Option<String>,
+    /// The day on which the pack was made, in days since 1970, where there is one.
+    #[serde(default)]
+    pub(crate) pack_day: Option<i64>,
     /// Subscribed lists, as they were found at the last load.
     #[serde(default)]
     pub(crate) lists: Vec<FeedNow>,

@@ -4,7 +4,7 @@
 //! costs a task that ends after [`PATIENCE`].
 
 use super::snapshot::Snapshot;
-use super::{AccountAnswer, AccountAsk, CaseAnswer, CaseAsk, Command, Shared};
+use super::{AccountAnswer, AccountAsk, CaseAnswer, CaseAsk, Command, Shared, Tried};
 use crate::past::Report;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -44,6 +44,8 @@ pub(crate) enum Question {
     Case(CaseAsk),
     /// Something about accounts of the page.
     Account(AccountAsk),
+    /// Send a test to everybody who is told of alerts.
+    TestAlerts,
 }
 
 /// An answer.
@@ -70,6 +72,8 @@ pub(crate) enum Answer {
     Case(CaseAnswer),
     /// What is asked about accounts.
     Account(AccountAnswer),
+    /// What became of the test, of each that is told.
+    AlertsTested(Vec<Tried>),
     /// Why it is denied.
     Denied(String),
     /// The question was none.
@@ -159,6 +163,13 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
             Ok(what) => Answer::Account(what),
             Err(why) => Answer::Denied(why),
         },
+        Ok(Question::TestAlerts) => {
+            let targets = shared.alerts.clone();
+            match tokio::task::spawn_blocking(move || targets.test()).await {
+                Ok(tried) => Answer::AlertsTested(tried),
+                Err(why) => Answer::Denied(why.to_string()),
+            }
+        }
         Err(e) => Answer::NotUnderstood(e.to_string()),
     };
     let mut bytes = serde_json::to_vec(&answer)?;

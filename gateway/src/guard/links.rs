@@ -1,4 +1,6 @@
-//! Link-state propagation: when one port loses its link, the other is taken down, so that whoever is connected to it
+//! Links of the ports: whether there is one, for the alert `link_down`, and their propagation where that is asked for.
+//!
+//! Propagation: when one port loses its link, the other is taken down, so that whoever is connected to it
 //! learns that there is no way through, and turns to another. For kernel interfaces; of a card that DPDK drives the
 //! kernel knows nothing.
 //!
@@ -32,16 +34,18 @@ pub(super) struct Links {
     changes: Changes,
     names: [String; 2],
     pair: Pair,
+    /// Whether a port that loses its link takes the other one down.
+    propagates: bool,
 }
 
 impl Links {
     /// Watches these interfaces, LAN first.
-    pub(super) fn watch(names: [&str; 2]) -> io::Result<Self> {
+    pub(super) fn watch(names: [&str; 2], propagates: bool) -> io::Result<Self> {
         let changes = Changes::subscribe()?;
         for name in names {
             changes.ask(name)?;
         }
-        Ok(Self { changes, names: names.map(str::to_owned), pair: Pair::default() })
+        Ok(Self { changes, names: names.map(str::to_owned), pair: Pair::default(), propagates })
     }
 
     /// To be waited for.
@@ -70,6 +74,9 @@ impl Links {
 
     /// Does what is due; whether something was done.
     pub(super) fn due(&mut self, now: Instant) -> bool {
+        if !self.propagates {
+            return false;
+        }
         let Some(act) = self.pair.due(now) else { return false };
         let Act { side, up } = act;
         let (name, other) = (self.name(side), self.name(1 - side));
@@ -93,7 +100,12 @@ impl Links {
 
     /// When something is due, if nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.pair.deadline()
+        if self.propagates { self.pair.deadline() } else { None }
+    }
+
+    /// Ports without a link, by side; one that is held down is not meant.
+    pub(super) fn down(&self) -> [bool; 2] {
+        self.pair.down()
     }
 
     /// The port that is held down, and the one because of which.
@@ -150,6 +162,10 @@ impl Pair {
 
     fn is_well(&self, side: usize) -> Option<bool> {
         self.now.get(side).copied().flatten().map(|link| link.up && link.carrier)
+    }
+
+    fn down(&self) -> [bool; 2] {
+        [0, 1].map(|side| self.held != Some(side) && self.is_well(side) == Some(false))
     }
 
     fn due(&mut self, now: Instant) -> Option<Act> {
@@ -268,6 +284,19 @@ mod tests {
             pair.tell(1 - side, link(true, true));
             assert_eq!((pair.due(now + GRACE), pair.held), (None, None));
         }
+    }
+
+    #[test]
+    fn a_port_without_a_link_is_told_and_one_that_is_held_down_is_not() {
+        let (mut pair, now) = well();
+        assert_eq!(pair.down(), [false, false]);
+        pair.tell(1, link(true, false));
+        assert_eq!(pair.down(), [false, true]);
+        assert_eq!(pair.due(now), None);
+        assert!(pair.due(now + LOST).is_some());
+        pair.tell(0, link(false, false));
+        assert_eq!(pair.down(), [false, true], "the other one is held");
+        assert_eq!(Pair::default().down(), [false, false], "nothing is known yet");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! No label names a person, a device, an address or a host: labels are ports, reasons, categories and the like, all
 //! from closed lists, or the configuration. Services have no metric: in a small network a service can be a person.
 
+use crate::alert::Alert;
 use crate::control::snapshot::{Count, PortNow, Snapshot};
 use std::fmt::Write as _;
 
@@ -110,6 +111,23 @@ fn events(out: &mut Text, now: &Snapshot) {
 }
 
 fn machine(out: &mut Text, now: &Snapshot) {
+    let raised = |alert: Alert| now.alerts.iter().any(|raised| raised.name == alert.as_str());
+    let rows = Alert::ALL.into_iter().map(|alert| (alert.as_str(), flag(raised(alert))));
+    out.rows("alert", "gauge", "1 while the alert is raised.", "name", rows);
+    let targets = || now.alert_targets.iter();
+    let rows = targets().map(|t| (t.kind.as_str(), t.waiting as f64));
+    out.rows("alerts_waiting", "gauge", "Messages about alerts that wait for their target.", "target", rows);
+    let rows = targets().map(|t| (t.kind.as_str(), t.delivered as f64));
+    out.counter("alerts_delivered", "Messages about alerts that were delivered.", "target", rows);
+    let rows = targets().map(|t| (t.kind.as_str(), t.failed as f64));
+    out.counter("alerts_failed", "Tries to deliver that failed.", "target", rows);
+    let rows = targets().map(|t| (t.kind.as_str(), t.given_up as f64));
+    out.counter(
+        "alerts_given_up",
+        "Messages about alerts that there was no room for any more.",
+        "target",
+        rows,
+    );
     out.gauge("troubles", "Things that need attention.", now.troubles.len() as f64);
     let up = now.processes.iter().map(|p| (p.name.as_str(), flag(p.state == "up")));
     out.rows("process_up", "gauge", "1 while the process works.", "process", up);
@@ -294,6 +312,7 @@ mod tests {
         assert!(text.contains("glassgate_flows_unnamed_total{reason=\"ech_outer\"} 208551\n"), "{text}");
         assert!(text.contains("glassgate_frame_seconds_bucket{le=\"0.000016384\"} 990000\n"), "{text}");
         assert!(text.contains("glassgate_frame_seconds_count 1000000\n"), "{text}");
+        assert!(text.contains("glassgate_alert{name=\"link_down\"} 0\n"));
         assert!(text.contains("glassgate_process_up{process=\"dataplane\"} 1\n"));
     }
 
@@ -307,7 +326,8 @@ mod tests {
         assert_eq!(
             labels,
             HashSet::from([
-                "port", "evidence", "reason", "category", "kind", "process", "cpu", "list", "le", "sight"
+                "port", "evidence", "reason", "category", "kind", "process", "cpu", "list", "le", "sight",
+                "name", "target"
             ])
         );
         assert!(!text.contains("zhipin") && !text.contains("protected"), "no service, nothing protected");

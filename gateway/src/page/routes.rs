@@ -283,6 +283,9 @@ pub(super) const ROUTES: &[Row] = &[
     Row::view("/log", "log_page", "The audit log", Who::LoggedIn, |on| method(on, super::log_page))
         .with(&[LANG]),
     Row::data("/api/v1/now", "now", "What the gateway does now", Who::LoggedIn, |on| method(on, super::data)),
+    Row::data("/api/v1/alerts", "alerts", "Alerts that are raised, and who is told", Who::LoggedIn, |on| {
+        method(on, super::alerts::data)
+    }),
     Row::data("/api/v1/report", "report", "What was counted over a span", Who::LoggedIn, |on| {
         method(on, super::report)
     })

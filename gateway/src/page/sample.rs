@@ -8,7 +8,7 @@ use crate::control::past::Past;
 use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, InbandNow, LatencyNow,
     LcoreNow, LogNow, Outages, Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow,
-    SealedNow, Snapshot, StoreNow, Suppressed, WitnessedNow,
+    SealedNow, Snapshot, StoreNow, Suppressed, TargetNow, WitnessedNow,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -153,6 +153,9 @@ pub(crate) fn snapshot() -> Snapshot {
         time: "2026-11-21T14:03:22Z".to_owned(),
         uptime_ms: 302_400_000,
         troubles: Vec::new(),
+        alerts: Vec::new(),
+        alert_targets: vec![TargetNow { kind: "webhook".to_owned(), delivered: 4, ..TargetNow::default() }],
+        links_down: Vec::new(),
         identity: IdentityNow {
             groups: 3,
             enrolled: 48,
@@ -282,6 +285,7 @@ pub(crate) fn snapshot() -> Snapshot {
             loaded: "2026-11-21T06:00:01Z".to_owned(),
             rejected: None,
             refused: None,
+            pack_day: None,
             lists: vec![
                 FeedNow {
                     name: "urlhaus".to_owned(),

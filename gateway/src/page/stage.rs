@@ -78,6 +78,7 @@ pub(crate) fn shared(
         commands,
         push: None,
         past,
+        alerts: Arc::new(crate::control::Targets::open(&Default::default()).unwrap()),
         access: access.clone(),
         scrape: Arc::new(Scrape::open(Some(&dir.path().join("token")), false).unwrap()),
         hosts: Arc::new(Hosts::new(

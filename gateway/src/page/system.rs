@@ -4,7 +4,7 @@ use super::gate::Asker;
 use super::lang::Lang;
 use super::numbers::{bytes, count, span};
 use super::shell::Reader;
-use super::{now, shell};
+use super::{alerts, now, shell};
 use crate::control::Shared;
 use crate::control::snapshot::Snapshot;
 use axum::Extension;
@@ -30,18 +30,17 @@ fn page(now: &Snapshot, reader: impl Into<Reader>) -> Markup {
     let body = html! {
         (troubles(now, lang))
         div .columns { (machine(now, lang)) (processes(now, lang)) }
-        div .columns { (disk(now, lang)) (bypass(now, lang)) }
+        div .columns { (disk(now, lang)) div .stack { (bypass(now, lang)) (alerts::targets(now, lang)) } }
     };
     shell::page(now, shell::View::System, reader, &body)
 }
 
 fn troubles(now: &Snapshot, lang: Lang) -> Markup {
     html! {
-        @if now.troubles.is_empty() {
+        @if now.troubles.is_empty() && now.alerts.is_empty() {
             section .card { h2 { (lang.say("All is well", "一切正常")) } p .note { (lang.say("Nothing needs attention.", "没有需要处理的事项。")) } }
-        } @else {
-            section .card .alarm role="alert" { h2 { (lang.say("Needs attention", "需要处理")) } ul { @for trouble in &now.troubles { li { (trouble) } } } }
         }
+        (alerts::card(now, lang))
     }
 }
 

@@ -73,6 +73,7 @@ fn every_route_answers_with_its_kind_and_the_headers() {
             ("/charter", "200 OK", "text/html; charset=utf-8"),
             ("/system?lang=zh", "200 OK", "text/html; charset=utf-8"),
             ("/device", "200 OK", "text/html; charset=utf-8"),
+            ("/api/v1/alerts", "200 OK", "application/json"),
             ("/api/v1/charter", "200 OK", "application/json"),
             ("/api/v1/device", "200 OK", "application/json"),
             ("/api/v1/explain?name=www.zhipin.com", "200 OK", "application/json"),

@@ -35,7 +35,7 @@ fn body(now: &Snapshot, reader: Reader) -> Markup {
     let lang = reader.lang;
     html! {
         (masthead(now, reader))
-        (troubles(now, lang))
+        (super::alerts::card(now, lang))
         (bridge(now, lang))
         (recording(now, lang))
         (groups(now, lang))
@@ -58,7 +58,7 @@ fn masthead(now: &Snapshot, reader: Reader) -> Markup {
     let lang = reader.lang;
     let dataplane = now.processes.iter().find(|p| p.name == "dataplane");
     let forwards = dataplane.is_some_and(|p| p.state == "up");
-    let (class, word) = match (forwards, now.troubles.is_empty()) {
+    let (class, word) = match (forwards, now.troubles.is_empty() && now.alerts.is_empty()) {
         (true, _) if now.bypass.is_some() => {
             ("pill warn", lang.say("bypass: forwarding everything", "旁路：全部转发"))
         }
@@ -74,17 +74,6 @@ fn masthead(now: &Snapshot, reader: Reader) -> Markup {
         }
     };
     super::shell::masthead(View::Now, reader, &beside)
-}
-
-fn troubles(now: &Snapshot, lang: Lang) -> Markup {
-    html! {
-        @if !now.troubles.is_empty() {
-            section .card .alarm role="alert" {
-                h2 { (lang.say("Needs attention", "需要处理")) }
-                ul { @for trouble in &now.troubles { li { (trouble) } } }
-            }
-        }
-    }
 }
 
 /// The two ports, and what passed between them.

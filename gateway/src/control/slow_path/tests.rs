@@ -179,6 +179,7 @@ impl Bench {
             inband: None,
             push: None,
             past: crate::control::past::Past::none(),
+            alerts: Arc::new(Targets::open(&Default::default()).unwrap()),
             confinement: String::new(),
             fingerprint: String::new(),
         });
