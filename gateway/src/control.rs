@@ -48,6 +48,7 @@ use crate::lcore_memory::{FrameRings, LcoreMemory};
 use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
 use crate::page;
 use crate::page::hosts::Hosts;
+use crate::page::live::Live;
 use crate::page::peer::Kernel;
 use crate::page::push::Push;
 use crate::page::scrape::Scrape;
@@ -115,6 +116,8 @@ pub(crate) struct Shared {
     pub(crate) past: Past,
     /// Who is told of alerts.
     pub(crate) alerts: Arc<Targets>,
+    /// Who listens to the view *Now*.
+    pub(crate) live: Arc<Live>,
     /// Who may come.
     pub(crate) access: Arc<Access>,
     pub(crate) scrape: Arc<Scrape>,
@@ -185,6 +188,7 @@ fn serve(channel: &Channel) -> Result<()> {
         push: push.clone(),
         past: past.clone(),
         alerts: alerts.clone(),
+        live: Arc::default(),
         access: Arc::new(access),
         scrape: Arc::new(scrape),
         hosts: Arc::new(hosts),

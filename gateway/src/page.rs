@@ -19,6 +19,7 @@ mod gate;
 mod hostile;
 pub(crate) mod hosts;
 mod lang;
+pub(crate) mod live;
 mod log;
 mod login;
 #[cfg(test)]
@@ -78,7 +79,7 @@ const HEADERS: [(&str, &str); 8] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; \
-         object-src 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+         object-src 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types now",
     ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),

@@ -123,6 +123,8 @@ pub(super) enum Kind {
     View,
     /// Data for programs, as this media type: in the OpenAPI file.
     Data(&'static str),
+    /// Data without an end, which that file has no words for.
+    Stream,
     /// A file that is the same for everybody.
     File(&'static str),
 }
@@ -283,6 +285,7 @@ pub(super) const ROUTES: &[Row] = &[
     Row::view("/log", "log_page", "The audit log", Who::LoggedIn, |on| method(on, super::log_page))
         .with(&[LANG]),
     Row::data("/api/v1/now", "now", "What the gateway does now", Who::LoggedIn, |on| method(on, super::data)),
+    Row { kind: Kind::Stream, ..NOW_STREAM }.with(&[LANG]),
     Row::data("/api/v1/alerts", "alerts", "Alerts that are raised, and who is told", Who::LoggedIn, |on| {
         method(on, super::alerts::data)
     }),
@@ -347,6 +350,11 @@ pub(super) const ROUTES: &[Row] = &[
     Row::file("/page.js", "script", SCRIPT, |on| fixed(on, SCRIPT, include_str!("page.js"))),
     Row::file("/icon.svg", "icon", SVG, |on| fixed(on, SVG, include_str!("icon.svg"))),
 ];
+
+const NOW_STREAM: Row =
+    Row::data("/api/v1/now/stream", "now_stream", "The view of now, as events", Who::LoggedIn, |on| {
+        method(on, super::live::stream)
+    });
 
 const PUSH: &str = "/api/v1/identity/addresses/{address}";
 

@@ -79,6 +79,7 @@ pub(crate) fn shared(
         push: None,
         past,
         alerts: Arc::new(crate::control::Targets::open(&Default::default()).unwrap()),
+        live: Arc::default(),
         access: access.clone(),
         scrape: Arc::new(Scrape::open(Some(&dir.path().join("token")), false).unwrap()),
         hosts: Arc::new(Hosts::new(

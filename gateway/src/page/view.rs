@@ -17,10 +17,10 @@ pub(super) fn page(now: &Snapshot, reader: impl Into<Reader>) -> Markup {
     let reader = reader.into();
     let lang = reader.lang;
     // Without scripts the page loads itself again, at leisure.
-    let live = html! { noscript { meta http-equiv="refresh" content="10"; } script src="/page.js" defer {} };
+    let head = html! { noscript { meta http-equiv="refresh" content="10"; } script src="/page.js" defer {} };
     let body = html! {
         a .skip href="#now" { (lang.say("To the figures", "跳到正文")) }
-        main #now { (body(now, reader)) }
+        (live(now, reader))
         footer {
             p { "Glassgate " (now.version) (lang.say(". Frames pass unchanged; nothing is decrypted, nothing sent anywhere else.", "。帧原样通过；不解密，不外传。")) }
             nav aria-label=(lang.say("Data", "数据")) {
@@ -28,7 +28,12 @@ pub(super) fn page(now: &Snapshot, reader: impl Into<Reader>) -> Markup {
             }
         }
     };
-    super::shell::document(lang, View::Now.title(lang), &live, &body)
+    super::shell::document(lang, View::Now.title(lang), &head, &body)
+}
+
+/// What of it changes: the script puts this in place of what was there.
+pub(super) fn live(now: &Snapshot, reader: Reader) -> Markup {
+    html! { main #now { (body(now, reader)) } }
 }
 
 fn body(now: &Snapshot, reader: Reader) -> Markup {
