@@ -38,7 +38,7 @@ pub(crate) mod socket;
 pub(crate) mod told;
 mod witness;
 
-use crate::access::{Access, AccountAnswer, AccountAsk, Act};
+use crate::access::{Access, AccountAnswer, AccountAsk, Act, Role};
 use crate::child;
 use crate::config::Config;
 use crate::confine;
@@ -57,6 +57,7 @@ pub(crate) use alerts::targets::{Targets, Tried};
 use anyhow::{Context as _, Result, bail};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
+use glassgate_policy::access::CameFrom;
 use glassgate_policy::audit::BootId;
 use glassgate_policy::identity::Mac;
 use past::Past;
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Reload(Option<oneshot::Sender<Result<String, String>>>),
     /// Put a charter in the place of the one installed, and answer what came of it.
     Install { charter: String, signatures: String, answer: oneshot::Sender<Result<String, String>> },
+    /// Put a version of a subscribed list that was held in use, and answer what came of it.
+    AcceptList { asked: AcceptList, answer: oneshot::Sender<Result<String, String>> },
     /// Turn all enforcement and observation off, or on again, and answer what came of it.
     Bypass { on: bool, keep: bool, uid: Option<u32>, answer: oneshot::Sender<Result<String, String>> },
     /// Answer something about sealed records and cases.
@@ -94,6 +97,18 @@ pub(crate) enum Command {
     Tell(Tell),
     /// Empty the rings, close the log, end.
     Stop,
+}
+
+/// Somebody has looked at a list that is held, and takes it.
+#[derive(Clone, Debug)]
+pub(crate) struct AcceptList {
+    pub(crate) list: String,
+    /// Of the version that they saw.
+    pub(crate) digest: String,
+    /// Who, where they came by the page.
+    pub(crate) account: Option<(String, Role)>,
+    pub(crate) side: CameFrom,
+    pub(crate) uid: Option<u32>,
 }
 
 /// What is pushed of an address.

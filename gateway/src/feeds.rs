@@ -146,6 +146,11 @@ pub(crate) struct FeedNow {
     pub(crate) new_names: usize,
     pub(crate) added: usize,
     pub(crate) removed: usize,
+    /// Some of the names that were added and removed, where it is held.
+    #[serde(default)]
+    pub(crate) added_sample: Vec<String>,
+    #[serde(default)]
+    pub(crate) removed_sample: Vec<String>,
     /// Why it is held.
     pub(crate) reasons: Vec<String>,
     /// What is wrong besides.
@@ -255,6 +260,10 @@ pub(crate) fn look(
         (now.added, now.removed) = (examined.added.count, examined.removed.count);
         now.reasons = examined.held.iter().map(ToString::to_string).collect();
         let good = examined.held.is_empty();
+        if !good {
+            now.added_sample.clone_from(&examined.added.sample);
+            now.removed_sample.clone_from(&examined.removed.sample);
+        }
         now.state = if good { "good" } else { "held" }.to_owned();
         feed.examined = Some(examined);
         if good
@@ -306,10 +315,10 @@ fn first_look(subscription: &Subscription, dir: &Path) -> Feed {
     Feed { now, examined: None, candidate, kept, subscription: subscription.clone() }
 }
 
-/// Accepts the version of a list that somebody has seen.
-pub(crate) fn accept(feeds: &mut [Feed], dir: &Path, name: &str, digest: &str) -> Result<FeedNow, String> {
+/// The list, if the version that is there is the one that somebody has seen.
+pub(crate) fn seen<'a>(feeds: &'a mut [Feed], name: &str, digest: &str) -> Result<&'a mut Feed, String> {
+    let known: Vec<String> = feeds.iter().map(|feed| feed.now.name.clone()).collect();
     let Some(feed) = feeds.iter_mut().find(|feed| feed.now.name == name) else {
-        let known: Vec<&str> = feeds.iter().map(|feed| feed.now.name.as_str()).collect();
         return Err(format!("there is no subscription `{name}`; known are: {}", known.join(", ")));
     };
     if digest.len() < 12 || !feed.now.digest.starts_with(digest) {
@@ -319,10 +328,27 @@ pub(crate) fn accept(feeds: &mut [Feed], dir: &Path, name: &str, digest: &str) -
             feed.now.digest
         ));
     }
-    if feed.candidate.is_some() {
-        feed.accept(dir, "person").map_err(|e| format!("{e:#}"))?;
+    Ok(feed)
+}
+
+/// Accepts the version of a list that somebody has seen.
+pub(crate) fn accept(feeds: &mut [Feed], dir: &Path, name: &str, digest: &str) -> Result<FeedNow, String> {
+    seen(feeds, name, digest)?.take(dir)
+}
+
+impl Feed {
+    /// Whether there is a version that is not in use.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.candidate.is_some()
     }
-    Ok(feed.now.clone())
+
+    /// Puts the version that somebody has seen in use.
+    pub(crate) fn take(&mut self, dir: &Path) -> Result<FeedNow, String> {
+        if self.candidate.is_some() {
+            self.accept(dir, "person").map_err(|e| format!("{e:#}"))?;
+        }
+        Ok(self.now.clone())
+    }
 }
 
 fn file_of(dir: &Path, name: &str) -> PathBuf {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 /// What every record begins with. It is shown to everybody.
 pub(crate) const HEAD: [&str; 6] = ["boot_id", "seq", "mono_ns", "wall", "wall_quality", "event_type"];
-/// Whose it is, and what they did.
-const OF_PEOPLE: [&str; 4] = ["pseudonym", "sealed", "subject", "uid"];
+/// Whose it is, and who did it.
+const OF_PEOPLE: [&str; 5] = ["pseudonym", "sealed", "subject", "uid", "account"];
 /// What a case is about, and who asked.
 const OF_CASES: [&str; 7] =
     ["role", "purpose", "categories", "days", "reason", "subject_commitment", "request"];
@@ -86,6 +86,18 @@ mod tests {
     const CASE: &str = r#"{"boot_id":"ab","seq":8,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"case_opened","case":"4f1d","role":"human_resources","purpose":"leak","categories":["cloud_storage"],"days":["2027-03-01","2027-03-01"],"reason":"suspected_leak","expires":"2027-03-08T00:00:00Z","subject_commitment":"5a-f3","request":"0c-11"}"#;
     const BYPASS: &str = r#"{"boot_id":"ab","seq":9,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"bypass","on":true,"kept":false,"uid":1000}"#;
     const NEW: &str = r#"{"boot_id":"ab","seq":9,"mono_ns":1,"wall":null,"wall_quality":"unknown","event_type":"something_new","person":"s.chen"}"#;
+
+    #[test]
+    fn who_comes_to_the_page_is_named_to_auditors_and_not_to_operators() {
+        for kind in ["login", "login_failed", "logout", "access_denied", "account", "list_accepted"] {
+            let line = BYPASS.replace("bypass", kind).replace("\"kept\":false", "\"account\":\"li.wei\"");
+            for reader in [Role::Operator, Role::Engineer] {
+                let shown = read(&line, reader);
+                assert!(!shown.contains("li.wei") && !shown.contains("leaf_hash"), "{shown}");
+            }
+            assert_eq!(read(&line, Role::Auditor), line);
+        }
+    }
 
     fn read(line: &str, role: Role) -> String {
         String::from_utf8(redacted(line.as_bytes(), role).unwrap_or_else(|| line.as_bytes().to_vec()))

@@ -157,6 +157,32 @@ pub struct AccountLine<'a> {
     pub uid: Option<u32>,
 }
 
+/// Somebody has looked at a version of a subscribed list that was held, and takes it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ListAccepted<'a> {
+    /// The list.
+    pub list: &'a str,
+    /// SHA-256 of the version, hexadecimal.
+    pub sha256: &'a str,
+    /// Names of it.
+    pub names: usize,
+    /// Those that the version before did not have.
+    pub added: usize,
+    /// Those of the version before that it does not have.
+    pub removed: usize,
+    /// Who, where they came by the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<&'a str>,
+    /// As what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'a str>,
+    /// From where.
+    pub side: Word<CameFrom>,
+    /// User id of who did it on the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
 /// The accounts that there are at start: a file that was changed while nothing ran shows by it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct AccountsFound<'a> {

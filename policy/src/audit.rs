@@ -21,6 +21,7 @@
 //! | `sealed_key` | a key of such records is made or destroyed |
 //! | `case_opened`, `case_approved`, `case_refused`, `case_shown`, `case_closed`, `case_expired`, `case_told`, `case_denied` | sealed records are asked for, or looked at |
 //! | `login`, `login_failed`, `logout`, `access_denied`, `account`, `accounts` | who came to the page: see [`crate::access`] |
+//! | `list_accepted` | a version of a subscribed list that was held is taken: see [`crate::access`] |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
 //!
@@ -29,7 +30,7 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::access::{AccountLine, AccountsFound, Denied, Login, LoginFailed, Logout};
+use crate::access::{AccountLine, AccountsFound, Denied, ListAccepted, Login, LoginFailed, Logout};
 use crate::case::{CaseRecord, KeyChange, SessionLine};
 use crate::category::Category;
 use crate::charter::{PurposeStanding, Standing};
@@ -219,6 +220,8 @@ pub enum Record<'a> {
     Account(AccountLine<'a>),
     /// The accounts that there are at start.
     Accounts(AccountsFound<'a>),
+    /// Somebody takes a version of a subscribed list that was held.
+    ListAccepted(ListAccepted<'a>),
     /// Counts of one group, category and service in one window.
     Rollup {
         /// The level that allows it.

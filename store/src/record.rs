@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 29] = [
+pub const KINDS: [&str; 30] = [
     "started",
     "stopped",
     "policy",
@@ -39,6 +39,7 @@ pub const KINDS: [&str; 29] = [
     "access_denied",
     "account",
     "accounts",
+    "list_accepted",
     "rollup",
     "group_rollup",
     "uploads",
@@ -268,6 +269,7 @@ pub(crate) fn take(line: &[u8]) -> Taken<'_> {
     }
     let act = kind == "bypass"
         || kind == "account"
+        || kind == "list_accepted"
         || kind.starts_with("case_")
         || is_change_by_somebody(&kind, line);
     let what = match &*kind {

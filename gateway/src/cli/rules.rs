@@ -75,7 +75,9 @@ pub(crate) enum Rules {
         glassgate rules feeds --json | jq '.[] | select(.state == \"held\")'")]
     Feeds(lists::Feeds),
     /// Accept the new version of a subscribed list, after a look at it
-    #[command(after_help = "Example:\n  glassgate rules accept urlhaus 5f1c30a9d2be && glassgate reload")]
+    ///
+    /// The running gateway puts it on record, and then in force. Where none runs it is put in use by the next start, and there is no record.
+    #[command(after_help = "Example:\n  glassgate rules accept urlhaus 5f1c30a9d2be")]
     Accept(lists::Accept),
 }
 

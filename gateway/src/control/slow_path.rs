@@ -1,6 +1,5 @@
 //! The slow path: one thread that empties the rings, counts and records, keeps verdicts fresh and says how things are.
 
-use super::Command;
 use super::access::Visits;
 use super::alerts::targets::Targets;
 use super::alerts::{Alerts, Facts};
@@ -19,15 +18,19 @@ use super::report::Sources;
 use super::sealed::{Asked, Sealed};
 use super::snapshot::Snapshot;
 use super::told::{self, InForceNow, Tell};
+use super::{AcceptList, Command};
 use crate::clock;
 use crate::config::Config;
+use crate::feeds;
 use crate::ipc::Channel;
 use crate::messages::{PolicyId, World};
 use crate::page::push::Push;
+use crate::verdicts;
 use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
 use glassgate_dataplane::stats_page::StatsPage;
-use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record};
+use glassgate_policy::access::ListAccepted;
+use glassgate_policy::audit::{AuditSink as _, BootId, Now, Record, Word};
 use glassgate_policy::charter::{Levels, Standing};
 use glassgate_policy::engine::{Engine, EngineOptions};
 use glassgate_policy::identity::Source;
@@ -202,6 +205,14 @@ impl SlowPath {
                     }
                     _ = answer.send(outcome);
                 }
+                Ok(Command::AcceptList { asked, answer }) => {
+                    let outcome = self.accept_list(&asked);
+                    match &outcome {
+                        Ok(what) => info!("{what}"),
+                        Err(why) => warn!("the list `{}` was not accepted: {why}", asked.list),
+                    }
+                    _ = answer.send(outcome);
+                }
                 Ok(Command::Bypass { on, keep, uid, answer }) => {
                     let outcome = self.set_bypass(on, keep, uid);
                     match &outcome {
@@ -371,6 +382,36 @@ impl SlowPath {
         kept.map_err(|e| format!("{e:#}"))?;
         let basis = self.observed.as_ref().map(|observed| observed.basis.clone()).unwrap_or_default();
         Ok(format!("{what}. {basis}"))
+    }
+
+    /// Takes a version of a list that somebody has looked at: on record, then kept, then in force.
+    fn accept_list(&mut self, asked: &AcceptList) -> Result<String, String> {
+        let files = &self.begun.config.files;
+        let mut feeds = verdicts::feeds(files).map_err(|faults| faults.to_string())?;
+        let feed = feeds::seen(&mut feeds, &asked.list, &asked.digest)?;
+        if !feed.is_waiting() {
+            return Ok(format!("{}: this version is in use already", asked.list));
+        }
+        let accepted = ListAccepted {
+            list: &feed.now.name,
+            sha256: &feed.now.digest,
+            names: feed.now.new_names,
+            added: feed.now.added,
+            removed: feed.now.removed,
+            account: asked.account.as_ref().map(|(account, _)| account.as_str()),
+            role: asked.account.as_ref().map(|(_, role)| role.as_str()),
+            side: Word(asked.side),
+            uid: asked.uid,
+        };
+        self.log
+            .act(&clock::now(), &Record::ListAccepted(accepted))
+            .map_err(|why| format!("the audit log does not take the record of it: {why}"))?;
+        let now = feed.take(&files.feeds_dir)?;
+        let what = format!("{}: {} names accepted", now.name, now.names);
+        match self.load() {
+            Ok(_) => Ok(format!("{what}, and in force")),
+            Err(why) => Ok(format!("{what}; what was in force stays, since something else is wrong\n{why}")),
+        }
     }
 
     /// Turns all enforcement and observation off, or on again: on record first. Off is let through without a durable

@@ -4,8 +4,9 @@
 //! costs a task that ends after [`PATIENCE`].
 
 use super::snapshot::Snapshot;
-use super::{AccountAnswer, AccountAsk, CaseAnswer, CaseAsk, Command, Shared, Tried};
+use super::{AcceptList, AccountAnswer, AccountAsk, CaseAnswer, CaseAsk, Command, Shared, Tried};
 use crate::past::Report;
+use glassgate_policy::access::CameFrom;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,6 +45,8 @@ pub(crate) enum Question {
     Case(CaseAsk),
     /// Something about accounts of the page.
     Account(AccountAsk),
+    /// Put a version of a subscribed list that was held in use.
+    AcceptList { list: String, digest: String },
     /// Send a test to everybody who is told of alerts.
     TestAlerts,
 }
@@ -74,6 +77,8 @@ pub(crate) enum Answer {
     Account(AccountAnswer),
     /// What became of the test, of each that is told.
     AlertsTested(Vec<Tried>),
+    /// What list is in use now.
+    Accepted(String),
     /// Why it is denied.
     Denied(String),
     /// The question was none.
@@ -163,6 +168,13 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
             Ok(what) => Answer::Account(what),
             Err(why) => Answer::Denied(why),
         },
+        Ok(Question::AcceptList { list, digest }) => {
+            let asked = AcceptList { list, digest, account: None, side: CameFrom::Console, uid };
+            match ask(&shared, |answer| Command::AcceptList { asked, answer }).await {
+                Ok(what) => Answer::Accepted(what),
+                Err(why) => Answer::Denied(why),
+            }
+        }
         Ok(Question::TestAlerts) => {
             let targets = shared.alerts.clone();
             match tokio::task::spawn_blocking(move || targets.test()).await {
@@ -178,7 +190,7 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
 }
 
 /// Asks the slow path.
-async fn ask<T>(
+pub(crate) async fn ask<T>(
     shared: &Shared,
     command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
 ) -> Result<T, String> {

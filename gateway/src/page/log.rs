@@ -225,6 +225,7 @@ fn words(kind: &str, lang: Lang) -> String {
         "access_denied" => ("Access denied", "访问被拒"),
         "account" => ("Account changed", "账户变更"),
         "accounts" => ("Accounts at start", "启动时的账户"),
+        "list_accepted" => ("List accepted", "接受列表"),
         "clock_step" => ("Clock stepped", "时钟跳变"),
         "rollup" => ("Counts of the network", "全网计数"),
         "group_rollup" => ("Counts of a group", "部门计数"),

@@ -220,6 +220,8 @@ impl Row {
 
 /// Who holds shares of sealed records.
 pub(super) const HOLDERS: &[Role] = &[Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil];
+/// Who runs the gateway.
+pub(super) const RUNNERS: &[Role] = &[Role::Operator, Role::Engineer];
 /// Who may know that there are cases.
 pub(super) const READERS_OF_CASES: &[Role] =
     &[Role::HumanResources, Role::DataProtectionOfficer, Role::WorksCouncil, Role::Auditor];
@@ -240,6 +242,10 @@ pub(super) const ROUTES: &[Row] = &[
         |on| method(on, super::rules::view),
     )
     .with(&[LANG, NAME, GROUP]),
+    Row::view("/rules/accept", "accept_list", "Take a list that is held", Who::Only(RUNNERS), |on| {
+        method(on, super::rules::accept)
+    })
+    .by(Verb::Post),
     Row::view("/charter", "charter_page", "The charter that is installed", Who::LoggedIn, |on| {
         method(on, super::charter::view)
     })

@@ -1,15 +1,16 @@
 //! The view *Rules*: what each rule did, why a name is treated as it is, and which lists are held for somebody to look at.
 
-use super::gate::Asker;
+use super::gate::{Asker, Fields};
 use super::lang::Lang;
 use super::numbers::{bytes, count, span};
+use super::routes::RUNNERS;
 use super::shell::Reader;
 use super::{now, shell, terms, told};
 use crate::clock;
-use crate::control::Shared;
 use crate::control::past::Unanswered;
 use crate::control::snapshot::{RuleNow, Snapshot};
 use crate::control::told::Tell;
+use crate::control::{AcceptList, Command, Shared, socket};
 use crate::feeds::FeedNow;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -17,6 +18,7 @@ use axum::http::HeaderMap;
 use axum::response::{Html, Response};
 use glassgate_policy::explain::Explanation;
 use maud::{Markup, html};
+use std::time::Duration;
 
 /// What is looked at, as it stands in the address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -30,6 +32,12 @@ pub(super) struct Looked {
 }
 
 type Explained = Option<(String, Result<Explanation, String>)>;
+
+/// What came of taking a list.
+type Came = Option<Result<String, String>>;
+
+/// How long the page waits to show a list as it is afterwards.
+const SHOWN: Duration = Duration::from_secs(2);
 
 /// The page.
 pub(super) async fn view(
@@ -47,7 +55,37 @@ pub(super) async fn view(
         }
         None => None,
     };
-    Html(page(&now(&shared), &looked, &explained, Reader::of(&asker, lang)).into_string())
+    Html(page(&now(&shared), &looked, &explained, &None, form_token(&asker), Reader::of(&asker, lang)).into_string())
+}
+
+/// Takes the version of a list that somebody has seen. It is judged and put on record by the slow path, as if it had come by the control socket.
+pub(super) async fn accept(
+    State(shared): State<Shared>,
+    Extension(asker): Extension<Asker>,
+    Extension(fields): Extension<Fields>,
+    headers: HeaderMap,
+) -> Html<String> {
+    let lang = Lang::of(Some(fields.get("lang")), &headers);
+    let account = asker.viewer.as_ref().map(|viewer| (viewer.account.clone(), viewer.role));
+    let (list, digest) = (fields.get("list").to_owned(), fields.get("digest").to_owned());
+    let asked = AcceptList { list: list.clone(), digest, account, side: asker.from.side, uid: None };
+    let came = socket::ask(&shared, |answer| Command::AcceptList { asked, answer }).await;
+    if came.is_ok() {
+        // It is in force; what the page shows is a moment older.
+        let mut snapshot = shared.snapshot.clone();
+        let is_shown = |now: &std::sync::Arc<Snapshot>| {
+            now.policy.lists.iter().all(|shown| shown.name != list || shown.state != "held")
+        };
+        _ = tokio::time::timeout(SHOWN, snapshot.wait_for(is_shown)).await;
+    }
+    let (looked, token) = (Looked::default(), form_token(&asker));
+    Html(page(&now(&shared), &looked, &None, &Some(came), token, Reader::of(&asker, lang)).into_string())
+}
+
+/// What a form must send back, of those who may take lists.
+fn form_token(asker: &Asker) -> Option<&str> {
+    let viewer = asker.viewer.as_ref()?;
+    (RUNNERS.contains(&viewer.role) && !viewer.token.is_empty()).then_some(viewer.token.as_str())
 }
 
 /// What is asked, of programs.
@@ -75,13 +113,25 @@ async fn explain(
     told(shared, |answer| Tell::Explain { name, group, answer }).await
 }
 
-fn page(now: &Snapshot, looked: &Looked, explained: &Explained, reader: impl Into<Reader>) -> Markup {
+fn page(
+    now: &Snapshot,
+    looked: &Looked,
+    explained: &Explained,
+    came: &Came,
+    token: Option<&str>,
+    reader: impl Into<Reader>,
+) -> Markup {
     let reader = reader.into();
     let lang = reader.lang;
     let body = html! {
+        @match came {
+            Some(Ok(what)) => { section .card role="status" { h2 { (lang.say("The list was accepted", "列表已接受")) } p { (what) } } }
+            Some(Err(why)) => { section .card .alarm role="alert" { h2 { (lang.say("The list was not accepted", "列表未被接受")) } p { (why) } } }
+            None => {}
+        }
         (rules(&now.rules, lang))
         (why(looked, explained, lang))
-        div .columns { (decides(now, lang)) (lists(&now.policy.lists, lang)) }
+        div .columns { (decides(now, lang)) (lists(&now.policy.lists, token, lang)) }
     };
     shell::page(now, shell::View::Rules, reader, &body)
 }
@@ -182,7 +232,38 @@ fn decides(now: &Snapshot, lang: Lang) -> Markup {
     }
 }
 
-fn lists(lists: &[FeedNow], lang: Lang) -> Markup {
+/// What would change, and the way to take it.
+fn held(list: &FeedNow, token: Option<&str>, lang: Lang) -> Markup {
+    let say = |en, zh| lang.say(en, zh);
+    let names = |what: &str, count: usize, sample: &[String]| {
+        html! {
+            @if !sample.is_empty() {
+                details { summary { (what) " " (count) } p .note { code { (sample.join(" ")) } @if sample.len() < count { " …" } } }
+            }
+        }
+    };
+    html! {
+        p .note { "+" (count(list.added as u64)) " −" (count(list.removed as u64)) ": " (list.reasons.join("; ")) }
+        (names(say("Added:", "新增："), list.added, &list.added_sample))
+        (names(say("Removed:", "移除："), list.removed, &list.removed_sample))
+        p .note { (say("version ", "版本 ")) code { (list.digest.get(..16).unwrap_or_default()) } ", " (count(list.new_names as u64)) (say(" names", " 个名称")) }
+        @match token {
+            Some(token) => {
+                form method="post" action="/rules/accept" {
+                    input type="hidden" name="token" value=(token);
+                    input type="hidden" name="lang" value=(lang.tag());
+                    input type="hidden" name="list" value=(list.name);
+                    input type="hidden" name="digest" value=(list.digest);
+                    button { (say("Take this version", "接受此版本")) }
+                }
+                p .note { (say("It is an act on record, under your account. Or wait for the next version.", "该操作会以您的账户记录。也可等待下一版本。")) }
+            }
+            None => { p .note { (say("An operator or engineer takes it here, or with ", "由运维或工程师在此接受，或使用 ")) code { "glassgate rules accept " (list.name) } } }
+        }
+    }
+}
+
+fn lists(lists: &[FeedNow], token: Option<&str>, lang: Lang) -> Markup {
     let say = |en, zh| lang.say(en, zh);
     html! {
         section .card {
@@ -198,10 +279,7 @@ fn lists(lists: &[FeedNow], lang: Lang) -> Markup {
                         }
                     }
                     p { (terms::category(&list.category, lang)) ", " (count(list.names as u64)) (say(" names in use", " 个名称使用中")) @if list.blocked { (say(", blocked", "，已阻断")) } }
-                    @if list.state == "held" {
-                        p .note { "+" (count(list.added as u64)) " −" (count(list.removed as u64)) ": " (list.reasons.join("; ")) }
-                        p .note { (say("Look at the difference and take it, or wait for the next version: ", "查看差异并接受，或等待下一版本：")) code { "glassgate rules accept " (list.name) } }
-                    }
+                    @if list.state == "held" { (held(list, token, lang)) }
                     @if let Some(trouble) = &list.trouble { p .some { (trouble) } }
                 } } }
             }
@@ -215,7 +293,7 @@ mod tests {
     use crate::page::sample;
 
     fn shown(explained: &Explained, lang: Lang) -> String {
-        page(&sample::snapshot(), &Looked::default(), explained, lang).into_string()
+        page(&sample::snapshot(), &Looked::default(), explained, &None, None, lang).into_string()
     }
 
     #[test]
@@ -224,7 +302,7 @@ mod tests {
         now.rules[0].rounded = true;
         now.rules[0].flows = 1000;
         now.rules[1].enforced = false;
-        let page = page(&now, &Looked::default(), &None, Lang::En).into_string();
+        let page = page(&now, &Looked::default(), &None, &None, None, Lang::En).into_string();
         assert!(page.contains(&format!("{}+", count(1000))) && page.contains("shadow"), "{page}");
         assert!(shown(&None, Lang::Zh).contains("规则与命中"));
     }
@@ -235,7 +313,7 @@ mod tests {
         let looked =
             Looked { name: Some(evil.to_owned()), group: Some(evil.to_owned()), ..Looked::default() };
         let explained = Some((evil.to_owned(), Err(evil.to_owned())));
-        let page = page(&sample::snapshot(), &looked, &explained, Lang::En).into_string();
+        let page = page(&sample::snapshot(), &looked, &explained, &None, None, Lang::En).into_string();
         assert!(!page.contains("<script>alert") && !page.contains("\"'\""), "{page}");
         assert_eq!(page.matches("&lt;script&gt;").count(), 3);
     }
@@ -244,5 +322,21 @@ mod tests {
     fn lists_that_are_held_say_what_to_do() {
         let page = shown(&None, Lang::En);
         assert!(page.contains("held: look at it") && page.contains("glassgate rules accept"), "{page}");
+        assert!(!page.contains("action=\"/rules/accept\""), "who may not take it sees no button");
+        let mut now = sample::snapshot();
+        now.policy.lists[1].added_sample = vec!["<b>.example".to_owned()];
+        let came = Some(Err("<i>not the one that was shown".to_owned()));
+        let (looked, none) = (Looked::default(), None);
+        let page = super::page(&now, &looked, &none, &came, Some("t0"), Lang::Zh).into_string();
+        for words in [
+            "action=\"/rules/accept\"",
+            "value=\"t0\"",
+            "value=\"phishtank\"",
+            "接受此版本",
+            "&lt;b&gt;.example",
+            "&lt;i&gt;not",
+        ] {
+            assert!(page.contains(words), "{words}\n{page}");
+        }
     }
 }

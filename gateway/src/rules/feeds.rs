@@ -1,7 +1,9 @@
 //! `glassgate rules feeds` and `accept`: subscribed lists, what a new version would change, and the word of a person.
 
+use crate::ask::{ask, is_not_running};
 use crate::cli::lists::{Accept, Feeds};
 use crate::config::Config;
+use crate::control::socket::{Answer, Question};
 use crate::exit::{Ended, Exit};
 use crate::feeds::{self, Feed, FeedNow};
 use crate::{print, verdicts};
@@ -35,13 +37,26 @@ pub(super) fn run(args: &Feeds) -> Result<Exit> {
     print(&shown.join("\n"))
 }
 
-/// Accepts a list that somebody has seen.
+/// Accepts a list that somebody has seen: through the running gateway, which puts it on record first; where none runs, in its files.
 pub(super) fn accept(args: &Accept) -> Result<Exit> {
     let config = crate::load(&args.config)?;
-    let mut feeds = look(&config)?;
-    let now = feeds::accept(&mut feeds, &config.files.feeds_dir, &args.feed, &args.digest)
-        .map_err(|why| Ended::new(Exit::Invalid, why))?;
-    print(&format!("{}: {} names accepted; `glassgate reload` puts them in force\n", now.name, now.names))
+    let refused = |why: String| Ended::new(Exit::Invalid, why).into();
+    let asked = Question::AcceptList { list: args.feed.clone(), digest: args.digest.clone() };
+    match ask(&config.socket, &asked) {
+        Ok(Answer::Accepted(what)) => print(&format!("{what}\n")),
+        Ok(Answer::Denied(why)) => Err(refused(why)),
+        Ok(_) => anyhow::bail!("the gateway gave another answer than was asked for"),
+        Err(why) if is_not_running(&why) => {
+            let mut feeds = look(&config)?;
+            let now = feeds::accept(&mut feeds, &config.files.feeds_dir, &args.feed, &args.digest)
+                .map_err(refused)?;
+            print(&format!(
+                "{}: {} names accepted; no gateway runs, so this is on no record\n",
+                now.name, now.names
+            ))
+        }
+        Err(why) => Err(why),
+    }
 }
 
 fn look(config: &Config) -> Result<Vec<Feed>> {

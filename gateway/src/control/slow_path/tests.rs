@@ -164,7 +164,7 @@ impl Bench {
         std::fs::create_dir(&sources).unwrap();
         std::fs::write(sources.join("services.tsv"), SERVICES).unwrap();
         let (rules, signatures) = (dir.path().join("rules.toml"), sources.join("own.tsv"));
-        let config = "[signatures]\npath = 'signatures'\n[rules]\npath = 'rules.toml'\n[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n";
+        let config = "[signatures]\npath = 'signatures'\nstate = 'lists'\n[rules]\npath = 'rules.toml'\n[audit]\ndir = 'audit'\n[store]\ndir = 'store'\n";
         std::fs::write(dir.path().join("glassgate.toml"), config).unwrap();
         let config = Config::load(&dir.path().join("glassgate.toml")).unwrap_or_else(|e| panic!("{e}"));
         let (guard, theirs) = Channel::pair().unwrap();
@@ -247,4 +247,63 @@ fn two_hundred_damaged_files_are_refused_with_their_place_and_change_nothing() {
     bench.slow_path.load().unwrap_or_else(|e| panic!("{e}"));
     assert!(bench.slow_path.rejected.is_none());
     assert_eq!(bench.in_force().2, before.2 + 1, "what is good again is handed out");
+}
+
+/// A list that is held, looked at, and taken: not the one that is no longer there, not without a record, and once.
+#[test]
+fn a_list_is_taken_by_whoever_has_seen_it_and_is_on_record_before() {
+    let mut bench = Bench::new();
+    let folder = bench.rules.parent().unwrap().to_owned();
+    let subscription = "[signatures]\npath = 'signatures'\nstate = 'lists'\n[rules]\npath = 'rules.toml'\n[audit]\ndir = 'audit'\n\
+        [store]\ndir = 'store'\n[[subscription]]\nname = 'jobs'\npath = 'jobs.txt'\nformat = 'plain'\ncategory = 'recruitment'\nlicence = 'MIT'\n";
+    std::fs::write(folder.join("glassgate.toml"), subscription).unwrap();
+    let write = |names: std::ops::Range<usize>| {
+        let text: String = names.map(|n| format!("s{n}.example\n")).collect();
+        std::fs::write(folder.join("jobs.txt"), text).unwrap();
+    };
+    write(0..400);
+    bench.slow_path.begun.config = Config::load(&folder.join("glassgate.toml")).unwrap();
+    bench.slow_path.load().unwrap();
+    let list = |bench: &Bench| bench.slow_path.in_force.as_ref().unwrap().compiled.feeds[0].clone();
+    let shown = list(&bench);
+    assert_eq!((shown.state.as_str(), shown.names, shown.added_sample.is_empty()), ("held", 0, false));
+    let asked = |digest: &str| AcceptList {
+        list: "jobs".to_owned(),
+        digest: digest.to_owned(),
+        account: Some(("li.wei".to_owned(), crate::access::Role::Engineer)),
+        side: glassgate_policy::access::CameFrom::Management,
+        uid: None,
+    };
+    let records = || -> Vec<String> {
+        let reader = glassgate_audit::reader::Reader::open(&folder.join("audit")).unwrap();
+        let lines = reader.entries(0).map(|entry| String::from_utf8(entry.unwrap().1).unwrap());
+        lines.filter(|line| line.contains("list_accepted")).collect()
+    };
+    // What was shown is no longer what is there.
+    write(0..401);
+    assert!(bench.slow_path.accept_list(&asked(&shown.digest)).unwrap_err().contains("not the one"));
+    assert!(bench.slow_path.accept_list(&asked("")).is_err() && records().is_empty());
+    bench.slow_path.load().unwrap();
+    let shown = list(&bench);
+    bench.slow_path.accept_list(&asked(&shown.digest)).unwrap();
+    let taken = list(&bench);
+    assert_eq!((taken.state.as_str(), taken.names, taken.by.as_str()), ("good", 401, "person"));
+    let record: serde_json::Value = serde_json::from_str(&records()[0]).unwrap();
+    assert_eq!(
+        (&record["list"], &record["account"], &record["side"]),
+        (&"jobs".into(), &"li.wei".into(), &"management".into())
+    );
+    assert_eq!((&record["sha256"], &record["names"]), (&shown.digest.as_str().into(), &401.into()));
+    assert!(bench.slow_path.accept_list(&asked(&shown.digest)).unwrap().contains("already"));
+    assert_eq!(records().len(), 1);
+    // Nothing is taken that can't be put on record.
+    write(0..9000);
+    bench.slow_path.load().unwrap();
+    let shown = list(&bench);
+    assert_eq!((shown.state.as_str(), shown.added), ("held", 8599));
+    assert!(bench.slow_path.log.close());
+    let why = bench.slow_path.accept_list(&asked(&shown.digest)).unwrap_err();
+    assert!(why.contains("the audit log does not take"), "{why}");
+    bench.slow_path.load().unwrap();
+    assert_eq!(list(&bench).names, 401);
 }
