@@ -85,6 +85,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  \
         glassgate report                                   the last seven days\n  \
         glassgate report --from 2027-01-01 --to 2027-02-01 --by day --csv > january.csv\n  \
+        glassgate report --from 2027-01-01 --to 2027-02-01 --html > january.html\n  \
         glassgate report --group sales --category recruitment --json | jq .rows\n  \
         glassgate report --dir copy/audit                  from a copy of the log")]
     Report(report::Report),

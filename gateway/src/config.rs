@@ -11,6 +11,7 @@ mod identity;
 mod inband;
 mod lists;
 mod page;
+mod reports;
 mod schema;
 
 pub(crate) use alerts::{AlertBounds, AlertTargets, Alerts, Syslog, Webhook};
@@ -20,6 +21,7 @@ pub(crate) use docs::commented_defaults;
 pub(crate) use identity::{Radius, RadiusClient};
 pub(crate) use inband::{Inband, Network, mac_text};
 pub(crate) use page::Page;
+pub(crate) use reports::{Every, Reports};
 
 use crate::feeds::Subscription;
 use glassgate_policy::charter::PublicKey;
@@ -61,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// When somebody is told of something, and where.
     pub(crate) alerts: Alerts,
+    /// Reports that are written by themselves.
+    pub(crate) reports: Reports,
     /// Where the page is served.
     pub(crate) listen: SocketAddr,
     /// Where it can be reached through the ports of the bridge, if it can.
@@ -270,6 +274,7 @@ impl Check<'_> {
         let audit = audit::check(self, &raw.audit);
         let store = self.store(&raw.store);
         let alerts = alerts::check(self, &raw.alerts);
+        let reports = reports::check(self, &raw.reports);
         let listen = self.listen(&raw.page.listen);
         let inband = self.inband(raw);
         let page = self.page(&raw.page);
@@ -296,6 +301,7 @@ impl Check<'_> {
             audit: audit?,
             store: store?,
             alerts: alerts?,
+            reports: reports?,
             listen: listen?,
             inband: inband?,
             page: page?,

@@ -80,6 +80,7 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         }
     }
     let state = (!config.files.subscriptions.is_empty()).then(|| config.files.feeds_dir.clone());
+    let reports = config.reports.every.is_some().then(|| config.reports.dir.clone());
     let own = [
         config.audit.dir.clone(),
         config.charter.dir.clone(),
@@ -87,7 +88,7 @@ pub(crate) fn control(config: &Config) -> Result<String> {
         config.page.dir.clone(),
         folder(&config.socket),
     ];
-    for path in own.into_iter().chain(state) {
+    for path in own.into_iter().chain(state).chain(reports) {
         std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&path)?, write))?;
     }

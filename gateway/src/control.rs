@@ -31,6 +31,7 @@ mod policy;
 mod radius;
 mod receipts;
 mod report;
+mod reports;
 mod sealed;
 mod slow_path;
 pub(crate) mod snapshot;
@@ -62,6 +63,7 @@ use glassgate_policy::audit::BootId;
 use glassgate_policy::identity::Mac;
 use past::Past;
 pub(crate) use report::title_of;
+pub(crate) use reports::{Reports, Written};
 pub(crate) use sealed::{CaseAnswer, CaseAsk};
 use slow_path::{Beginning, SlowPath};
 use snapshot::Snapshot;
@@ -131,6 +133,8 @@ pub(crate) struct Shared {
     pub(crate) past: Past,
     /// Who is told of alerts.
     pub(crate) alerts: Arc<Targets>,
+    /// Reports that were written.
+    pub(crate) reports: Arc<Reports>,
     /// Who listens to the view *Now*.
     pub(crate) live: Arc<Live>,
     /// Who may come.
@@ -203,6 +207,7 @@ fn serve(channel: &Channel) -> Result<()> {
         push: push.clone(),
         past: past.clone(),
         alerts: alerts.clone(),
+        reports: Arc::new(Reports::new(config.reports.clone())),
         live: Arc::default(),
         access: Arc::new(access),
         scrape: Arc::new(scrape),
@@ -250,6 +255,7 @@ fn serve(channel: &Channel) -> Result<()> {
             _ = ended => {}
             result = page::serve(Kernel(page), shared.clone()) => result.context("serving the page")?,
             result = serve_inband(inband, shared.clone()) => result.context("serving the page in-band")?,
+            () = reports::run(shared.clone()) => {}
             () = socket::serve(socket, shared) => {}
         }
         anyhow::Ok(())

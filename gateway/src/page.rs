@@ -30,6 +30,7 @@ mod openapi;
 pub(crate) mod peer;
 pub(crate) mod push;
 mod qr;
+pub(crate) mod reports;
 mod routes;
 mod rules;
 #[cfg(test)]
@@ -162,7 +163,10 @@ fn now(shared: &Shared) -> Arc<Snapshot> {
 }
 
 /// Asks the slow path what is in force.
-async fn told<T>(shared: &Shared, tell: impl FnOnce(oneshot::Sender<T>) -> Tell) -> Result<T, Unanswered> {
+pub(crate) async fn told<T>(
+    shared: &Shared,
+    tell: impl FnOnce(oneshot::Sender<T>) -> Tell,
+) -> Result<T, Unanswered> {
     let (answer, told) = oneshot::channel();
     let gone = || Unanswered::Unavailable("the slow path does not answer".to_owned());
     shared.commands.send(Command::Tell(tell(answer))).map_err(|_| gone())?;
@@ -196,7 +200,8 @@ async fn traffic_page(
         Ok(series) => shared.past.report(sums).await.map(|sums| (series, sums)),
         Err(why) => Err(why),
     };
-    Html(traffic::page(&now(&shared), &looked, &told, Reader::of(&asker, lang)).into_string())
+    let written = reports::list(&shared).await;
+    Html(traffic::page(&now(&shared), &looked, &told, &written, Reader::of(&asker, lang)).into_string())
 }
 
 /// The audit log.

@@ -5,6 +5,7 @@ use crate::cli::report::{By, Report as Args};
 use crate::control::socket::{Answer, Question as Asked};
 use crate::exit::{Ended, Exit};
 use crate::page::numbers;
+use crate::page::reports::{Head, document};
 use crate::past::{self, Files, Report};
 use anyhow::Result;
 use glassgate_policy::audit::Bucket;
@@ -22,12 +23,20 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         Some(dir) => from_log(dir, question)?,
         None => from_gateway(args, question)?,
     };
-    let text = match (args.json, args.csv) {
-        (true, _) => serde_json::to_string(&report)? + "\n",
-        (_, true) => csv(&report),
+    let text = match (args.json, args.csv, args.html) {
+        (true, ..) => serde_json::to_string(&report)? + "\n",
+        (_, true, _) => csv(&report),
+        (_, _, true) => document(&report, &head(&report), false).into_string() + "\n",
         _ => describe(&report),
     };
     crate::print(&text)
+}
+
+/// What a page says of itself; whose report it is, whoever asked for it knows.
+fn head(report: &Report) -> Head {
+    let made = crate::clock::wall_text();
+    let (first, last) = (minute(report.question.from), minute(report.question.to));
+    Head { first, last, zone: "UTC".to_owned(), made, ..Head::default() }
 }
 
 fn question(args: &Args, now: i64) -> Result<Question> {
@@ -214,7 +223,7 @@ fn columns(table: &[Vec<String>], skip: usize) -> String {
 }
 
 /// Comma-separated values (RFC 4180), a line for each row.
-fn csv(report: &Report) -> String {
+pub(crate) fn csv(report: &Report) -> String {
     let mut said = "start,of,span,group,category,service,rest,people,k,flows,blocked,bytes_up,bytes_down,visits,active_s,uploads,upload_bytes,large_uploads,large_upload_bytes\r\n".to_owned();
     for row in &report.totals.rows {
         let text = |text: &Option<String>| quoted(text.as_deref().unwrap_or_default());
@@ -249,7 +258,7 @@ fn csv(report: &Report) -> String {
 
 /// A cell that no spreadsheet takes for a formula.
 fn quoted(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
@@ -303,6 +312,32 @@ mod tests {
         ] {
             assert!(said.contains(words), "{words}\n{said}");
         }
+    }
+
+    #[test]
+    fn as_a_page() {
+        let mut report = sample();
+        report.totals.rows[0].group = Some("<script>sales".to_owned());
+        let head =
+            Head { gateway: "office.example/<b>".to_owned(), basis: "Charter".to_owned(), ..head(&report) };
+        for (chinese, words) in [
+            (false, ["12-19", "Blindness meter", "the rest", "47.4\u{a0}%"]),
+            (true, ["12-19", "不可见度", "其余", "47.4\u{a0}%"]),
+        ] {
+            let page = document(&report, &head, chinese).into_string();
+            for word in words {
+                assert!(page.contains(word), "{word}\n{page}");
+            }
+            assert!(!page.contains("<script") && !page.contains("<b>") && !page.contains("http"), "{page}");
+        }
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", "\n=1", "＝1"] {
+            assert!(quoted(text).trim_start_matches('"').starts_with('\''), "{text:?}");
+        }
+        assert_eq!(quoted("a\n=1"), "\"a\n=1\"", "within its quotes a line is no cell");
     }
 
     #[test]

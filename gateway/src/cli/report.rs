@@ -24,11 +24,14 @@ pub(crate) struct Report {
     #[arg(long, value_name = "KEY")]
     pub(crate) service: Option<String>,
     /// Print it as JSON
-    #[arg(long, conflicts_with = "csv")]
+    #[arg(long, conflicts_with_all = ["csv", "html"])]
     pub(crate) json: bool,
     /// Print the rows as comma-separated values
     #[arg(long)]
     pub(crate) csv: bool,
+    /// Print it as a page of its own, to be kept or printed on paper
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) html: bool,
     /// Read this log, and ask no gateway
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,

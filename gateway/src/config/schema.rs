@@ -238,6 +238,20 @@ sections! {
         quota_mib: u32 = 128;
     }
 
+    /// Reports that are written by themselves when a span is over, as a page and as comma-separated values: see [reports](reports.md).
+    [reports] {
+        /// How long each is about: `day`, `week` (from Monday) or `month`. Empty: none is written.
+        every: String = String::new();
+        /// The folder that they are written to. Relative to this file. It is made if it is missing.
+        dir: String = "/var/lib/glassgate/reports".to_owned();
+        /// How many are kept, 1 to 1000; the oldest are deleted.
+        keep: u32 = 60;
+        /// The language of the page: `en` or `zh`.
+        language: String = "en".to_owned();
+        /// Whether the webhook of alerts is told of each. What it says is its name.
+        announce: bool = false;
+    }
+
     /// Alerts: from when on something is one, and who is told beside the page. Each is explained in [operations](operations.md).
     [alerts] {
         /// Frames lost in a minute, by hardware or because a port did not take them, from which on `frames_dropped` is raised, 1 to 1000000.

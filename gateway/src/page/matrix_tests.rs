@@ -129,7 +129,7 @@ fn every_endpoint_by_every_role_in_every_way_from_both_sides() {
         let paths: std::collections::BTreeSet<&str> = ROUTES.iter().map(|row| row.path).collect();
         let (mut cells, mut faults) = (0, Vec::new());
         for path in &paths {
-            let concrete = path.replace("{address}", "10.1.2.3");
+            let concrete = path.replace("{address}", "10.1.2.3").replace("{file}", "2027-01-04_week.html");
             for asks in &everybody {
                 for method in METHODS {
                     cells += 1;
@@ -268,7 +268,7 @@ fn to_look_changes_nothing() {
         let before = access.state(Role::HumanResources);
         served.stage.told();
         for row in ROUTES.iter().filter(|row| row.verb == Verb::Get) {
-            let request = Request::builder().uri(row.path.replace("{address}", "10.1.2.3"));
+            let request = Request::builder().uri(row.path.replace("{file}", "2027-01-04_week.html"));
             let request = request.header(COOKIE, format!("{SESSION}={mine}")).body(Body::empty()).unwrap();
             let answer = served.say(request, Side::Management).await;
             // There is no slow path to ask, and a report of no time can't be given.
@@ -343,6 +343,51 @@ fn a_login_by_its_form_and_the_way_out() {
         assert_eq!(told.iter().filter(|act| act.starts_with("Login")).count(), 4, "{told:?}");
         assert_eq!(told.iter().filter(|act| act.starts_with("Logout")).count(), 4);
         assert_eq!(told.iter().filter(|act| act.starts_with("Failed")).count(), 1);
+    });
+}
+
+#[test]
+fn a_stream_is_for_two_of_a_session_and_ends_with_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let served = Served::new();
+        let access = &served.shared.access;
+        let secret = access.session_of(Role::Operator);
+        let listen = async || {
+            let request =
+                Request::get("/api/v1/now/stream?lang=en").header(COOKIE, format!("{SESSION}={secret}"));
+            served.say(request.body(Body::empty()).unwrap(), Side::Management).await
+        };
+        let next = async |body: &mut Body| {
+            let frame =
+                std::future::poll_fn(|cx| hyper::body::Body::poll_frame(std::pin::Pin::new(&mut *body), cx));
+            frame.await.map(|frame| String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap())
+        };
+        let (first, second) = (listen().await, listen().await);
+        assert_eq!(first.headers().get(CONTENT_TYPE).unwrap(), "text/event-stream");
+        let third = listen().await;
+        assert_eq!(
+            (third.status().as_u16(), third.headers().get("retry-after").unwrap().as_bytes()),
+            (503, &b"10"[..])
+        );
+        drop(second);
+        let mut again = listen().await.into_body();
+        let mut body = first.into_body();
+        for _ in 0..3 {
+            let event = next(&mut body).await.unwrap();
+            assert!(
+                event.starts_with("retry: 1000\ndata: <main id=\"now\">") && event.ends_with("</main>\n\n"),
+                "{event}"
+            );
+            assert_eq!(next(&mut again).await.unwrap(), event, "the same for all who listen");
+        }
+        // It ends by itself before its connection does.
+        let began = tokio::time::Instant::now();
+        while next(&mut again).await.is_some() {}
+        assert!(began.elapsed() <= std::time::Duration::from_secs(101), "{:?}", began.elapsed());
+        access.forget(&secret);
+        assert_eq!(next(&mut body).await, None);
+        assert_eq!(listen().await.status(), 401);
     });
 }
 

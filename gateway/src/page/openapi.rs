@@ -87,6 +87,9 @@ fn operation(row: &Row, kind: &str) -> Value {
             json!({ "description": "It can't be answered as it is asked", "content": { "text/plain": { "schema": { "type": "string" } }, "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } } }),
         );
     }
+    if !row.verb.changes() && row.path.contains('{') {
+        responses.insert("404".to_owned(), json!({ "description": "There is none of this name" }));
+    }
     responses.insert("431".to_owned(), json!({ "description": "The head is too long" }));
     responses.insert("503".to_owned(), json!({ "description": "Not now", "content": { "text/plain": { "schema": { "type": "string" } }, "application/json": { "schema": {} } } }));
     if row.who != Who::Anyone {

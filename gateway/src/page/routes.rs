@@ -299,6 +299,13 @@ pub(super) const ROUTES: &[Row] = &[
         method(on, super::report)
     })
     .with(super::REPORT_QUERY),
+    Row::data("/api/v1/reports", "reports", "Reports that were written", Who::LoggedIn, |on| {
+        method(on, super::reports::data)
+    }),
+    Row::data("/api/v1/reports/{file}", "report_file", "A report, to be kept", Who::LoggedIn, |on| {
+        method(on, super::reports::file)
+    })
+    .answers("application/octet-stream"),
     Row::data("/api/v1/records", "records", "Records of the audit log", Who::LoggedIn, |on| {
         method(on, super::records)
     })

@@ -70,6 +70,8 @@ pub(crate) fn shared(
 ) -> (Shared, Stage) {
     let dir = tempfile::tempdir().unwrap();
     let tokens = programs(dir.path());
+    std::fs::create_dir(dir.path().join("reports")).unwrap();
+    std::fs::write(dir.path().join("reports/2027-01-04_week.html"), "<!DOCTYPE html>").unwrap();
     write(&dir.path().join("token"), b"the-token-of-prometheus\n").unwrap();
     let (recorder, acts, _) = recorder();
     let access = Arc::new(Access::open(dir.path(), recorder).unwrap().0);
@@ -79,6 +81,11 @@ pub(crate) fn shared(
         push: None,
         past,
         alerts: Arc::new(crate::control::Targets::open(&Default::default()).unwrap()),
+        reports: Arc::new(crate::control::Reports::new(crate::config::Reports {
+            dir: dir.path().join("reports"),
+            keep: 2,
+            ..Default::default()
+        })),
         live: Arc::default(),
         access: access.clone(),
         scrape: Arc::new(Scrape::open(Some(&dir.path().join("token")), false).unwrap()),

@@ -182,6 +182,41 @@ fn data_is_what_the_page_shows() {
 }
 
 #[test]
+fn what_is_new_comes_by_itself() {
+    // Time stands still but for what is waited for.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let served = Served::new().await;
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let head = format!("Host: localhost\r\nAuthorization: Bearer {}\r\n", served.stage.tokens[0]);
+        stream
+            .write_all(format!("GET /api/v1/now/stream?lang=zh HTTP/1.1\r\n{head}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let (mut came, mut chunk) = (String::new(), vec![0; 65_536]);
+        let mut version = 0;
+        while version < 4 {
+            let n = stream.read(&mut chunk).await.unwrap();
+            assert!(n > 0, "it ended: {came}");
+            came += &String::from_utf8_lossy(&chunk[..n]);
+            if came.contains(&format!("[{version}]")) {
+                version += 1;
+            }
+            let time = format!("[{version}]");
+            served.publish.send_replace(Arc::new(Snapshot { time, ..sample::snapshot() }));
+        }
+        assert!(
+            came.starts_with("HTTP/1.1 200 OK\r\n") && came.contains("content-type: text/event-stream\r\n")
+        );
+        assert!(came.contains("transfer-encoding: chunked\r\n") && came.contains("不可见度"));
+        // Everybody else is answered meanwhile, and at the end the connection is the server's to close.
+        assert!(served.get("/healthz").await.starts_with("HTTP/1.1 200"));
+        while stream.read(&mut chunk).await.is_ok_and(|n| n > 0) {}
+    });
+}
+
+#[test]
 fn health_says_when_nothing_is_forwarded() {
     run(async {
         let served = Served::new().await;

@@ -3,7 +3,8 @@
 use super::chart::{bar, parts};
 use super::lang::Lang;
 use super::numbers::{bytes, count, percent, span};
-use super::{shell, terms, words};
+use super::{reports, shell, terms, words};
+use crate::control::Written;
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
 use crate::past::Report;
@@ -52,6 +53,7 @@ pub(super) fn page(
     now: &Snapshot,
     looked: &Looked,
     told: &Result<(Report, Report), Unanswered>,
+    written: &[Written],
     reader: shell::Reader,
 ) -> Markup {
     let lang = reader.lang;
@@ -61,6 +63,7 @@ pub(super) fn page(
             (over_time(looked, series, lang))
             (rows(sums, lang))
             (blindness(sums, lang))
+            (reports::card(written, lang))
         },
     };
     shell::page(now, shell::View::Traffic, reader, &body)

@@ -100,7 +100,7 @@ struct Message {
     gateway: String,
     version: &'static str,
     alert: String,
-    /// `raised`, `cleared` or `test`.
+    /// `raised`, `cleared`, `test`, or `announced` of a report.
     state: &'static str,
     severity: &'static str,
     /// Ports, processes, lists or reasons.
@@ -159,6 +159,14 @@ impl Targets {
         let text = alert.about().en;
         let message = Arc::new(self.message(alert.as_str(), state, alert.severity(), about, text));
         self.all.iter().for_each(|target| target.push(message.clone()));
+    }
+
+    /// Says to the webhook that a report was written.
+    pub(in crate::control) fn announce(&self, report: &str) {
+        let message = self.message("report_written", "announced", "info", report, "A report was written");
+        let message = Arc::new(message);
+        let hooks = self.all.iter().filter(|target| matches!(target.way, Way::Webhook(_)));
+        hooks.for_each(|target| target.push(message.clone()));
     }
 
     /// Sends a test to each target, past what waits, and says what became of it. Takes as long as the slowest of them.
