@@ -51,6 +51,7 @@ mod traffic;
 mod view;
 #[cfg(test)]
 mod wire_tests;
+mod wizard;
 mod words;
 
 use crate::control::past::Unanswered;

@@ -24,7 +24,8 @@ pub(super) async fn view(
 ) -> Html<String> {
     let lang = Lang::of(looked.lang.as_deref(), &headers);
     let charter = told(&shared, Tell::Charter).await;
-    Html(page(&now(&shared), &charter, Reader::of(&asker, lang)).into_string())
+    let next = super::wizard::card(&asker, lang);
+    Html(page(&now(&shared), &charter, &next, Reader::of(&asker, lang)).into_string())
 }
 
 /// The same as JSON.
@@ -32,7 +33,12 @@ pub(super) async fn data(State(shared): State<Shared>) -> Response {
     super::answer(told(&shared, Tell::Charter).await)
 }
 
-fn page(now: &Snapshot, told: &Result<CharterNow, Unanswered>, reader: impl Into<Reader>) -> Markup {
+fn page(
+    now: &Snapshot,
+    told: &Result<CharterNow, Unanswered>,
+    next: &Markup,
+    reader: impl Into<Reader>,
+) -> Markup {
     let reader = reader.into();
     let lang = reader.lang;
     let body = match told {
@@ -44,6 +50,7 @@ fn page(now: &Snapshot, told: &Result<CharterNow, Unanswered>, reader: impl Into
                 @if !charter.calendars.is_empty() { (calendars(&charter.calendars, &now.time, lang)) }
                 div .columns { (signed(charter, lang)) (notices(charter, lang)) }
             }
+            (next)
         },
     };
     shell::page(now, shell::View::Charter, reader, &body)
@@ -189,7 +196,7 @@ mod tests {
             (Lang::En, ["in force", "Signed by", "open now", "closed", "Mon"]),
             (Lang::Zh, ["生效中", "签署人", "现在开放", "关闭", "周一"]),
         ] {
-            let page = page(&sample::snapshot(), &Ok(told.clone()), lang).into_string();
+            let page = page(&sample::snapshot(), &Ok(told.clone()), &html! {}, lang).into_string();
             for word in words {
                 assert!(page.contains(word), "{word}");
             }
@@ -203,7 +210,7 @@ mod tests {
     #[test]
     fn without_one_it_says_how_to_make_one() {
         let told = CharterNow { standing: "absent", ..CharterNow::default() };
-        let page = page(&sample::snapshot(), &Ok(told), Lang::En).into_string();
+        let page = page(&sample::snapshot(), &Ok(told), &html! {}, Lang::En).into_string();
         assert!(page.contains("glassgate charter new") && page.contains("no charter is installed"));
     }
 }

@@ -27,6 +27,8 @@ pub(super) const SESSION: &str = "__Host-glassgate";
 pub(super) const FORM: &str = "__Host-glassgate-form";
 /// The longest body of a form.
 const MAX_FORM: usize = 16 << 10;
+/// That of one with the text of a charter: no body is longer.
+const MAX_LONG_FORM: usize = 64 << 10;
 
 /// The gate of one endpoint.
 #[derive(Clone)]
@@ -77,7 +79,8 @@ pub(super) async fn hold(State(gate): State<Gate>, mut request: Request, next: N
     }
     if row.verb.changes() && row.who != Who::Pusher {
         let lang = lang(&request);
-        let fields = match form(access, &asker, &mut request).await {
+        let most = if row.long { MAX_LONG_FORM } else { MAX_FORM };
+        let fields = match form(access, &asker, &mut request, most).await {
             Ok(fields) => fields,
             Err((status, why)) => {
                 access.tell_denied(asker.viewer.as_ref(), asker.from.side, row.name);
@@ -198,7 +201,12 @@ fn lang(request: &Request) -> Lang {
 }
 
 /// What a form says, if it was sent from a page of ours by a browser that says so.
-async fn form(access: &Access, asker: &Asker, request: &mut Request) -> Result<Fields, (StatusCode, Why)> {
+async fn form(
+    access: &Access,
+    asker: &Asker,
+    request: &mut Request,
+    most: usize,
+) -> Result<Fields, (StatusCode, Why)> {
     let foreign = (StatusCode::FORBIDDEN, FOREIGN);
     let headers = request.headers();
     let scheme = request.extensions().get::<Channel>().map_or("https", |channel| channel.scheme());
@@ -213,7 +221,7 @@ async fn form(access: &Access, asker: &Asker, request: &mut Request) -> Result<F
         None => access.form_token(cookie(headers, FORM).ok_or(foreign)?),
     };
     let (parts, body) = std::mem::take(request).into_parts();
-    let body = to_bytes(body, MAX_FORM).await;
+    let body = to_bytes(body, most).await;
     let body = body.map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, LONG))?;
     let copy = Request::from_parts(parts.clone(), Body::from(body));
     let fields = Form::<HashMap<String, String>>::from_request(copy, &()).await;

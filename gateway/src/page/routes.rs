@@ -36,6 +36,8 @@ pub(super) struct Row {
     pub(super) kind: Kind,
     /// What may stand in the query.
     pub(super) query: &'static [Param],
+    /// Whether its form may be as long as any body.
+    pub(super) long: bool,
     handler: fn(MethodFilter) -> MethodRouter<Shared>,
 }
 
@@ -172,7 +174,7 @@ impl Row {
         handler: fn(MethodFilter) -> MethodRouter<Shared>,
     ) -> Self {
         let (verb, sides, kind) = (Verb::Get, Sides::Management, Kind::View);
-        Self { verb, path, name, about, who, sides, kind, query: &[], handler }
+        Self { verb, path, name, about, who, sides, kind, query: &[], long: false, handler }
     }
 
     /// Data for programs, on the management side.
@@ -205,6 +207,11 @@ impl Row {
     /// Asked in another way.
     pub(super) const fn by(self, verb: Verb) -> Self {
         Self { verb, ..self }
+    }
+
+    /// Takes a form that is longer than others: the text of a charter.
+    pub(super) const fn long(self) -> Self {
+        Self { long: true, ..self }
     }
 
     /// Answers with another media type.
@@ -250,6 +257,20 @@ pub(super) const ROUTES: &[Row] = &[
         method(on, super::charter::view)
     })
     .with(&[LANG]),
+    Row::view("/charter/new", "new_charter", "Write a charter, step by step", Who::LoggedIn, |on| {
+        method(on, super::wizard::begin)
+    })
+    .with(&[LANG]),
+    Row::view("/charter/draft", "draft_charter", "The next step of a charter", Who::LoggedIn, |on| {
+        method(on, super::wizard::step)
+    })
+    .by(Verb::Post)
+    .long(),
+    Row::view("/charter/install", "install_charter", "Install what was signed", Who::Only(RUNNERS), |on| {
+        method(on, super::wizard::install)
+    })
+    .by(Verb::Post)
+    .long(),
     Row::view("/cases", "cases_page", "Cases of sealed records", Who::Only(READERS_OF_CASES), |on| {
         method(on, super::cases::view)
     })
