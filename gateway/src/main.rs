@@ -46,6 +46,7 @@ mod redact;
 mod replay;
 mod report;
 mod rules;
+mod said;
 mod secret;
 mod sources;
 mod terms;

@@ -18,7 +18,7 @@ mod gate;
 #[cfg(test)]
 mod hostile;
 pub(crate) mod hosts;
-mod lang;
+pub(crate) mod lang;
 pub(crate) mod live;
 mod log;
 mod login;
@@ -43,7 +43,7 @@ mod speed;
 #[cfg(test)]
 pub(crate) mod stage;
 mod system;
-mod terms;
+pub(crate) mod terms;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;

@@ -4,6 +4,9 @@
 //! another charter is installed. What is wrong with them is said on the page; nothing is observed then.
 
 use crate::config::{Charter as Settings, Without, read_bounded};
+use crate::page::lang::Lang;
+use crate::page::terms;
+use crate::said::Said;
 use anyhow::{Context as _, Result, bail};
 use glassgate_policy::audit::{AuditSink, CharterCause, Hex, Now, PurposeNow, Record, Word};
 use glassgate_policy::calendar::State as Hours;
@@ -38,7 +41,7 @@ pub(super) struct Observed {
     pub(super) observation: Observation,
     pub(super) levels: Arc<Levels>,
     /// What to tell people of it.
-    pub(super) basis: String,
+    pub(super) basis: Said,
 }
 
 impl Charters {
@@ -130,11 +133,14 @@ impl Charters {
     }
 
     /// What is wrong with the charter, for people.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(super) fn trouble(&self) -> Option<Said> {
         match &self.installed {
             State::NotValid(why) => {
                 let first = why.lines().next().unwrap_or_default();
-                Some(format!("the charter can't be used, so nothing is observed: {first}"))
+                Some(Said::new(
+                    format!("the charter can't be used, so nothing is observed: {first}"),
+                    format!("章程无法使用，因此不观察：{first}"),
+                ))
             }
             _ => None,
         }
@@ -153,30 +159,48 @@ impl Charters {
         }
     }
 
-    fn basis(&self, observation: &Observation) -> String {
-        let name = self.charter().map(|c| format!("Charter {} no. {}", c.file().name, c.file().serial));
-        let name = name.unwrap_or_else(|| "The charter".to_owned());
+    fn basis(&self, observation: &Observation) -> Said {
+        let file = self.charter().map(Charter::file);
+        let name = file.map(|file| {
+            let (name, serial) = (&file.name, file.serial);
+            Said::new(format!("Charter {name} no. {serial}"), format!("章程 {name} 第 {serial} 号"))
+        });
+        let Said { en: name, zh: name_zh } = name.unwrap_or_else(|| Said::new("The charter", "章程"));
         match observation.standing {
             Standing::InForce => {
-                let last = self.charter().map(|c| c.file().expires.to_string()).unwrap_or_default();
+                let last = file.map(|file| file.expires.to_string()).unwrap_or_default();
                 let purposes = observation.purposes.iter();
                 let purposes: Vec<_> =
                     purposes.map(|(purpose, standing)| format!("{purpose} {standing}")).collect();
-                format!("{name}, in force until {last}: {}.", purposes.join(", ").replace('_', " "))
+                let zh = observation.purposes.iter().map(|(purpose, standing)| {
+                    let (purpose, standing) = (purpose.as_str(), standing.as_str());
+                    let purpose = terms::purpose(purpose, Lang::Zh).split('：').next().unwrap_or_default();
+                    format!("{purpose}（{}）", terms::state(standing, Lang::Zh))
+                });
+                Said::new(
+                    format!("{name}, in force until {last}: {}.", purposes.join(", ").replace('_', " ")),
+                    format!("{name_zh}，有效期至 {last}：{}。", zh.collect::<Vec<_>>().join("、")),
+                )
             }
-            Standing::Absent => {
-                "No charter is in force, so nothing beyond counts may be recorded.".to_owned()
+            Standing::Absent => Said::new(
+                "No charter is in force, so nothing beyond counts may be recorded.",
+                "没有生效的章程，除计数外不得记录任何内容。",
+            ),
+            Standing::NotValid => {
+                Said::new("A charter is installed that can't be used.", "已安装的章程无法使用。")
             }
-            Standing::NotValid => "A charter is installed that can't be used.".to_owned(),
             Standing::Revoked => {
                 let by = self.charter().map(|c| c.revoked_by().join(", ")).unwrap_or_default();
-                format!("{name} was revoked by {by}.")
+                Said::new(format!("{name} was revoked by {by}."), format!("{name_zh} 已由 {by} 撤销。"))
             }
-            Standing::NotYet => format!("{name} is not in force yet."),
-            Standing::Expired => format!("{name} has expired."),
-            Standing::ClockNotTrusted => {
-                format!("{name} is installed, but the clock is not set by a time server.")
+            Standing::NotYet => {
+                Said::new(format!("{name} is not in force yet."), format!("{name_zh} 尚未生效。"))
             }
+            Standing::Expired => Said::new(format!("{name} has expired."), format!("{name_zh} 已过期。")),
+            Standing::ClockNotTrusted => Said::new(
+                format!("{name} is installed, but the clock is not set by a time server."),
+                format!("{name_zh} 已安装，但时钟未经时间服务器校准。"),
+            ),
         }
     }
 
@@ -196,7 +220,7 @@ impl Charters {
         let nothing = Levels::nothing(groups.len() + 1, Unobserved::NoCharter);
         let observation = observe(Installed::Charter(charter), now.trusted_wall(), groups, &nothing);
         let levels = Arc::new(observation.levels.clone());
-        let observed = Observed { observation, levels, basis: String::new() };
+        let observed = Observed { observation, levels, basis: Said::default() };
         write_record(CharterCause::Installed, Some(charter), &observed, now, log)
     }
 }

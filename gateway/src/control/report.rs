@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::{Config, mac_text};
 use crate::messages::{PortInfo, World};
 use crate::page::push::Push;
+use crate::said::Said;
 use crate::verdicts::Compiled;
 use glassgate_dataplane::counters::LcoreCounters;
 use glassgate_dataplane::event_ring::EventRing;
@@ -55,8 +56,8 @@ pub(super) struct Sources<'a> {
     pub(super) push: Option<&'a Push>,
     pub(super) inband: Option<&'a inband::Counts>,
     pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
-    pub(super) charter_trouble: Option<String>,
-    pub(super) sealed_trouble: Option<String>,
+    pub(super) charter_trouble: Option<Said>,
+    pub(super) sealed_trouble: Option<Said>,
     /// Keys of sealed records, and cases that are open.
     pub(super) sealed: (usize, usize),
     pub(super) loaded: &'a str,
@@ -79,6 +80,7 @@ impl Sources<'_> {
             time: clock::wall_text(),
             uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
             troubles: Vec::new(),
+            troubles_zh: Vec::new(),
             // They are looked at against what is made here.
             alerts: Vec::new(),
             alert_targets: Vec::new(),
@@ -120,8 +122,9 @@ impl Sources<'_> {
             lcores,
             policy,
         };
-        snapshot.troubles = troubles(&snapshot);
-        snapshot.troubles.extend(self.charter_trouble.iter().chain(&self.sealed_trouble).cloned());
+        let mut all = troubles(&snapshot);
+        all.extend(self.charter_trouble.iter().chain(&self.sealed_trouble).cloned());
+        (snapshot.troubles, snapshot.troubles_zh) = all.into_iter().map(|said| (said.en, said.zh)).unzip();
         snapshot
     }
 
@@ -419,80 +422,121 @@ fn recording(policy: &PolicyNow, observed: Option<&Observed>) -> Recording {
     let level =
         observed.filter(|_| policy.acknowledged > 0).map_or(ObservationLevel::None, Observed::highest);
     let charter = observed.is_some_and(|o| o.observation.standing == Standing::InForce);
-    let what = match (level, charter) {
-        (ObservationLevel::Aggregate, false) => {
-            "Counts per service and category. No names, no addresses, no devices, no people."
-        }
-        (ObservationLevel::Aggregate, true) => {
-            "Counts per group, service and hour that enough people stand behind. No names, no addresses, no people."
-        }
-        (ObservationLevel::Sealed, _) => {
-            "Counts per group, service and hour that enough people stand behind; and a sealed record of each visit, which two people of three can open together."
-        }
-        (ObservationLevel::None, _) if policy.acknowledged > 0 => {
-            "Nothing about anybody. Flows that were not looked at are counted."
-        }
-        (ObservationLevel::None, _) => {
-            "Nothing about anybody. No verdicts are in force, so the fast path forwards and counts frames only."
-        }
+    let (what, what_zh) = match (level, charter) {
+        (ObservationLevel::Aggregate, false) => (
+            "Counts per service and category. No names, no addresses, no devices, no people.",
+            "按服务与类别计数。没有名称、地址、设备，也不涉及个人。",
+        ),
+        (ObservationLevel::Aggregate, true) => (
+            "Counts per group, service and hour that enough people stand behind. No names, no addresses, no people.",
+            "按部门、服务与小时计数，且人数足够。没有名称、地址，也不涉及个人。",
+        ),
+        (ObservationLevel::Sealed, _) => (
+            "Counts per group, service and hour that enough people stand behind; and a sealed record of each visit, which two people of three can open together.",
+            "按部门、服务与小时计数，且人数足够；另为每次访问写一条封存记录，三人中须两人共同开启。",
+        ),
+        (ObservationLevel::None, _) if policy.acknowledged > 0 => (
+            "Nothing about anybody. Flows that were not looked at are counted.",
+            "不记录任何人。仅统计未检视的流数。",
+        ),
+        (ObservationLevel::None, _) => (
+            "Nothing about anybody. No verdicts are in force, so the fast path forwards and counts frames only.",
+            "不记录任何人。没有生效的判定，快速路径仅转发并统计帧数。",
+        ),
     };
+    let basis = observed.map_or_else(
+        || {
+            Said::new(
+                "What is observed can't be put on record, so nothing is.",
+                "观察内容无法写入审计日志，因此不观察。",
+            )
+        },
+        |observed| observed.basis.clone(),
+    );
     Recording {
         level: level.as_str().to_owned(),
         what: what.to_owned(),
-        basis: observed.map_or_else(
-            || "What is observed can't be put on record, so nothing is.".to_owned(),
-            |observed| observed.basis.clone(),
-        ),
+        basis: basis.en,
+        what_zh: what_zh.to_owned(),
+        basis_zh: basis.zh,
     }
 }
 
 /// Everything that does not work, for people.
-fn troubles(now: &Snapshot) -> Vec<String> {
+fn troubles(now: &Snapshot) -> Vec<Said> {
     let mut troubles = Vec::new();
+    let mut say = |en: String, zh: String| troubles.push(Said { en, zh });
     for process in now.processes.iter().filter(|p| p.state != "up") {
-        troubles.push(match &process.last_end {
-            Some(end) => format!("the {} process is {}: {end}", process.name, process.state),
-            None => format!("the {} process is {}", process.name, process.state),
-        });
+        let (name, state) = (&process.name, &process.state);
+        let end = process.last_end.as_ref().map(|end| format!(": {end}")).unwrap_or_default();
+        say(format!("the {name} process is {state}{end}"), format!("进程 {name} 的状态为 {state}{end}"));
     }
     if let Some(bypass) = &now.bypass {
-        troubles.push(format!(
-            "the bypass is on since {}: everything is forwarded, nothing observed; `glassgate bypass off` ends it",
-            bypass.since
-        ));
+        let since = &bypass.since;
+        say(
+            format!(
+                "the bypass is on since {since}: everything is forwarded, nothing observed; `glassgate bypass off` ends it"
+            ),
+            format!("旁路自 {since} 起开启：全部转发，不观察；用 `glassgate bypass off` 结束"),
+        );
     }
     if let Some([held, lost]) = &now.held_port {
-        troubles.push(format!("`{lost}` has no link, so `{held}` is held down (ports.propagate_link)"));
+        say(
+            format!("`{lost}` has no link, so `{held}` is held down (ports.propagate_link)"),
+            format!("`{lost}` 无链路，因此 `{held}` 保持断开（ports.propagate_link）"),
+        );
     }
     for lcore in now.lcores.iter().filter(|l| l.seen_ms_ago > SILENT_MS) {
-        troubles.push(format!("the lcore on CPU {} has shown no sign for a while", lcore.cpu));
+        let cpu = lcore.cpu;
+        say(
+            format!("the lcore on CPU {cpu} has shown no sign for a while"),
+            format!("CPU {cpu} 上的 lcore 已有一段时间没有动静"),
+        );
     }
     if let Some(rejected) = &now.policy.rejected {
         let first = rejected.lines().next().unwrap_or_default();
-        troubles
-            .push(format!("rules or signatures on disk were not taken, what was in force stays: {first}"));
+        say(
+            format!("rules or signatures on disk were not taken, what was in force stays: {first}"),
+            format!("磁盘上的规则或签名未被采用，原有内容继续生效：{first}"),
+        );
     }
     if let Some(refused) = &now.policy.refused {
-        troubles.push(format!("the data plane refused the verdicts: {refused}"));
+        say(
+            format!("the data plane refused the verdicts: {refused}"),
+            format!("数据面拒绝了判定：{refused}"),
+        );
     }
     for list in now.policy.lists.iter().filter(|list| list.state != "good") {
         let why = list.trouble.iter().chain(&list.reasons).cloned().collect::<Vec<_>>().join("; ");
-        troubles.push(format!(
-            "the list `{}` is {}, {} names stay in use: {why}",
-            list.name, list.state, list.names
-        ));
+        let (name, state, names) = (&list.name, &list.state, list.names);
+        let zh = if state == "held" { "被隔离" } else { "无法读取" };
+        say(
+            format!("the list `{name}` is {state}, {names} names stay in use: {why}"),
+            format!("列表 `{name}` {zh}，{names} 个名称继续使用：{why}"),
+        );
     }
     if let Some(trouble) = &now.events.log_trouble {
-        troubles.push(format!("the audit log does not take records: {trouble}"));
+        say(
+            format!("the audit log does not take records: {trouble}"),
+            format!("审计日志无法写入：{trouble}"),
+        );
     }
     if let Some(trouble) = &now.events.witness_trouble {
-        troubles
-            .push(format!("nobody else witnesses the audit log, which takes records as before: {trouble}"));
+        say(
+            format!("nobody else witnesses the audit log, which takes records as before: {trouble}"),
+            format!("审计日志没有见证，但照常写入：{trouble}"),
+        );
     }
     if now.policy.epoch == 0 {
-        troubles.push("no verdicts are in force: everything is forwarded, nothing observed".to_owned());
+        say(
+            "no verdicts are in force: everything is forwarded, nothing observed".to_owned(),
+            "没有生效的判定：全部转发，不观察".to_owned(),
+        );
     } else if now.policy.valid_for_s <= 0.0 {
-        troubles.push("the verdicts have run out: everything is forwarded, nothing observed".to_owned());
+        say(
+            "the verdicts have run out: everything is forwarded, nothing observed".to_owned(),
+            "判定已过期：全部转发，不观察".to_owned(),
+        );
     }
     troubles
 }
@@ -533,4 +577,31 @@ pub(crate) fn title_of(category: &str) -> String {
         first.make_ascii_uppercase();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is wrong is said in both languages, as often in one as in the other.
+    #[test]
+    fn every_trouble_is_said_in_both_languages() {
+        let mut now = crate::page::sample::snapshot();
+        now.processes.iter_mut().for_each(|process| process.state = "waiting".to_owned());
+        now.bypass = Some(Default::default());
+        now.held_port = Some(["eth1".to_owned(), "eth2".to_owned()]);
+        now.lcores.iter_mut().for_each(|lcore| lcore.seen_ms_ago = SILENT_MS + 1);
+        (now.policy.rejected, now.policy.refused) = (Some("line 1".to_owned()), Some("epoch".to_owned()));
+        (now.events.log_trouble, now.events.witness_trouble) =
+            (Some("disk".to_owned()), Some("away".to_owned()));
+        now.policy.valid_for_s = 0.0;
+        let all = troubles(&now);
+        now.policy.epoch = 0;
+        let last = troubles(&now).pop();
+        assert_eq!(all.len(), 3 + 1 + 1 + 2 + 2 + 1 + 2 + 1, "{all:?}");
+        let mut seen = std::collections::HashSet::new();
+        for said in all.iter().chain(&last) {
+            assert!(said.en.is_ascii() && !said.zh.is_ascii() && seen.insert(&said.zh), "{said:?}");
+        }
+    }
 }

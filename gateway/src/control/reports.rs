@@ -141,7 +141,7 @@ async fn due(every: Every, shared: &Shared, now_s: i64) -> Result<(), String> {
     let now = shared.snapshot.borrow().clone();
     let head = Head {
         gateway: now.log.name.clone(),
-        basis: now.recording.basis.clone(),
+        basis: if reports.settings.chinese { &now.recording.basis_zh } else { &now.recording.basis }.clone(),
         first: span.first.to_string(),
         last: span.last.to_string(),
         zone: zone.iana_name().unwrap_or("UTC").to_owned(),

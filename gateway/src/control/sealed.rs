@@ -17,6 +17,7 @@ pub(crate) use cases::{CaseAnswer, CaseAsk};
 
 use super::identity::Identity;
 use super::log::Log;
+use crate::said::Said;
 use glassgate_policy::audit::{AuditSink, BootId, GapCause, Hex, Now, Record, Word};
 use glassgate_policy::case::{KeyChange, SessionLine};
 use glassgate_policy::charter::Charter;
@@ -338,13 +339,18 @@ impl Sealed {
     }
 
     /// What is wrong, for people.
-    pub(super) fn trouble(&self, now: &Now) -> Option<String> {
+    pub(super) fn trouble(&self, now: &Now) -> Option<Said> {
         let today = now.trusted_wall().map(|wall| wall.to_zoned(jiff::tz::TimeZone::UTC).date());
         let untold = self.kept.as_ref().zip(today).map_or(0, |(kept, today)| kept.book.untold(today));
         let untold = (untold > 0).then(|| {
-            format!("{untold} people are to be told that their records were looked at: `glassgate case list`")
+            Said::new(
+                format!(
+                    "{untold} people are to be told that their records were looked at: `glassgate case list`"
+                ),
+                format!("有 {untold} 人须被告知其记录已被查阅：`glassgate case list`"),
+            )
         });
-        self.trouble.clone().or(untold)
+        self.trouble.as_ref().map(|why| Said::new(why, format!("封存记录：{why}"))).or(untold)
     }
 
     /// Keys on disk, and cases.

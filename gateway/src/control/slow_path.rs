@@ -25,6 +25,7 @@ use crate::feeds;
 use crate::ipc::Channel;
 use crate::messages::{PolicyId, World};
 use crate::page::push::Push;
+use crate::said::Said;
 use crate::verdicts;
 use anyhow::Result;
 use glassgate_dataplane::event_ring::{Consumer, EventRing, RingEvent};
@@ -380,7 +381,7 @@ impl SlowPath {
         }
         self.renew(Instant::now());
         kept.map_err(|e| format!("{e:#}"))?;
-        let basis = self.observed.as_ref().map(|observed| observed.basis.clone()).unwrap_or_default();
+        let basis = self.observed.as_ref().map(|observed| observed.basis.en.clone()).unwrap_or_default();
         Ok(format!("{what}. {basis}"))
     }
 
@@ -594,10 +595,9 @@ impl SlowPath {
             push: self.begun.push.as_deref(),
             inband: self.begun.inband.as_deref(),
             bypass: self.bypass.now(),
-            charter_trouble: self
-                .charters
-                .trouble()
-                .or_else(|| self.readers.receipts().trouble().map(str::to_owned)),
+            charter_trouble: self.charters.trouble().or_else(|| {
+                self.readers.receipts().trouble().map(|why| Said::new(why, format!("告知回执：{why}")))
+            }),
             sealed_trouble: self.sealed.trouble(&clock::now()),
             sealed: self.sealed.counts(),
             receipts: self.readers.shown(),

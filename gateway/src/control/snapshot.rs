@@ -17,6 +17,9 @@ pub(crate) struct Snapshot {
     pub(crate) uptime_ms: u64,
     /// Everything that does not work, in words; empty when all is well.
     pub(crate) troubles: Vec<String>,
+    /// The same in Chinese, in the same order; what a system or a compiler said stays as it was said.
+    #[serde(default)]
+    pub(crate) troubles_zh: Vec<String>,
     /// Alerts that are raised.
     #[serde(default)]
     pub(crate) alerts: Vec<AlertNow>,
@@ -220,6 +223,11 @@ pub(crate) struct Recording {
     pub(crate) what: String,
     /// In plain words: why it may be.
     pub(crate) basis: String,
+    /// Both in Chinese.
+    #[serde(default)]
+    pub(crate) what_zh: String,
+    #[serde(default)]
+    pub(crate) basis_zh: String,
 }
 
 /// Interruptions of forwarding since the guard started.

@@ -189,7 +189,7 @@ pub(super) fn charter(told: &InForceNow<'_>) -> CharterNow {
     let observation = told.observed.map(|observed| &observed.observation);
     CharterNow {
         standing: standing(told.observed),
-        trouble: told.charters.trouble(),
+        trouble: told.charters.trouble().map(|said| said.en),
         until: observation.and_then(|o| o.until).map(crate::clock::shown),
         charter: told.charters.charter().map(|charter| of_charter(charter, told)),
     }

@@ -24,11 +24,17 @@ pub(super) fn card(now: &Snapshot, lang: Lang) -> Markup {
                 h2 { (lang.say("Needs attention", "需要处理")) }
                 ul {
                     @for alert in &now.alerts { (line(alert, lang)) }
-                    @for trouble in &now.troubles { li { (trouble) } }
+                    @for trouble in troubles(now, lang) { li { (trouble) } }
                 }
             }
         }
     }
+}
+
+/// In Chinese where there is one for each.
+fn troubles(now: &Snapshot, lang: Lang) -> &[String] {
+    let zh = lang == Lang::Zh && now.troubles_zh.len() == now.troubles.len();
+    if zh { &now.troubles_zh } else { &now.troubles }
 }
 
 fn line(alert: &AlertNow, lang: Lang) -> Markup {

@@ -65,7 +65,7 @@ fn stands(now: &Snapshot, told: &CharterNow, lang: Lang) -> Markup {
                 span class=(class) { (terms::standing(told.standing, lang)) }
             }
             @if let Some(trouble) = &told.trouble { p .some { (trouble) } }
-            p .lead { (now.recording.what) }
+            p .lead { (lang.say(&now.recording.what, &now.recording.what_zh)) }
             @if let Some(charter) = &told.charter {
                 dl .list {
                     dt { (lang.say("from", "自")) } dd { (charter.issued) } dt { (lang.say("last day", "末日")) } dd { (charter.expires) " (" (charter.zone) ")" }

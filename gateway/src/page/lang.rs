@@ -7,7 +7,7 @@ use axum::http::header::ACCEPT_LANGUAGE;
 
 /// A language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Lang {
+pub(crate) enum Lang {
     #[default]
     En,
     Zh,

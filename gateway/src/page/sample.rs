@@ -153,6 +153,7 @@ pub(crate) fn snapshot() -> Snapshot {
         time: "2026-11-21T14:03:22Z".to_owned(),
         uptime_ms: 302_400_000,
         troubles: Vec::new(),
+        troubles_zh: Vec::new(),
         alerts: Vec::new(),
         alert_targets: vec![TargetNow { kind: "webhook".to_owned(), delivered: 4, ..TargetNow::default() }],
         links_down: Vec::new(),
@@ -193,6 +194,8 @@ pub(crate) fn snapshot() -> Snapshot {
             what: "Counts per service and category. No names, no addresses, no devices, no people."
                 .to_owned(),
             basis: "No charter is in force, so nothing beyond counts may be recorded.".to_owned(),
+            what_zh: "按服务与类别计数。没有名称、地址、设备，也不涉及个人。".to_owned(),
+            basis_zh: "没有生效的章程，除计数外不得记录任何内容。".to_owned(),
         },
         processes: vec![
             process("guard", 0, None),

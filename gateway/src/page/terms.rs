@@ -3,7 +3,7 @@
 use super::lang::Lang;
 
 /// What it is for.
-pub(super) fn purpose(word: &str, lang: Lang) -> &str {
+pub(crate) fn purpose(word: &str, lang: Lang) -> &str {
     match word {
         "security" => lang.say("Security: malware, phishing, intrusion", "安全：恶意软件、钓鱼、入侵"),
         "bandwidth" => lang.say("Bandwidth: capacity of the network", "带宽：网络容量"),
@@ -90,7 +90,7 @@ pub(super) fn standing(word: &str, lang: Lang) -> &str {
 }
 
 /// Where a purpose or a calendar stands.
-pub(super) fn state(word: &str, lang: Lang) -> &str {
+pub(crate) fn state(word: &str, lang: Lang) -> &str {
     match word {
         "open" => lang.say("open now", "现在开放"),
         "closed" => lang.say("closed now", "现在关闭"),

@@ -156,8 +156,8 @@ fn recording(now: &Snapshot, lang: Lang) -> Markup {
         section .card .recording {
             div {
                 h2 { (lang.say("What is recorded", "记录内容")) }
-                p .lead { (now.recording.what) }
-                p .note { (now.recording.basis) }
+                p .lead { (lang.say(&now.recording.what, &now.recording.what_zh)) }
+                p .note { (lang.say(&now.recording.basis, &now.recording.basis_zh)) }
             }
             ol .levels {
                 @for (level, title, what) in levels {
@@ -484,11 +484,26 @@ mod tests {
     #[test]
     fn in_chinese_as_well() {
         let page = page(&sample::snapshot(), Lang::Zh).into_string();
-        for word in ["不可见度", "招聘", "TLS 服务器名称", "转发中", "驻留时间", "href=\"/?lang=en\""]
-        {
+        for word in [
+            "不可见度",
+            "没有生效的章程，除计数外",
+            "招聘",
+            "TLS 服务器名称",
+            "转发中",
+            "驻留时间",
+            "href=\"/?lang=en\"",
+        ] {
             assert!(page.contains(word), "{word}");
         }
-        for word in ["Blindness", "forwarding", "frames in", "Needs attention", "of all frames", "Nothing"] {
+        for word in [
+            "Blindness",
+            "No charter",
+            "forwarding",
+            "frames in",
+            "Needs attention",
+            "of all frames",
+            "Nothing",
+        ] {
             assert!(!page.contains(word), "{word}");
         }
     }

@@ -98,9 +98,9 @@ fn what_is_refused_leaves_the_one_before() {
         let observed = charters.observe(&now(MONDAY_MORNING), &groups());
         assert_eq!(observed.highest(), ObservationLevel::Aggregate);
         assert!(
-            observed.basis.starts_with("Charter acme-staff no. 3, in force until 2027-12-31"),
+            observed.basis.en.starts_with("Charter acme-staff no. 3, in force until 2027-12-31"),
             "{}",
-            observed.basis
+            observed.basis.en
         );
     }
 }
@@ -137,7 +137,7 @@ fn a_damaged_charter_means_nothing_and_is_said() {
     }
     let stranger = Settings { keys: Vec::new(), ..settings };
     std::fs::write(stranger.dir.join(FILE), signed.charter(1).0).unwrap();
-    assert!(Charters::load(&stranger).trouble().is_some_and(|why| why.contains("can't be used")));
+    assert!(Charters::load(&stranger).trouble().is_some_and(|why| why.en.contains("can't be used")));
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn two_people_see_what_one_did_and_every_step_is_on_record() {
         (facts.begin, facts.end),
         ("2027-03-01T02:50:00Z".parse().ok(), "2027-03-01T02:59:00Z".parse().ok())
     );
-    assert!(bench.sealed.trouble(&bench.now).unwrap().contains("to be told"), "the charter says: at once");
+    assert!(bench.sealed.trouble(&bench.now).unwrap().en.contains("to be told"), "the charter says: at once");
     assert!(matches!(bench.say(&brief, CaseAct::Tell, 2), Ok(CaseAnswer::Told(_))));
     assert_eq!(bench.sealed.trouble(&bench.now), None);
     assert!(bench.say(&brief, CaseAct::Show, 0).unwrap_err().contains("another case"));
@@ -243,7 +243,7 @@ fn what_can_not_be_sealed_is_counted_and_not_kept() {
     std::fs::write(&keys, "in the way").unwrap();
     bench.visit("s.chen", "dropbox");
     bench.seal();
-    assert!(bench.sealed.trouble(&bench.now).unwrap().contains("nothing is sealed for leak"));
+    assert!(bench.sealed.trouble(&bench.now).unwrap().en.contains("nothing is sealed for leak"));
     bench.visit("s.chen", "dropbox");
     bench.seal();
     bench.sealed.tick(&bench.now, &mut bench.log);
