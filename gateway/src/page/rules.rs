@@ -55,7 +55,10 @@ pub(super) async fn view(
         }
         None => None,
     };
-    Html(page(&now(&shared), &looked, &explained, &None, form_token(&asker), Reader::of(&asker, lang)).into_string())
+    Html(
+        page(&now(&shared), &looked, &explained, &None, form_token(&asker), Reader::of(&asker, lang))
+            .into_string(),
+    )
 }
 
 /// Takes the version of a list that somebody has seen. It is judged and put on record by the slow path, as if it had come by the control socket.

@@ -125,7 +125,8 @@ pub(super) async fn step(
     } else {
         (to, faults)
     };
-    Html(page(&now(&shared), &fields.0, to, &faults, token(&asker), Reader::of(&asker, lang)).into_string()).into_response()
+    Html(page(&now(&shared), &fields.0, to, &faults, token(&asker), Reader::of(&asker, lang)).into_string())
+        .into_response()
 }
 
 /// Where somebody has to go back to.
@@ -157,10 +158,7 @@ pub(super) async fn install(
         }
         p { a href=(format!("/charter?lang={}", lang.tag())) { (lang.say("To the charter", "查看章程")) } }
     };
-    Html(
-        shell::page(&now(&shared), shell::View::Charter, Reader::of(&asker, lang), &body)
-            .into_string(),
-    )
+    Html(shell::page(&now(&shared), shell::View::Charter, Reader::of(&asker, lang), &body).into_string())
 }
 
 fn token(asker: &Asker) -> &str {
