@@ -1,12 +1,7 @@
 //! What one lcore counts. Plain numbers of one owner: nothing here is shared or atomic; the lcore copies them to its
 //! stats page now and then, and others add the pages up.
 //!
-//! Four laws hold exactly, at any time between two turns:
-//!
-//! * `rx + answers + inband_sent = tx + dropped{policy, limit, tx_full} + inband_taken` per direction, in frames;
-//! * `rx = flow + opaque{kind} + tunnel{kind} + malformed{reason} + fragments + inband_taken`, in frames;
-//! * `inband_taken + inband_copied = inband_punted + inband_refused{reason}`, in frames;
-//! * `flows opened = open + named{evidence} + unnamed{reason}`.
+//! What adds up to what: [`crate::conservation`].
 
 use crate::inband;
 use crate::packet::TunnelKind;

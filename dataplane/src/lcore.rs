@@ -88,6 +88,7 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
 
     /// What was counted, with the ports' own losses.
     pub fn counters(&mut self) -> &LcoreCounters {
+        self.adds_up();
         for (port, missed) in self.ports.iter().zip(&mut self.classifier.counters.rx_missed) {
             *missed = port.counters().rx_missed;
         }
@@ -96,7 +97,12 @@ impl<P: Port, S: FlowSink> Lcore<P, S> {
 
     /// Ends the loop: the ports, and the classifier with all that it counted.
     pub fn into_parts(self) -> ([P; PORTS], Classifier<S>) {
+        self.adds_up();
         (self.ports, self.classifier)
+    }
+
+    fn adds_up(&self) {
+        debug_assert_eq!(self.classifier.counters.broken(self.classifier.flows() as u64), None);
     }
 
     fn pass(&mut self, from: usize, now_ns: u64) -> usize {

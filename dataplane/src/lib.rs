@@ -20,6 +20,7 @@
 pub mod answer;
 pub mod assembler;
 pub mod classifier;
+pub mod conservation;
 pub mod counters;
 pub mod defrag;
 pub mod distributor;

@@ -139,6 +139,18 @@ fn describe(now: &Snapshot) -> String {
         _ = writeln!(out, "  {:<10} {:<9} pid {pid:<8} restarts {restarts}", process.name, process.state);
     }
     _ = writeln!(out, "  outages {}, {} ms in all", now.outages.count, now.outages.total_ms);
+    let away = &now.uninspected;
+    let now_too = if away.now { ", now as well" } else { "" };
+    _ = writeln!(
+        out,
+        "  uninspected {}, {} ms in all{now_too}; fallback: {}",
+        away.count,
+        away.total_ms,
+        away.fallback.replace('_', " ")
+    );
+    if let Some(why) = &away.fallback_missing {
+        _ = writeln!(out, "    {why}");
+    }
     _ = writeln!(out, "\nports        frames in      frames out    dropped    missed   Mbit/s in");
     for port in &now.ports {
         let dropped = port.drop_policy + port.drop_limit + port.drop_tx_full;

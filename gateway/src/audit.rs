@@ -182,7 +182,7 @@ struct Head {
 fn head(line: &[u8]) -> Head {
     let record: Value = serde_json::from_slice(line).unwrap_or_default();
     let kind = record["event_type"].as_str().unwrap_or("unknown").to_owned();
-    let grave = ["gap", "log_full", "bypass"].contains(&kind.as_str());
+    let grave = ["gap", "log_full", "bypass", "uninspected"].contains(&kind.as_str());
     let wall = record["wall"].as_str().map(str::to_owned);
     Head { kind, wall, seq: record["seq"].as_u64().unwrap_or_default(), grave }
 }

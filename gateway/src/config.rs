@@ -185,6 +185,17 @@ pub(crate) struct Guard {
     pub(crate) hang: Duration,
     pub(crate) restart: Duration,
     pub(crate) stop: Duration,
+    /// Whether somebody else forwards when the fast path can't.
+    pub(crate) fallback: bool,
+    pub(crate) relay: Option<RelayFile>,
+}
+
+/// The file of a bypass card, and what is written to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RelayFile {
+    pub(crate) file: PathBuf,
+    pub(crate) bypass: String,
+    pub(crate) inline: String,
 }
 
 impl Config {
@@ -282,6 +293,7 @@ impl Check<'_> {
         let hang = self.number(&raw.guard.hang_ms, 20..=60_000, "milliseconds");
         let restart = self.number(&raw.guard.restart_ms, 0..=1000, "milliseconds");
         let stop = self.number(&raw.guard.stop_s, 1..=60, "seconds");
+        let relay = self.relay(&raw.guard);
         Some(Config {
             ports: ports?,
             dataplane: dataplane?,
@@ -306,8 +318,24 @@ impl Check<'_> {
             inband: inband?,
             page: page?,
             socket: socket?,
-            guard: Guard { hang: millis(hang?), restart: millis(restart?), stop: seconds(stop?) },
+            guard: Guard {
+                hang: millis(hang?),
+                restart: millis(restart?),
+                stop: seconds(stop?),
+                fallback: raw.guard.fallback.value,
+                relay: relay?,
+            },
         })
+    }
+
+    /// Of no file: that there is none.
+    fn relay(&mut self, raw: &schema::guard) -> Option<Option<RelayFile>> {
+        let file = self.path_or_none(&raw.relay)?;
+        Some(file.map(|file| RelayFile {
+            file,
+            bypass: raw.relay_bypass.value.clone(),
+            inline: raw.relay_inline.value.clone(),
+        }))
     }
 
     fn store(&mut self, raw: &schema::store) -> Option<Store> {

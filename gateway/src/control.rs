@@ -46,7 +46,7 @@ use crate::confine;
 use crate::exit::Exit;
 use crate::ipc::Channel;
 use crate::lcore_memory::{FrameRings, LcoreMemory};
-use crate::messages::{Failure, FromControl, PolicyId, ToControl, World};
+use crate::messages::{Failure, FromControl, PolicyId, ToControl, Uninspected, World};
 use crate::page;
 use crate::page::hosts::Hosts;
 use crate::page::live::Live;
@@ -80,7 +80,9 @@ use tracing::{error, info, warn};
 #[derive(Debug)]
 pub(crate) enum Command {
     /// The guard says how the processes are.
-    World(World),
+    World(Box<World>),
+    /// No fast path looks at frames, or one does again: put it on record and tell the guard.
+    Uninspected(Uninspected),
     /// Read rules and signatures again, and answer what came of it.
     Reload(Option<oneshot::Sender<Result<String, String>>>),
     /// Put a charter in the place of the one installed, and answer what came of it.
@@ -296,7 +298,7 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
             }
             ToControl::Go => break,
             // The world and reloads are told again after the start.
-            ToControl::World(_) | ToControl::Reload => {}
+            ToControl::World(_) | ToControl::Reload | ToControl::Uninspected(_) => {}
             ToControl::Stop => bail!("told to stop before the start"),
         }
     }
@@ -310,6 +312,7 @@ fn listen(channel: &Channel, commands: &mpsc::Sender<Command>) {
         let command = match channel.receive::<ToControl>() {
             Ok(Some(received)) => match received.message {
                 ToControl::World(world) => Command::World(world),
+                ToControl::Uninspected(about) => Command::Uninspected(about),
                 ToControl::Reload => Command::Reload(None),
                 ToControl::Stop => Command::Stop,
                 other => {

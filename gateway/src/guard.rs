@@ -6,16 +6,19 @@
 //! * A dead **control** process never stops forwarding: the fast path keeps its matrix until that decays. The guard
 //!   keeps the last policy and gives it to whoever starts.
 //! * A dead or hung **data plane** is replaced at once; one that hangs is killed first and its successor waits until it
-//!   is known to be gone.
+//!   is known to be gone. Until the successor forwards, a [fallback] does.
+//! * One that ends three times within a minute is not started again while a fallback forwards, before somebody says so.
 //! * When the guard dies, the kernel kills the others ([`crate::child`]): nothing is left behind that forwards
 //!   unwatched.
 //!
 //! What the guard knows (processes, ports, outages) it tells the control process whenever it changes.
 
 mod backoff;
+mod fallback;
 mod links;
 mod netlink;
 mod process;
+mod uninspected;
 mod watch;
 mod xdp;
 
@@ -29,7 +32,9 @@ use crate::messages::{
     FromControl, FromDataplane, PolicyId, PortInfo, ProcessInfo, ToControl, ToDataplane, World,
 };
 use anyhow::{Context as _, Result};
+use fallback::Fallback;
 use glassgate_dataplane::stats_page::StatsPage;
+use glassgate_policy::audit::UninspectedCause;
 use links::Links;
 use process::{Kind, Process, State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,10 +46,13 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
+use uninspected::Intervals;
 use watch::Watch;
 
 /// How long a data plane may take to come up: an EAL takes up to a second, a link some more.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// A data plane that ended so often within a minute is not started again by itself.
+const ENDS_TO_HOLD: usize = 3;
 
 /// Runs the gateway until it is told to stop.
 pub(crate) fn run(config: Config, path: PathBuf) -> Result<Exit> {
@@ -94,6 +102,8 @@ struct Guard {
     verdict: Option<Ended>,
     /// Passes the loss of a link on, where the configuration says so.
     links: Option<Links>,
+    fallback: Fallback,
+    intervals: Intervals,
 }
 
 /// The last policy that the control process handed over. The guard does not look into it.
@@ -140,6 +150,9 @@ impl Guard {
             },
             _ => None,
         };
+        let fallback = Fallback::choose(&config.guard, &ports);
+        let mut intervals = Intervals::default();
+        intervals.begin(UninspectedCause::Start, fallback.forwarder(), mono_ns(), fallback.received());
         Ok(Self {
             dataplane: Process::new(Kind::Dataplane, config.guard.restart),
             control: Process::new(Kind::Control, config.guard.restart),
@@ -160,6 +173,8 @@ impl Guard {
             stopping: false,
             verdict: None,
             links,
+            fallback,
+            intervals,
         })
     }
 
@@ -305,6 +320,9 @@ impl Guard {
 
     fn start(&mut self, kind: Kind, now: Instant) {
         self.world_news = true;
+        if kind == Kind::Dataplane {
+            self.fallback.make_way();
+        }
         let result = self.process(kind).start(now).map_err(anyhow::Error::from).and_then(|()| match kind {
             Kind::Dataplane => self.brief_dataplane(),
             Kind::Control => self.brief_control(),
@@ -403,6 +421,9 @@ impl Guard {
             self.dataplane.enter(State::Up);
         }
         self.ever_up = true;
+        self.fallback.rest();
+        self.intervals.end(mono_ns(), self.fallback.received());
+        self.tell_intervals();
         if let Some(since) = self.outage_since.take() {
             let ms = now.saturating_duration_since(since).as_millis() as u64;
             self.world.outage_ms += ms;
@@ -431,7 +452,10 @@ impl Guard {
                 if !self.stopping {
                     self.control.enter(State::Up);
                 }
+                self.tell_intervals();
             }
+            FromControl::Noted(noted) => self.intervals.noted(&noted),
+            FromControl::Resume => self.resume(),
             FromControl::Failed(failure) => {
                 self.world_news = true;
                 error!("the control process can't work: {}", failure.why);
@@ -459,6 +483,7 @@ impl Guard {
         // What it said last is still in the channel.
         self.hear_rest(kind);
         let now = Instant::now();
+        let hung = self.process(kind).state() == State::Fencing;
         let Some(status) = self.process(kind).reap(now).context("asking how a process ended")? else {
             return Ok(());
         };
@@ -477,11 +502,66 @@ impl Guard {
                 self.world.outages += 1;
                 self.outage_since = Some(self.watch.last_progress().unwrap_or(now));
             }
+            self.fall_back(if hung { UninspectedCause::Hung } else { UninspectedCause::Ended }, now);
         }
         if self.stopping && !expected {
             self.process(kind).enter(State::Stopped);
         }
         Ok(())
+    }
+
+    /// The data plane is gone: whoever can forwards in its place.
+    fn fall_back(&mut self, cause: UninspectedCause, now: Instant) {
+        self.fallback.engage();
+        if self.stopping {
+            return;
+        }
+        if self.fallback.forwards()
+            && let Some(since) = self.outage_since.take()
+        {
+            let ms = now.saturating_duration_since(since).as_millis() as u64;
+            self.world.outage_ms += ms;
+            warn!(ms, forwarder = self.fallback.forwarder().as_str(), "frames pass uninspected");
+        }
+        let start_ns = mono_ns().saturating_sub(
+            self.watch.last_progress().map_or(0, |at| now.saturating_duration_since(at).as_nanos() as u64),
+        );
+        let (forwarder, received) = (self.fallback.forwarder(), self.fallback.received());
+        self.intervals.begin(cause, forwarder, start_ns, received);
+        let ends = self.dataplane.ends_lately(now);
+        if self.fallback.forwards() && ends >= ENDS_TO_HOLD {
+            error!(
+                ends,
+                "the data plane ended too often within a minute and is not started again: frames pass uninspected until \
+                 `glassgate bypass off`, SIGHUP or the next start"
+            );
+            self.dataplane.enter(State::Held);
+            self.world.held = true;
+            self.intervals.begin(UninspectedCause::Held, forwarder, start_ns, received);
+        }
+        self.tell_intervals();
+    }
+
+    /// Starts a held data plane.
+    fn resume(&mut self) {
+        if self.dataplane.state() == State::Held {
+            info!("the data plane is started again");
+            self.world.held = false;
+            self.world_news = true;
+            self.dataplane.forgive();
+        }
+    }
+
+    /// Tells the control process what it has not put on record yet.
+    fn tell_intervals(&mut self) {
+        self.world_news = true;
+        let Some(channel) = self.control.channel().filter(|_| self.control.is_up()) else { return };
+        for interval in self.intervals.untold() {
+            // It is told again when it is up again.
+            if channel.send(&ToControl::Uninspected(interval.clone()), &[]).is_err() {
+                return;
+            }
+        }
     }
 
     fn hear_rest(&mut self, kind: Kind) {
@@ -500,6 +580,7 @@ impl Guard {
 
     fn reload(&mut self) {
         info!("reading rules and signatures again");
+        self.resume();
         if let Some(channel) = self.control.channel()
             && let Err(e) = channel.send(&ToControl::Reload, &[])
         {
@@ -531,7 +612,7 @@ impl Guard {
         process.enter(State::Stopping { until });
     }
 
-    /// Gives interfaces back to the kernel.
+    /// Gives interfaces back to the kernel. The fallback stays as it is: what was stopped forwards.
     fn release_interfaces(&self) {
         for interface in self.ports.iter().filter_map(Device::xdp_interface) {
             if let Err(e) = xdp::detach(interface) {
@@ -553,8 +634,12 @@ impl Guard {
             last_end: None,
         };
         self.world.processes = vec![guard, self.dataplane.info(), self.control.info()];
+        (self.world.uninspected, self.world.uninspected_ms, self.world.is_uninspected) =
+            self.intervals.sum(mono_ns());
+        self.world.fallback = self.fallback.forwarder().as_str().to_owned();
+        self.world.fallback_missing = self.fallback.missing().map(str::to_owned);
         let told = match self.control.channel() {
-            Some(channel) => channel.send(&ToControl::World(self.world.clone()), &[]).is_ok(),
+            Some(channel) => channel.send(&ToControl::World(Box::new(self.world.clone())), &[]).is_ok(),
             // It is told when it starts.
             None => true,
         };

@@ -1,13 +1,14 @@
 //! What the processes say to each other over [`crate::ipc`].
 //!
 //! ```text
-//!              Start, Lcore…, Policy, Go, Stop              Start, Lcore…, World, Reload, Stop
+//!              Start, Lcore…, Policy, Go, Stop              Start, Lcore…, World, Uninspected, Reload, Stop
 //!  dataplane ◄──────────────────────────────── guard ────────────────────────────────────────► control
 //!            ────────────────────────────────►       ◄────────────────────────────────────────
-//!              Up, Refused, Failed                          Policy, Up, Failed
+//!              Up, Refused, Failed                          Policy, Up, Noted, Resume, Failed
 //! ```
 
 use crate::config::{Config, Dataplane, Device, Inband};
+use glassgate_policy::audit::{Forwarder, UninspectedCause};
 use serde::{Deserialize, Serialize};
 
 /// From the guard to the data plane.
@@ -70,7 +71,9 @@ pub(crate) enum ToControl {
     /// All that is needed at start has been said.
     Go,
     /// How the processes are.
-    World(World),
+    World(Box<World>),
+    /// No fast path looks at frames, or one does again. Said until it is [noted](FromControl::Noted).
+    Uninspected(Uninspected),
     /// Read rules and signatures again.
     Reload,
     /// Empty the rings, close the log, exit.
@@ -85,8 +88,51 @@ pub(crate) enum FromControl {
     Policy(PolicyId),
     /// Events are read and the page is served.
     Up,
+    /// This is on record.
+    Noted(Uninspected),
+    /// Somebody says that a held data plane is to be started.
+    Resume,
     /// It can't work. The process exits after this.
     Failed(Failure),
+}
+
+/// Values of the vocabulary travel as their words.
+macro_rules! as_word {
+    ($module:ident, $type:ty) => {
+        mod $module {
+            use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+            #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+            pub(super) fn serialize<S: Serializer>(value: &$type, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(value.as_str())
+            }
+
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$type, D::Error> {
+                let word = String::deserialize(from)?;
+                <$type>::from_word(&word).ok_or_else(|| D::Error::custom("no such word"))
+            }
+        }
+    };
+}
+
+as_word!(cause_word, glassgate_policy::audit::UninspectedCause);
+as_word!(forwarder_word, glassgate_policy::audit::Forwarder);
+
+/// A time in which no fast path looks at frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Uninspected {
+    /// Counts them since the guard started.
+    pub(crate) number: u64,
+    #[serde(with = "cause_word")]
+    pub(crate) cause: UninspectedCause,
+    #[serde(with = "forwarder_word")]
+    pub(crate) forwarder: Forwarder,
+    pub(crate) start_mono_ns: u64,
+    /// Not over yet: none.
+    pub(crate) end_mono_ns: Option<u64>,
+    /// Frames that both ports received meanwhile.
+    pub(crate) frames: Option<u64>,
 }
 
 /// Which policy.
@@ -146,6 +192,18 @@ pub(crate) struct World {
     /// How long forwarding was interrupted in all, milliseconds. The time between the last sign of progress and the
     /// first of the successor: nothing was forwarded, nothing was seen.
     pub(crate) outage_ms: u64,
+    /// Who forwards when no fast path can: a word of [`Forwarder`].
+    pub(crate) fallback: String,
+    /// Why that is nobody.
+    pub(crate) fallback_missing: Option<String>,
+    /// Times that no fast path looked at frames since the guard started.
+    pub(crate) uninspected: u64,
+    /// How long that was in all, milliseconds; of one that goes on, until this was said.
+    pub(crate) uninspected_ms: u64,
+    /// Whether it goes on.
+    pub(crate) is_uninspected: bool,
+    /// The data plane ended so often that it is not started before somebody says so.
+    pub(crate) held: bool,
     /// The interface that is held down because another one has no link: both, in this order.
     pub(crate) held_port: Option<[String; 2]>,
     /// `lan`, `uplink`: ports that have no link and are not held down for it. Of what DPDK drives by itself nobody knows here.

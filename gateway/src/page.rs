@@ -4,7 +4,7 @@
 //! the new figures in place of the old. Nothing is loaded from elsewhere, and the Content-Security-Policy says so. Only
 //! counts and states are shown: there is nothing about a person to show. What is past comes from the rollup store, and stands still.
 //!
-//! Little can be changed from here, and each such act is on record before it counts: the own [login](login), a step of a [case](cases) that its
+//! Little can be changed from here, and each such act is on record before it counts: the own [login], a step of a [case](cases) that its
 //! holder signed elsewhere, and, for whoever holds the token, [who has an address](push).
 //!
 //! Requests must name the gateway as it is [called](hosts); then the [gate] of the endpoint holds them to who may ask, from where.

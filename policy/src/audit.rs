@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `started`, `stopped` | the policy engine began, ended in order |
 //! | `policy` | which table and rules are in force from here on |
+//! | `uninspected` | from when to when no fast path looked at frames, why, and who forwarded them |
 //! | `charter` | what may be observed changes: a charter is installed, comes into force, opens, closes, ends |
 //! | `receipts` | receipts of notices: how many there are, and how many an hour brought |
 //! | `rollup` | counts of one hour, category and service of the whole network, while there is no charter |
@@ -134,6 +135,23 @@ pub enum Record<'a> {
         /// User id of who asked for it on the machine.
         #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
+    },
+    /// No fast path looks at frames: written when that begins, and again when it is over.
+    Uninspected {
+        /// Counts such times since the guard started. Two records of one number are about one time.
+        number: u64,
+        /// Why.
+        cause: Word<UninspectedCause>,
+        /// Who forwards meanwhile.
+        forwarder: Word<Forwarder>,
+        /// Monotonic time of the last sign of the fast path, or of the guard's own start.
+        start_mono_ns: u64,
+        /// Monotonic time at which a fast path forwarded again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        end_mono_ns: Option<u64>,
+        /// Frames that came to the ports meanwhile, as far as somebody counted them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        frames: Option<u64>,
     },
     /// Receipts of notices: those that were found at start, and each hour in which some were given or removed. On which device one was
     /// given is in no record, nor is when but for the hour.
@@ -482,6 +500,32 @@ coded! {
         TooManyTraces = 9 => "too_many_traces",
         /// Sessions that could not be sealed, and so are not kept: no key could be made, or the charter was over.
         NotSealed = 10 => "not_sealed",
+    }
+}
+
+coded! {
+    /// Why no fast path looks at frames.
+    pub enum UninspectedCause {
+        /// The gateway starts, or another one of it than before.
+        Start = 1 => "start",
+        /// The fast path ended.
+        Ended = 2 => "ended",
+        /// An lcore made no progress, so it was ended.
+        Hung = 3 => "hung",
+        /// It ended so often that it is not started again before somebody says so.
+        Held = 4 => "held",
+    }
+}
+
+coded! {
+    /// Who forwards frames while no fast path does.
+    pub enum Forwarder {
+        /// Nobody: they are lost.
+        Nobody = 0 => "nobody",
+        /// A bridge of the kernel.
+        KernelBridge = 1 => "kernel_bridge",
+        /// A bypass card.
+        Relay = 2 => "relay",
     }
 }
 

@@ -1,7 +1,7 @@
 //! How many sessions a second are sealed and durable in the audit log, and what each costs.
 //!
-//! `cargo run --release -p glassgate-sealed --example throughput -- FOLDER [SECONDS]`: sessions of a thousand people at a pace,
-//! sealed as the gateway does it, handed to a log on that folder's disk.
+//! `cargo run --release -p glassgate-sealed --example throughput -- FOLDER [SECONDS] [--json]`: sessions of a thousand people at a
+//! pace, sealed as the gateway does it, handed to a log on that folder's disk.
 
 use glassgate_audit::{Clock, Log, Options, Stamp};
 use glassgate_policy::audit::{BootId, Now, Record, WallQuality};
@@ -73,8 +73,9 @@ fn cpu_of_others() -> u64 {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let folder = args.next().ok_or("usage: throughput FOLDER [SECONDS]")?;
+    let folder = args.next().ok_or("usage: throughput FOLDER [SECONDS] [--json]")?;
     let seconds = args.next().and_then(|s| s.parse().ok()).unwrap_or(15);
+    let as_json = args.next().is_some_and(|arg| arg == "--json");
     let folder = Path::new(&folder);
     let begun = Instant::now();
     let now = Now { mono_ns: 0, wall: None, quality: WallQuality::Unknown };
@@ -123,17 +124,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let others = cpu_of_others() - others;
     waits.sort_unstable();
     let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize] as f64 / 1e6;
-    println!(
-        "{:.0} sealed sessions/s durable, {} lost; commit p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms; CPU a record: {:.2} µs to seal and hand over, {:.2} µs to write; {:.0} bytes on disk",
-        waits.len() as f64 / elapsed,
-        status.lost,
-        at(0.5),
-        at(0.99),
-        at(1.0),
-        sealing as f64 / 1e3 / f64::from(n),
-        others as f64 / 1e3 / waits.len() as f64,
-        status.bytes as f64 / status.entries as f64,
-    );
+    let per_s = waits.len() as f64 / elapsed;
+    let [p50, p99, most] = [0.5, 0.99, 1.0].map(at);
+    let (seal, write) = (sealing as f64 / 1e3 / f64::from(n), others as f64 / 1e3 / waits.len() as f64);
+    let bytes = status.bytes as f64 / status.entries as f64;
+    if as_json {
+        println!(
+            "{{\"durable_per_s\":{per_s:.0},\"lost\":{},\"commit_p50_ms\":{p50:.1},\"commit_p99_ms\":{p99:.1},\"commit_max_ms\":{most:.1},\"seal_us\":{seal:.2},\"write_us\":{write:.2},\"bytes\":{bytes:.0}}}",
+            status.lost
+        );
+    } else {
+        println!(
+            "{per_s:.0} sealed sessions/s durable, {} lost; commit p50 {p50:.1} ms, p99 {p99:.1} ms, most {most:.1} ms; CPU a record: {seal:.2} µs to seal and hand over, {write:.2} µs to write; {bytes:.0} bytes on disk",
+            status.lost
+        );
+    }
     log.close(Duration::from_secs(60));
     Ok(())
 }

@@ -17,12 +17,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 30] = [
+pub const KINDS: [&str; 31] = [
     "started",
     "stopped",
     "policy",
     "charter",
     "bypass",
+    "uninspected",
     "receipts",
     "sealed_key",
     "case_opened",

@@ -10,11 +10,13 @@
 //! | [`notice`] | curl, Chromium | a device that has a notice to read is shown it over HTTP, and is not observed until it is read |
 //! | [`cases`] | curl | what is sealed of two people, and how two others see what one of them did, once |
 //! | [`inband`] | arping, ping, curl, floods | the gateway's own address on its ports: who gets what, and that a flood of it costs the traffic nothing |
+//! | [`fallback`] | a stream | what passes while the data plane is killed, hangs, and is held |
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
 //! | [`browser`] | Chromium | every view of the page in both languages, on a phone and wide, by real logins; hostile names in every place; only where it is asked for |
 //! | [`page`] | promtool, Prometheus, schemathesis | the page's data as programs see them; only where it is asked for |
+//! | [`sealing`] | sockets | the log at full pace beside a stream; only where it is asked for |
 //! | [`canary`] | sockets, rustls, quinn | nothing that a flow carries is kept, whatever happens to the processes |
 //!
 //! After each part the frames of both ports are added up: what came in went out or was counted.
@@ -25,6 +27,7 @@ pub mod bypass;
 pub mod canary;
 pub mod cases;
 pub mod charter;
+pub mod fallback;
 pub mod identity;
 pub mod inband;
 pub mod lcores;
@@ -32,11 +35,13 @@ pub mod limit;
 pub mod links;
 pub mod notice;
 pub mod page;
+pub mod sealing;
+mod stream;
 pub mod uploads;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::demo::Checks;
 use crate::demo::api::Now;
@@ -58,6 +63,9 @@ pub struct Options {
     /// Install what is missing without asking.
     #[arg(long, short)]
     pub yes: bool,
+    /// A gateway that is built already; without it, the release build is made first.
+    #[arg(long, value_name = "FILE")]
+    pub binary: Option<std::path::PathBuf>,
 }
 
 /// A part of the task.
@@ -75,6 +83,8 @@ pub enum Part {
     Lcores,
     /// The gateway's own address on its ports.
     Inband,
+    /// What forwards while the data plane can't.
+    Fallback,
     /// Links that go and come.
     Links,
     /// Rules about groups, whose members come and go.
@@ -89,9 +99,15 @@ pub enum Part {
     Page,
     /// Not an action: the page in a real browser. Only where it is asked for.
     Browser,
+    /// Not an action: sealed sessions at full pace into the log, beside a stream of datagrams. Only where it is asked for: it takes five
+    /// minutes, and says something about the gateway only on a machine that does nothing else.
+    Sealing,
     /// Not an action: what flows carry is looked for in everything that the gateway leaves.
     Canary,
 }
+
+/// Parts that run only where they are asked for.
+const ON_REQUEST: [Part; 3] = [Part::Page, Part::Browser, Part::Sealing];
 
 /// What a part works with.
 pub struct Stage<'a> {
@@ -110,26 +126,31 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Setup");
     let browser = options.only.is_none_or(|only| matches!(only, Part::Notice | Part::Block | Part::Browser));
     setup::run(&setup::Options { yes: options.yes, browser, ..setup::Options::default() })?;
-    let binary = gateway::build(stop, &workspace::target().join("build.log"))?;
+    let binary = match &options.binary {
+        Some(binary) => std::fs::canonicalize(binary).with_context(|| binary.display().to_string())?,
+        None => gateway::build(stop, &workspace::target().join("build.log"))?,
+    };
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
     let alone = [
         Part::Lcores,
         Part::Inband,
+        Part::Fallback,
         Part::Links,
         Part::Charter,
         Part::Notice,
         Part::Cases,
         Part::Page,
         Part::Browser,
+        Part::Sealing,
         Part::Canary,
     ];
     if options.only.is_none_or(|only| !alone.contains(&only)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
-    let parts: [(Part, &str, Try); 9] = [
+    let parts: [(Part, &str, Try); 11] = [
         (Part::Lcores, "Lcores", |lab, binary, _, tried, stop| lcores::run(lab, binary, tried, stop)),
         // Before any charter is installed: what may not be observed makes no events, and it takes many to fill a ring.
         (Part::Canary, "Canary", |lab, binary, options, tried, stop| {
@@ -148,6 +169,10 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
             let (driver, guessed_at) = (options.driver.unwrap_or(Driver::AfXdp), options.only.is_some());
             inband::run(lab, binary, driver, guessed_at, tried, stop)
         }),
+        (Part::Fallback, "Fallback", |lab, binary, options, tried, stop| {
+            let alone = options.only.is_some();
+            fallback::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), alone, tried, stop)
+        }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
@@ -157,10 +182,12 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         (Part::Page, "Page", |lab, binary, options, tried, stop| {
             page::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
+        (Part::Sealing, "Sealing", |lab, binary, options, tried, stop| {
+            sealing::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
+        }),
     ];
     for (part, title, run) in parts {
-        let is_asked_for =
-            options.only.map_or(!matches!(part, Part::Page | Part::Browser), |only| only == part);
+        let is_asked_for = options.only.map_or(!ON_REQUEST.contains(&part), |only| only == part);
         if is_asked_for {
             ui::heading(title);
             let mut tried = Tried { checks: &mut checks };

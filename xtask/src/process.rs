@@ -244,6 +244,13 @@ pub fn kill_one(pid: u32, lab: &str) -> Result<()> {
     Ok(())
 }
 
+/// Sends a signal to one process, which must carry the mark of `lab`.
+pub fn signal_one(pid: u32, lab: &str, number: Signal) -> Result<()> {
+    let pidfd = open_pid(pid)?;
+    ensure!(is_marked(pid, lab), "process {pid} does not belong to {lab}");
+    Ok(pidfd_send_signal(&pidfd, number)?)
+}
+
 /// The processes that carry the mark of `lab`, as `pid command`.
 pub fn marked(lab: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

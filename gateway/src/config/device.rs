@@ -48,6 +48,14 @@ impl Device {
         }
     }
 
+    /// The address on the bus of a card that DPDK drives itself.
+    pub(crate) fn pci_address(&self) -> Option<String> {
+        match self {
+            Self::Dpdk(PortSpec::Pci(address)) => Some(address.to_string()),
+            _ => None,
+        }
+    }
+
     /// Whether two ports can both be this.
     pub(crate) fn can_be_twice(&self) -> bool {
         matches!(self, Self::Dpdk(PortSpec::Null | PortSpec::Ring))

@@ -339,6 +339,14 @@ sections! {
         restart_ms: u32 = 50;
         /// Seconds that the processes get to stop in order; then they are killed, 1 to 60.
         stop_s: u32 = 5;
+        /// Whether somebody else forwards while the data plane can't: a kernel bridge named `glassgate0`, where both ports are `af_xdp` or `af_packet`, or the relays of a bypass card. It also forwards while the gateway is stopped. Frames that it forwards are not inspected, which is on record.
+        fallback: bool = true;
+        /// The file that switches the relays of a bypass card, of sysfs, procfs or a GPIO line. Relative to this file. Empty: none.
+        relay: String = String::new();
+        /// What is written to that file to connect both cables past the gateway.
+        relay_bypass: String = "1".to_owned();
+        /// What is written to it to put the gateway between them.
+        relay_inline: String = "0".to_owned();
     }
 
     lists

@@ -10,7 +10,7 @@ use super::radius::Radius;
 use super::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, InbandNow, LatencyNow,
     LcoreNow, LogNow, Outages, PolicyNow, PortNow, PushNow, Recording, ReportNow, RuleNow, SealedNow,
-    Snapshot, Suppressed,
+    Snapshot, Suppressed, UninspectedNow,
 };
 use crate::clock;
 use crate::config::{Config, mac_text};
@@ -93,6 +93,14 @@ impl Sources<'_> {
             held_port: self.world.held_port.clone(),
             links_down: self.world.links_down.clone(),
             outages: Outages { count: self.world.outages, total_ms: self.world.outage_ms },
+            uninspected: UninspectedNow {
+                count: self.world.uninspected,
+                total_ms: self.world.uninspected_ms,
+                now: self.world.is_uninspected,
+                fallback: self.world.fallback.clone(),
+                fallback_missing: self.world.fallback_missing.clone(),
+                held: self.world.held,
+            },
             confinement: Confinement {
                 dataplane: self.world.confinement.clone(),
                 control: self.confinement.to_owned(),
@@ -124,6 +132,14 @@ impl Sources<'_> {
         };
         let mut all = troubles(&snapshot);
         all.extend(self.charter_trouble.iter().chain(&self.sealed_trouble).cloned());
+        all.extend(readings.iter().zip(&snapshot.lcores).filter_map(|(reading, lcore)| {
+            let broken = reading.counters.broken(reading.state.flows_active)?;
+            let cpu = lcore.cpu;
+            Some(Said {
+                en: format!("what the lcore on CPU {cpu} counted does not add up: {broken}"),
+                zh: format!("CPU {cpu} 上 lcore 的计数不相符：{broken}"),
+            })
+        }));
         (snapshot.troubles, snapshot.troubles_zh) = all.into_iter().map(|said| (said.en, said.zh)).unzip();
         snapshot
     }
@@ -463,6 +479,15 @@ fn recording(policy: &PolicyNow, observed: Option<&Observed>) -> Recording {
 }
 
 /// Everything that does not work, for people.
+/// Who forwards in place of the fast path, in words.
+fn forwarder(word: &str) -> [&str; 2] {
+    match word {
+        "kernel_bridge" => ["the bridge of the kernel", "内核网桥"],
+        "relay" => ["the bypass card", "旁路卡"],
+        _ => [word; 2],
+    }
+}
+
 fn troubles(now: &Snapshot) -> Vec<Said> {
     let mut troubles = Vec::new();
     let mut say = |en: String, zh: String| troubles.push(Said { en, zh });
@@ -470,6 +495,15 @@ fn troubles(now: &Snapshot) -> Vec<Said> {
         let (name, state) = (&process.name, &process.state);
         let end = process.last_end.as_ref().map(|end| format!(": {end}")).unwrap_or_default();
         say(format!("the {name} process is {state}{end}"), format!("进程 {name} 的状态为 {state}{end}"));
+    }
+    if now.uninspected.held {
+        say(
+            "the data plane ended too often and is not started again: frames pass uninspected; `glassgate bypass off` starts it".to_owned(),
+            "数据面频繁退出，不再自动重启：帧未经检测直接通过；用 `glassgate bypass off` 重新启动".to_owned(),
+        );
+    } else if now.uninspected.now && now.uninspected.fallback != "nobody" {
+        let [en, zh] = forwarder(&now.uninspected.fallback);
+        say(format!("frames pass uninspected, by {en}"), format!("帧未经检测，由{zh}转发"));
     }
     if let Some(bypass) = &now.bypass {
         let since = &bypass.since;

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::feeds;
 use crate::ipc::Channel;
-use crate::messages::{PolicyId, World};
+use crate::messages::{FromControl, PolicyId, Uninspected, World};
 use crate::page::push::Push;
 use crate::said::Said;
 use crate::verdicts;
@@ -186,7 +186,8 @@ impl SlowPath {
             }
             let nap = if taken > 0 { Duration::ZERO } else { NAP };
             match commands.recv_timeout(nap) {
-                Ok(Command::World(world)) => self.world = world,
+                Ok(Command::World(world)) => self.world = *world,
+                Ok(Command::Uninspected(about)) => self.note_uninspected(about),
                 Ok(Command::Reload(answer)) => {
                     let outcome = self.load();
                     match &outcome {
@@ -385,6 +386,22 @@ impl SlowPath {
         Ok(format!("{what}. {basis}"))
     }
 
+    /// Puts it on record, and tells the guard, which says it again to a successor where that did not work.
+    fn note_uninspected(&mut self, about: Uninspected) {
+        let record = Record::Uninspected {
+            number: about.number,
+            cause: Word(about.cause),
+            forwarder: Word(about.forwarder),
+            start_mono_ns: about.start_mono_ns,
+            end_mono_ns: about.end_mono_ns,
+            frames: about.frames,
+        };
+        match self.log.act(&clock::now(), &record) {
+            Ok(()) => _ = self.begun.guard.send(&FromControl::Noted(about), &[]),
+            Err(why) => warn!("that frames are not inspected is not on record: {why}"),
+        }
+    }
+
     /// Takes a version of a list that somebody has looked at: on record, then kept, then in force.
     fn accept_list(&mut self, asked: &AcceptList) -> Result<String, String> {
         let files = &self.begun.config.files;
@@ -423,6 +440,10 @@ impl SlowPath {
         let unrecorded = self.log.act(&now, &record).err().map(|e| e.to_string());
         if let (false, Some(why)) = (on, &unrecorded) {
             return Err(format!("the audit log does not take the record of it: {why}"));
+        }
+        if !on {
+            // A data plane that was held is one that nothing inspects, too.
+            _ = self.begun.guard.send(&FromControl::Resume, &[]);
         }
         let kept = self.bypass.set(on, keep, &clock::wall_text());
         self.renew(Instant::now());

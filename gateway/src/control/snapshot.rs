@@ -37,6 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) sealed: SealedNow,
     pub(crate) processes: Vec<ProcessInfo>,
     pub(crate) outages: Outages,
+    #[serde(default)]
+    pub(crate) uninspected: UninspectedNow,
     /// The interface that is held down because another one has no link: both, in this order.
     #[serde(default)]
     pub(crate) held_port: Option<[String; 2]>,
@@ -235,6 +237,21 @@ pub(crate) struct Recording {
 pub(crate) struct Outages {
     pub(crate) count: u64,
     pub(crate) total_ms: u64,
+}
+
+/// Times in which frames passed, or did not, without a fast path that looked at them; since the guard started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct UninspectedNow {
+    pub(crate) count: u64,
+    pub(crate) total_ms: u64,
+    /// Whether it is so now.
+    pub(crate) now: bool,
+    /// Who forwards when no fast path can: `kernel_bridge`, `relay` or `nobody`.
+    pub(crate) fallback: String,
+    /// Why that is nobody.
+    pub(crate) fallback_missing: Option<String>,
+    /// The data plane ended so often that it is not started before somebody says so.
+    pub(crate) held: bool,
 }
 
 /// What confines the processes, in words.

@@ -22,6 +22,15 @@ impl Backoff {
         Self { first, ends: VecDeque::with_capacity(MOST + 1) }
     }
 
+    /// Ends within the last minute.
+    pub(super) fn count(&self, now: Instant) -> usize {
+        self.ends.iter().filter(|end| now.saturating_duration_since(**end) <= WINDOW).count()
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.ends.clear();
+    }
+
     /// Notes an end; returns how long to wait before the next start.
     pub(super) fn ended(&mut self, now: Instant) -> Duration {
         while self.ends.front().is_some_and(|end| now.saturating_duration_since(*end) > WINDOW) {

@@ -1,7 +1,7 @@
 //! The few words of rtnetlink(7) that the guard needs: changing an interface, and hearing of changes.
 //!
 //! No crate for it: those that are kept either need an asynchronous runtime in a process that shall have none, or bring every
-//! message there is. These are two, of fixed layout (`linux/rtnetlink.h`, `linux/if_link.h`).
+//! message there is. These are three, of fixed layout (`linux/rtnetlink.h`, `linux/if_link.h`).
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -18,10 +18,20 @@ const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const NLA_F_NESTED: u16 = 0x8000;
 const NLMSG_ERROR: u16 = 2;
 const RTMGRP_LINK: u32 = 1;
 const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_STATS64: u16 = 23;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// `nlmsghdr` and `ifinfomsg`.
 const HEADERS: usize = 16 + 16;
@@ -52,9 +62,98 @@ pub(super) fn change(interface: &str, flags: u32, mask: u32, attributes: &[u8]) 
     let socket = open(SocketFlags::CLOEXEC)?;
     let index = name_to_index(&socket, interface)?;
     let request = request(RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags, mask, attributes);
-    send(&socket, &request, SendFlags::empty())?;
-    let mut answer = [0u8; 512];
+    acknowledged(&socket, &request)
+}
+
+/// Makes an interface of a kind, such as `bridge`; `data` is for the kind. `EEXIST` where there is one of the name.
+pub(super) fn create(name: &str, kind: &str, data: &[u8]) -> io::Result<()> {
+    let info = [attribute(IFLA_INFO_KIND, kind.as_bytes()), nested(IFLA_INFO_DATA, data)].concat();
+    let attributes = [attribute(IFLA_IFNAME, &zero_ended(name)), nested(IFLA_LINKINFO, &info)].concat();
+    let how = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    acknowledged(&open(SocketFlags::CLOEXEC)?, &request(RTM_NEWLINK, how, 0, 0, 0, &attributes))
+}
+
+/// Puts an interface under another one.
+pub(super) fn put_under(interface: &str, master: &str) -> io::Result<()> {
+    let index = name_to_index(&open(SocketFlags::CLOEXEC)?, master)?;
+    change(interface, 0, 0, &attribute(IFLA_MASTER, &index.to_ne_bytes()))
+}
+
+/// Takes an interface out of what it is under.
+pub(super) fn take_out(interface: &str) -> io::Result<()> {
+    change(interface, 0, 0, &attribute(IFLA_MASTER, &[0; 4]))
+}
+
+/// Sets what an interface is as a port of its master, which is of this kind.
+pub(super) fn change_as_port(interface: &str, kind: &str, data: &[u8]) -> io::Result<()> {
+    let info =
+        [attribute(IFLA_INFO_SLAVE_KIND, kind.as_bytes()), nested(IFLA_INFO_SLAVE_DATA, data)].concat();
+    let socket = open(SocketFlags::CLOEXEC)?;
+    let index = name_to_index(&socket, interface)?;
+    // Unlike RTM_SETLINK this one heeds what is said about the port.
+    let how = NLM_F_REQUEST | NLM_F_ACK;
+    acknowledged(&socket, &request(RTM_NEWLINK, how, index, 0, 0, &nested(IFLA_LINKINFO, &info)))
+}
+
+/// What an interface is at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interface {
+    /// The index of the interface that it is under.
+    pub(super) master: Option<u32>,
+    /// Frames that it received since it was made.
+    pub(super) received: u64,
+}
+
+/// Asks what an interface is.
+pub(super) fn ask(interface: &str) -> io::Result<Interface> {
+    let socket = open(SocketFlags::CLOEXEC)?;
+    let index = name_to_index(&socket, interface)?;
+    send(&socket, &request(RTM_GETLINK, NLM_F_REQUEST, index, 0, 0, &[]), SendFlags::empty())?;
+    let mut answer = vec![0u8; 32 << 10];
     let (_, len) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    let answer = answer.get(..len).unwrap_or_default();
+    if u16_at(answer, 4) != Some(RTM_NEWLINK) {
+        verdict(answer)?;
+    }
+    let body = answer.get(HEADERS..).unwrap_or_default();
+    Ok(Interface {
+        master: find(body, IFLA_MASTER).and_then(|value| u32_at(value, 0)),
+        received: find(body, IFLA_STATS64)
+            .and_then(|stats| stats.first_chunk().map(|b| u64::from_ne_bytes(*b)))
+            .unwrap_or_default(),
+    })
+}
+
+/// Its index.
+pub(super) fn index(interface: &str) -> io::Result<u32> {
+    Ok(name_to_index(open(SocketFlags::CLOEXEC)?, interface)?)
+}
+
+/// An attribute: length, kind, value, and what fills it up to four bytes.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let len = 4 + value.len();
+    let mut bytes = Vec::with_capacity(len.next_multiple_of(4));
+    bytes.extend((len as u16).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(len.next_multiple_of(4), 0);
+    bytes
+}
+
+/// One that holds others.
+pub(super) fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
+    attribute(kind | NLA_F_NESTED, value)
+}
+
+fn zero_ended(name: &str) -> Vec<u8> {
+    [name.as_bytes(), b"\0"].concat()
+}
+
+/// Sends a request and hears whether it was done.
+fn acknowledged(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
+    send(socket, request, SendFlags::empty())?;
+    let mut answer = [0u8; 512];
+    let (_, len) = recv(socket, &mut answer[..], RecvFlags::empty())?;
     verdict(answer.get(..len).unwrap_or_default())
 }
 
@@ -138,15 +237,24 @@ fn messages(mut bytes: &[u8], links: &mut Vec<LinkNow>) {
 
 /// The interface that a message is about.
 fn name(message: &[u8]) -> Option<String> {
-    let mut attributes = message.get(HEADERS..)?;
+    find(message.get(HEADERS..)?, IFLA_IFNAME).map(text)
+}
+
+/// The first attribute of a kind.
+fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let (len, kind) = (usize::from(u16_at(attributes, 0)?), u16_at(attributes, 2)?);
         let value = attributes.get(4..len)?;
-        if kind == IFLA_IFNAME {
-            return Some(String::from_utf8_lossy(value.split(|byte| *byte == 0).next()?).into_owned());
+        if kind & !NLA_F_NESTED == wanted {
+            return Some(value);
         }
         attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
+}
+
+/// The text in an attribute, which may end with a zero.
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
 /// The error number in the acknowledgement; 0 is none.

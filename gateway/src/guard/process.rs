@@ -34,6 +34,7 @@ impl Kind {
 ///  Waiting ─► Starting ─► Up ─► Fencing ─► Waiting …      hung, or it speaks nonsense
 ///                │         │                  ▲
 ///                └─────────┴──────────────────┘            it ended by itself
+///          Waiting ─► Held ─► Waiting                     it ended too often; somebody says that it may start
 ///             any ─► Stopping ─► Stopped                   the guard was told to stop
 /// ```
 ///
@@ -45,6 +46,7 @@ pub(super) enum State {
     Starting { since: Instant },
     Up,
     Fencing,
+    Held,
     Stopping { until: Instant },
     Stopped,
 }
@@ -162,6 +164,17 @@ impl Process {
         self.enter(State::Waiting { until });
     }
 
+    /// How often it ended within the last minute.
+    pub(super) fn ends_lately(&self, now: Instant) -> usize {
+        self.backoff.count(now)
+    }
+
+    /// Forgets how often it ended, and goes to start at once.
+    pub(super) fn forgive(&mut self) {
+        self.backoff.forget();
+        self.enter(State::Waiting { until: Instant::now() });
+    }
+
     pub(super) fn note_end(&mut self, why: String) {
         self.last_end = Some(why);
     }
@@ -179,6 +192,7 @@ impl Process {
                 State::Starting { .. } => "starting",
                 State::Up => "up",
                 State::Fencing => "fencing",
+                State::Held => "held",
                 State::Stopping { .. } => "stopping",
                 State::Stopped => "stopped",
             }

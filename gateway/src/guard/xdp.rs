@@ -7,19 +7,12 @@ use super::netlink;
 use std::io;
 
 const IFLA_XDP: u16 = 43;
-const NLA_F_NESTED: u16 = 0x8000;
 const IFLA_XDP_FD: u16 = 1;
 
 /// Takes the program off. An interface without one is no error.
 pub(super) fn detach(interface: &str) -> io::Result<()> {
-    let attributes =
-        [attribute(12, IFLA_XDP | NLA_F_NESTED), attribute(8, IFLA_XDP_FD), (-1i32).to_ne_bytes()].concat();
-    netlink::change(interface, 0, 0, &attributes)
-}
-
-fn attribute(len: u16, kind: u16) -> [u8; 4] {
-    let ([a, b], [c, d]) = (len.to_ne_bytes(), kind.to_ne_bytes());
-    [a, b, c, d]
+    let none = netlink::attribute(IFLA_XDP_FD, &(-1i32).to_ne_bytes());
+    netlink::change(interface, 0, 0, &netlink::nested(IFLA_XDP, &none))
 }
 
 #[cfg(test)]

@@ -137,6 +137,10 @@ fn machine(out: &mut Text, now: &Snapshot) {
     out.gauge("bypass", "1 while all enforcement and observation is off.", bypass);
     out.total("outages", "Interruptions of forwarding.", now.outages.count);
     out.gauge("outages_seconds", "Time without forwarding, in all.", now.outages.total_ms as f64 / 1000.0);
+    let away = &now.uninspected;
+    out.gauge("uninspected", "1 while no fast path looks at frames.", flag(away.now));
+    out.total("uninspected_intervals", "Times that no fast path looked at frames.", away.count);
+    out.gauge("uninspected_seconds", "How long that was in all.", away.total_ms as f64 / 1000.0);
     let lcores = || now.lcores.iter().map(|l| (l.cpu.to_string(), l));
     let rows: Vec<_> = lcores().map(|(cpu, l)| (cpu, l.load)).collect();
     out.rows("lcore_load", "gauge", "Share of turns with frames.", "cpu", refs(&rows));

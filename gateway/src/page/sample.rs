@@ -8,7 +8,7 @@ use crate::control::past::Past;
 use crate::control::snapshot::{
     Aggregate, Confinement, Count, EventsNow, FlowsNow, GroupNow, IdentityNow, InbandNow, LatencyNow,
     LcoreNow, LogNow, Outages, Point, PolicyNow, PortNow, PushNow, RadiusNow, Recording, ReportNow, RuleNow,
-    SealedNow, Snapshot, StoreNow, Suppressed, TargetNow, WitnessedNow,
+    SealedNow, Snapshot, StoreNow, Suppressed, TargetNow, UninspectedNow, WitnessedNow,
 };
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
@@ -204,6 +204,12 @@ pub(crate) fn snapshot() -> Snapshot {
         ],
         held_port: None,
         outages: Outages { count: 1, total_ms: 311 },
+        uninspected: UninspectedNow {
+            count: 2,
+            total_ms: 1840,
+            fallback: "kernel_bridge".to_owned(),
+            ..UninspectedNow::default()
+        },
         confinement: Confinement {
             dataplane: "seccomp (53 system calls, no files, no sockets, no processes)".to_owned(),
             control: "landlock (own files and port only)".to_owned(),

@@ -54,6 +54,8 @@ fn machine(now: &Snapshot, lang: Lang) -> Markup {
                 dt { (say("up", "已运行")) } dd { (span(now.uptime_ms)) }
                 dt { (say("clock", "时钟")) } dd { (crate::clock::minute(Some(&now.time))) " UTC" }
                 dt { (say("interruptions", "中断")) } dd { (count(now.outages.count)) small { " " (span(now.outages.total_ms)) } }
+                dt { (say("uninspected", "未经检测")) } dd { (count(now.uninspected.count)) small { " " (span(now.uninspected.total_ms)) } }
+                dt { (say("fallback", "后备转发")) } dd { (super::terms::forwarder(&now.uninspected.fallback, lang)) @if let Some(why) = &now.uninspected.fallback_missing { small { " " (why) } } }
                 @for port in &now.ports { dt { (port.info.name) } dd { code { (port.info.device) } " " (port.info.driver) } }
                 @if let Some([held, by]) = &now.held_port { dt { (say("held down", "保持断开")) } dd .some { (held) (say(": no link at ", "：无链路于 ")) (by) } }
                 dt { "lcores" } dd { @for (at, lcore) in now.lcores.iter().enumerate() { @if at > 0 { ", " } "CPU " (lcore.cpu) } }

@@ -151,6 +151,17 @@ pub(super) fn weekday(at: usize, lang: Lang) -> &'static str {
     lang.say(en, zh)
 }
 
+/// Who forwards when no fast path can.
+pub(super) fn forwarder(word: &str, lang: Lang) -> String {
+    match word {
+        "kernel_bridge" => lang.say("bridge of the kernel", "内核网桥"),
+        "relay" => lang.say("bypass card", "旁路卡"),
+        "nobody" => lang.say("none", "无"),
+        _ => word,
+    }
+    .to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,9 +171,8 @@ fn flooded(lab: &Lab, gateway: &Gateway, guessed_at: bool, tried: &mut Tried<'_>
     if let Some(guessed) = guessed {
         guesses(&guessed, tried);
     }
-    let lost = figures.stream_sent - figures.stream_received.min(figures.stream_sent);
-    let words = format!("{} of {} datagrams lost, unchanged all", lost, figures.stream_sent);
-    tried.hold("flooded: what passes is not touched", lost == 0 && figures.stream_wrong == 0, words);
+    let (fine, words) = figures.stream.unharmed();
+    tried.hold("flooded: what passes is not touched", fine, words);
     let dropped = now.lost() - before.lost();
     tried.hold("flooded: no frame is dropped", dropped == 0, format!("{dropped} dropped"));
     let inband = now.inband.unwrap_or_default();

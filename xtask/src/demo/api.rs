@@ -20,6 +20,8 @@ pub struct Now {
     pub troubles: Vec<String>,
     /// There while everything is forwarded and nothing observed.
     pub bypass: Option<serde_json::Value>,
+    /// Times without a fast path.
+    pub uninspected: Uninspected,
     /// The three processes.
     pub processes: Vec<Process>,
     /// The lcores.
@@ -44,6 +46,20 @@ pub struct Now {
     pub recording: Recording,
     /// Flows that nothing may be written about.
     pub not_looked_at: u64,
+}
+
+/// Times in which no fast path looked at frames.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Uninspected {
+    /// How many there were.
+    pub count: u64,
+    /// Whether it is so now.
+    pub now: bool,
+    /// Who forwards then.
+    pub fallback: String,
+    /// Whether it stays so before somebody says otherwise.
+    pub held: bool,
 }
 
 /// Who is known, in numbers.

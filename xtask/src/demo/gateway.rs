@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 use super::api::{self, Now};
 use crate::lab::Lab;
@@ -315,10 +316,18 @@ impl Gateway {
 
     /// `kill -9` of one of its processes, by the name that the API gives it.
     pub fn kill_process(&self, name: &str) -> Result<()> {
+        process::kill_one(self.pid_of(name)?, &self.lab)
+    }
+
+    /// Sends a signal to one of its processes.
+    pub fn signal_process(&self, name: &str, number: Signal) -> Result<()> {
+        process::signal_one(self.pid_of(name)?, &self.lab, number)
+    }
+
+    fn pid_of(&self, name: &str) -> Result<u32> {
         let now = self.now()?;
         let pid = now.processes.iter().find(|process| process.name == name).and_then(|process| process.pid);
-        let pid = pid.with_context(|| format!("the gateway names no process `{name}`"))?;
-        process::kill_one(pid, &self.lab)
+        pid.with_context(|| format!("the gateway names no process `{name}`"))
     }
 
     /// `kill -9` of all of it at once, as a power cut would. What it leaves is for the next start.

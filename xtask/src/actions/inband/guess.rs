@@ -76,8 +76,8 @@ impl Guessing {
 
     /// Waits for them.
     pub(super) fn end(self, lab: &Lab) -> Result<Figures> {
-        let (sent, answers) = super::flood::joined(self.guesses)?;
-        let (logins, failed) = super::flood::joined(self.logins)?;
+        let (sent, answers) = super::super::stream::joined(self.guesses)?;
+        let (logins, failed) = super::super::stream::joined(self.logins)?;
         let addresses: String =
             (FIRST..FIRST + SOURCES).map(|n| format!("addr del 10.77.20.{n}/24 dev eth0\n")).collect();
         lab.netns(&DEVICES[3]).ip(&addresses)?;
