@@ -29,6 +29,8 @@ struct Card {
     ours: String,
     /// `/sys`.
     root: PathBuf,
+    /// Writes to one of its files; in tests, what a kernel does then.
+    write: fn(&Self, &Path, &str) -> io::Result<()>,
 }
 
 impl Rebind {
@@ -59,7 +61,7 @@ impl Rebind {
 
 impl Card {
     fn find(address: String, root: &Path) -> Result<Self, String> {
-        let mut card = Self { address, ours: String::new(), root: root.to_owned() };
+        let mut card = Self { address, ours: String::new(), root: root.to_owned(), write };
         match card.driver() {
             Some(driver) if FOR_PROCESSES.contains(&driver.as_str()) => card.ours = driver,
             Some(driver) => {
@@ -107,19 +109,11 @@ impl Card {
     /// Has it bound to this driver; without a name, to the one that the kernel chooses.
     fn bind(&self, driver: &str) -> io::Result<()> {
         let device = self.device();
-        self.write(&device.join("driver_override"), &format!("{driver}\n"))?;
+        (self.write)(self, &device.join("driver_override"), &format!("{driver}\n"))?;
         if self.driver().is_some() {
-            self.write(&device.join("driver/unbind"), &self.address)?;
+            (self.write)(self, &device.join("driver/unbind"), &self.address)?;
         }
-        self.write(&self.root.join("bus/pci/drivers_probe"), &self.address)
-    }
-
-    fn write(&self, file: &Path, text: &str) -> io::Result<()> {
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(file)
-            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
-            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
+        (self.write)(self, &self.root.join("bus/pci/drivers_probe"), &self.address)
     }
 
     /// The interface of its kernel driver.
@@ -155,6 +149,14 @@ impl Card {
     }
 }
 
+fn write(_: &Card, file: &Path, text: &str) -> io::Result<()> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(file)
+        .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))
+}
+
 impl fmt::Display for Rebind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [lan, uplink] = &self.cards;
@@ -169,69 +171,71 @@ mod tests {
 
     const ADDRESS: &str = "0000:00:03.0";
 
-    /// A tree like sysfs, with a kernel that answers what is written to two of its files, which are pipes.
-    fn tree(net: &'static str) -> tempfile::TempDir {
+    /// A tree like sysfs, of a virtio device or of one that has its interface in its own folder.
+    fn tree(net: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let device = dir.path().join("bus/pci/devices").join(ADDRESS);
         std::fs::create_dir_all(&device).unwrap();
-        std::fs::write(device.join("driver_override"), "").unwrap();
-        for driver in ["vfio-pci", "virtio-pci"] {
-            let folder = dir.path().join("bus/pci/drivers").join(driver);
-            std::fs::create_dir_all(&folder).unwrap();
-            let pipe = folder.join("unbind");
-            rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-            let device = device.clone();
-            thread::spawn(move || {
-                while let Ok(said) = std::fs::read_to_string(&pipe) {
-                    assert_eq!(said, ADDRESS);
-                    std::fs::remove_file(device.join("driver")).unwrap();
-                    _ = std::fs::remove_dir_all(device.join(net));
-                }
-            });
-        }
+        std::fs::write(device.join("net_is_at"), net).unwrap();
         symlink("../../drivers/vfio-pci", device.join("driver")).unwrap();
-        let probe = dir.path().join("bus/pci/drivers_probe");
-        rustix::fs::mknodat(rustix::fs::CWD, &probe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        thread::spawn(move || {
-            while let Ok(said) = std::fs::read_to_string(&probe) {
-                assert_eq!(said, ADDRESS);
+        dir
+    }
+
+    /// What a kernel does when one of its files is written.
+    fn kernel(card: &Card, file: &Path, text: &str) -> io::Result<()> {
+        let device = card.device();
+        let net = device.join(std::fs::read_to_string(device.join("net_is_at")).unwrap());
+        match file.file_name().unwrap().to_str().unwrap() {
+            "driver_override" => std::fs::write(file, text).unwrap(),
+            "unbind" => {
+                assert_eq!(text, ADDRESS);
+                std::fs::remove_file(device.join("driver")).unwrap();
+                _ = std::fs::remove_dir_all(net);
+            }
+            "drivers_probe" => {
+                assert_eq!(text, ADDRESS);
                 let wanted = std::fs::read_to_string(device.join("driver_override")).unwrap();
-                let (driver, has_interface) = match wanted.trim() {
-                    "" => ("virtio-pci", true),
-                    _ => ("vfio-pci", false),
-                };
+                let driver = if wanted.trim().is_empty() { "virtio-pci" } else { wanted.trim() };
                 symlink(format!("../../drivers/{driver}"), device.join("driver")).unwrap();
-                if has_interface {
-                    std::fs::create_dir_all(device.join(net).join("ens3")).unwrap();
+                if driver == "virtio-pci" {
+                    std::fs::create_dir_all(net.join("ens3")).unwrap();
                 }
             }
-        });
-        dir
+            other => panic!("{other} is written"),
+        }
+        Ok(())
     }
 
     #[test]
     fn there_and_back() {
         for net in ["net", "virtio0/net"] {
             let dir = tree(net);
-            let card = Card::find(ADDRESS.to_owned(), dir.path()).unwrap();
+            let mut card = Card::find(ADDRESS.to_owned(), dir.path()).unwrap();
+            card.write = kernel;
             for _ in 0..2 {
                 card.give_to_kernel().unwrap();
                 card.give_to_kernel().unwrap();
-                let interface = card.await_interface(Instant::now() + PATIENCE).unwrap();
-                assert_eq!(interface, "ens3");
-                until(|| card.take_back().is_ok());
-                until(|| card.driver().as_deref() == Some("vfio-pci") && card.interface().is_none());
+                assert_eq!(card.await_interface(Instant::now()).unwrap(), "ens3");
+                card.take_back().unwrap();
+                card.take_back().unwrap();
+                assert_eq!((card.driver().as_deref(), card.interface()), (Some("vfio-pci"), None));
+                assert!(card.await_interface(Instant::now()).is_err());
             }
         }
     }
 
-    /// The kernel answers before a write to sysfs returns; that of the test some time after.
-    fn until(is_so: impl Fn() -> bool) {
-        let end = Instant::now() + Duration::from_secs(10);
-        while !is_so() {
-            assert!(Instant::now() < end);
-            thread::yield_now();
-        }
+    #[test]
+    fn a_driver_that_does_not_take_it_is_an_error() {
+        let dir = tree("net");
+        let mut card = Card::find(ADDRESS.to_owned(), dir.path()).unwrap();
+        card.write = kernel;
+        card.give_to_kernel().unwrap();
+        card.write = |card, file, text| match file.ends_with("drivers_probe") {
+            true => Ok(()),
+            false => kernel(card, file, text),
+        };
+        let why = card.take_back().unwrap_err().to_string();
+        assert!(why.contains("nobody has it"), "{why}");
     }
 
     #[test]
