@@ -426,6 +426,7 @@ mod tests {
                         "/charter?".to_owned(),
                         "/cases?".to_owned(),
                         format!("/log?kind={name}&"),
+                        "/log?".to_owned(),
                         "/log?kind=policy&".to_owned(),
                         "/log?kind=gap&".to_owned(),
                         "/system?".to_owned(),

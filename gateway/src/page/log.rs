@@ -129,6 +129,8 @@ fn search(looked: &Looked, found: &Result<Records, Unanswered>, lang: Lang) -> M
     let say = |en, zh| lang.say(en, zh);
     let kinds = found.as_ref().map(|found| found.kinds.as_slice()).unwrap_or_default();
     let is = |kind: &str| looked.kind.as_deref() == Some(kind);
+    // Browsers complain of what is no day.
+    let day = |text: &Option<String>| text.clone().filter(|text| text.parse::<jiff::civil::Date>().is_ok());
     html! {
         section .card #records {
             h2 { (say("Records", "记录")) }
@@ -139,8 +141,8 @@ fn search(looked: &Looked, found: &Result<Records, Unanswered>, lang: Lang) -> M
                     option value="" { (say("all", "全部")) }
                     @for kind in kinds { option value=(kind) selected[is(kind)] { (words(kind, lang)) } }
                 } }
-                label { (say("from", "从")) input type="date" name="from" value=[looked.from.as_deref()]; }
-                label { (say("before", "至（不含）")) input type="date" name="to" value=[looked.to.as_deref()]; }
+                label { (say("from", "从")) input type="date" name="from" value=[day(&looked.from)]; }
+                label { (say("before", "至（不含）")) input type="date" name="to" value=[day(&looked.to)]; }
                 button { (say("Search", "检索")) }
             }
             @match found {

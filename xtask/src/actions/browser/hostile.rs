@@ -141,7 +141,7 @@ const MADE_OF: &str = "
     LI.title LI.aria-current DL DL.class DT DD DD.class FIGURE FIGCAPTION TABLE TABLE.class THEAD TBODY TR TH TH.scope TH.class TD TD.class
     DETAILS DETAILS.open SUMMARY BLOCKQUOTE BLOCKQUOTE.class BLOCKQUOTE.lang FORM FORM.class FORM.action FORM.method INPUT INPUT.type
     INPUT.name INPUT.value INPUT.placeholder INPUT.maxlength INPUT.required LABEL BUTTON SELECT SELECT.name OPTION OPTION.value
-    OPTION.selected svg svg.class svg.viewBox svg.preserveAspectRatio svg.role svg.aria-label svg.aria-hidden rect rect.class rect.x rect.y
+    OPTION.selected svg svg.class svg.shape-rendering svg.viewBox svg.preserveAspectRatio svg.role svg.aria-label svg.aria-hidden rect rect.class rect.x rect.y
     rect.width rect.height rect.rx path path.class path.d line line.class line.x1 line.x2 line.y1 line.y2 circle circle.class circle.cx
     circle.cy circle.r title polyline polyline.class polyline.points g g.class";
 
