@@ -34,7 +34,7 @@ use crate::messages::{
 use anyhow::{Context as _, Result};
 use fallback::Fallback;
 use glassgate_dataplane::stats_page::StatsPage;
-use glassgate_policy::audit::UninspectedCause;
+use glassgate_policy::audit::{Forwarder, UninspectedCause};
 use links::Links;
 use process::{Kind, Process, State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -152,7 +152,8 @@ impl Guard {
         };
         let fallback = Fallback::choose(&config.guard, &ports);
         let mut intervals = Intervals::default();
-        intervals.begin(UninspectedCause::Start, fallback.forwarder(), mono_ns(), fallback.received());
+        let forwarder = if fallback.stands() { fallback.forwarder() } else { Forwarder::Nobody };
+        intervals.begin(UninspectedCause::Start, forwarder, mono_ns(), fallback.received());
         Ok(Self {
             dataplane: Process::new(Kind::Dataplane, config.guard.restart),
             control: Process::new(Kind::Control, config.guard.restart),
@@ -512,24 +513,26 @@ impl Guard {
 
     /// The data plane is gone: whoever can forwards in its place.
     fn fall_back(&mut self, cause: UninspectedCause, now: Instant) {
-        self.fallback.engage();
+        let ends = self.dataplane.ends_lately(now);
+        let hold = self.fallback.forwards() && ends >= ENDS_TO_HOLD && !self.stopping;
+        let forwarder = self.fallback.engage(hold || self.stopping);
         if self.stopping {
             return;
         }
-        if self.fallback.forwards()
+        if forwarder != Forwarder::Nobody
             && let Some(since) = self.outage_since.take()
         {
             let ms = now.saturating_duration_since(since).as_millis() as u64;
             self.world.outage_ms += ms;
-            warn!(ms, forwarder = self.fallback.forwarder().as_str(), "frames pass uninspected");
+            warn!(ms, forwarder = forwarder.as_str(), "frames pass uninspected");
         }
         let start_ns = mono_ns().saturating_sub(
             self.watch.last_progress().map_or(0, |at| now.saturating_duration_since(at).as_nanos() as u64),
         );
-        let (forwarder, received) = (self.fallback.forwarder(), self.fallback.received());
+        let received = self.fallback.received();
+        let cause = if hold { UninspectedCause::Held } else { cause };
         self.intervals.begin(cause, forwarder, start_ns, received);
-        let ends = self.dataplane.ends_lately(now);
-        if self.fallback.forwards() && ends >= ENDS_TO_HOLD {
+        if hold {
             error!(
                 ends,
                 "the data plane ended too often within a minute and is not started again: frames pass uninspected until \
@@ -537,7 +540,6 @@ impl Guard {
             );
             self.dataplane.enter(State::Held);
             self.world.held = true;
-            self.intervals.begin(UninspectedCause::Held, forwarder, start_ns, received);
         }
         self.tell_intervals();
     }

@@ -5,7 +5,7 @@
 //! | both `af_xdp` | a kernel bridge, which lies under the ports all the time | by itself: without a socket of XDP the program passes frames to the kernel |
 //! | `af_packet`, or one of each | a kernel bridge, which the ports are put under when it is needed | by the guard. Always under it every frame would pass twice |
 //! | any, with `guard.relay` | a bypass card, or whatever answers to a file | by the guard |
-//! | both `pci` | a kernel bridge, once the kernel's own drivers have the cards | by the guard, in about half a second |
+//! | both `pci` | a kernel bridge, once the kernel's own drivers have the cards | by the guard, where no fast path follows: the way there and back costs more than a start |
 //! | others | nobody | |
 //!
 //! The fast path is known to be gone before anything is switched, and whatever took its place has let go before the next fast path
@@ -82,13 +82,22 @@ impl Fallback {
         }
     }
 
+    /// Whether it forwards without being asked to, from the start on.
+    pub(super) fn stands(&self) -> bool {
+        matches!(self.how, How::Bridge(_))
+    }
+
     /// Whether there is one.
     pub(super) fn forwards(&self) -> bool {
         self.forwarder() != Forwarder::Nobody
     }
 
-    /// Lets it forward. Only when no fast path has the ports; to do it twice does no harm.
-    pub(super) fn engage(&mut self) {
+    /// Lets it forward, and gives who forwards now. Only when no fast path has the ports; to do it twice does no harm. `lasting`: no fast path
+    /// is going to be started soon.
+    pub(super) fn engage(&mut self, lasting: bool) -> Forwarder {
+        if matches!(self.how, How::Rebind(_)) && !lasting {
+            return Forwarder::Nobody;
+        }
         self.switch(
             "take over",
             match &self.how {
@@ -98,6 +107,7 @@ impl Fallback {
                 How::Relay(relay) => relay.engage(),
             },
         );
+        self.forwarder()
     }
 
     /// Takes from it what the next fast path is going to open.

@@ -32,7 +32,7 @@ impl Intervals {
     ) {
         if let Some((open, _)) = &mut self.open {
             if cause == UninspectedCause::Held && open.cause != cause {
-                open.cause = cause;
+                (open.cause, open.forwarder) = (cause, forwarder);
                 let open = open.clone();
                 self.tell(open);
             }

@@ -1,5 +1,5 @@
-//! Cards that DPDK drives itself: the kernel has no interface for them, so they are given to their kernel driver when the fast path is gone, put
-//! under a bridge, and given back before the next one starts.
+//! Cards that DPDK drives itself: the kernel has no interface for them, so they are given to their kernel driver when the fast path is gone for
+//! longer, put under a bridge, and given back before the next one starts.
 //!
 //! All of it by files of sysfs (`Documentation/ABI/testing/sysfs-bus-pci`): `driver_override` says who may have a device, `driver/unbind` takes it
 //! from who has it, `drivers_probe` has it looked at again. An interface that does not come within [`PATIENCE`] is an error, and the other port
