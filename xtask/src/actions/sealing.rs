@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Deserialize;
 
@@ -50,9 +51,13 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     doing.done("");
 
     let setup = Setup { idle_sleep_us: 0, ..Setup::default() };
-    // What is started from here on, threads and processes, stays off the lcore's CPU, but for the lcore, which ties itself to it.
-    let _housekeeping = Housekeeping::without(&setup.cpus)?;
     let gateway = Gateway::start_as(lab, binary, driver, &setup, stop)?;
+    // What is started from here on, threads and processes, stays off the lcore's CPU, as do the gateway's processes without an lcore. Not
+    // earlier: the gateway refuses an lcore on a CPU that it may not use.
+    let housekeeping = Housekeeping::without(&setup.cpus)?;
+    for name in ["guard", "control"] {
+        housekeeping.keep(gateway.pid_of(name)?)?;
+    }
     let mut found = Vec::new();
     for round in 1..=ROUNDS {
         for sealing in [false, true] {
@@ -97,7 +102,10 @@ fn seal(lab: &Lab, stop: &Stop) -> Result<Sealed> {
 }
 
 /// This thread, and what it starts, on some CPUs only; as before when dropped.
-struct Housekeeping(CpuSet);
+struct Housekeeping {
+    before: CpuSet,
+    rest: CpuSet,
+}
 
 impl Housekeeping {
     fn without(taken: &[usize]) -> Result<Self> {
@@ -106,13 +114,23 @@ impl Housekeeping {
         taken.iter().for_each(|cpu| rest.unset(*cpu));
         ensure!(rest.count() > 0, "it takes a CPU besides the lcore's: {taken:?} are all there are");
         sched_setaffinity(None, &rest).context("leaving the lcore's CPU")?;
-        Ok(Self(before))
+        Ok(Self { before, rest })
+    }
+
+    /// Keeps all threads of a process to these CPUs.
+    fn keep(&self, pid: u32) -> Result<()> {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+            let id = task.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+            // One that has ended meanwhile needs no CPU.
+            _ = sched_setaffinity(id, &self.rest);
+        }
+        Ok(())
     }
 }
 
 impl Drop for Housekeeping {
     fn drop(&mut self) {
         // Only costs time, if anything.
-        _ = sched_setaffinity(None, &self.0);
+        _ = sched_setaffinity(None, &self.before);
     }
 }

@@ -324,7 +324,8 @@ impl Gateway {
         process::signal_one(self.pid_of(name)?, &self.lab, number)
     }
 
-    fn pid_of(&self, name: &str) -> Result<u32> {
+    /// The process of this name, as the API gives it.
+    pub fn pid_of(&self, name: &str) -> Result<u32> {
         let now = self.now()?;
         let pid = now.processes.iter().find(|process| process.name == name).and_then(|process| process.pid);
         pid.with_context(|| format!("the gateway names no process `{name}`"))
