@@ -6,7 +6,7 @@
 //! | the works council | the VLAN | joins with an invitation, sees the cases |
 //! | somebody at a desk | the LAN | their own device, and nothing else |
 //! | an auditor | a sample of the page | weeks of traffic, a charter, cases: every view when there is much to show |
-//! | the same | the same with hostile names | that names are shown and do nothing ([`hostile`]) |
+//! | the same | the same with hostile names | that names are shown and do nothing (`hostile`) |
 //!
 //! Every view is looked at in both languages, on a phone and on a wide screen: nothing in the browser's console, nothing that its
 //! policies refused, a title and a heading in the right language, no scrolling sideways on the phone. A picture of each is left in
