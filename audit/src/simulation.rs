@@ -9,7 +9,8 @@
 //! * Of a run that ends in order on a disk that works: `offered = durable + counted as missing`, exactly.
 //! * All hashes, the root and the signature hold.
 //!
-//! `cargo test -p glassgate-audit --lib simulation` runs 200 seeds; `GLASSGATE_SEEDS=100000` as many as it says, and `GLASSGATE_SEED=17` that one.
+//! `cargo test -p glassgate-audit --lib simulation` runs 200 seeds; `GLASSGATE_SEEDS=100000` as many as it says, and `GLASSGATE_SEED=17` that one;
+//! with `GLASSGATE_TRACE=1` each call of the disk is told.
 
 mod memory;
 
