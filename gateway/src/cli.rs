@@ -112,6 +112,8 @@ pub(crate) enum Command {
     ///
     /// While it is on everything is forwarded, no rule acts, nothing is observed; `status`, the page and the metrics say so.
     /// There is an audit record of it before it takes effect. It ends with `off`, or when the gateway is started again.
+    ///
+    /// `off` also starts a data plane that is held, because it ended three times within a minute.
     #[command(after_help = "Examples:\n  \
         glassgate bypass on\n  \
         glassgate bypass on --keep\n  \

@@ -14,7 +14,7 @@
 //! | [`links`] | ip | a cable pulled on one side is seen on the other, and back |
 //! | [`identity`] | udhcpc, dhclient, radclient, curl | who gets a lease, logs in, logs out, is in the group that a rule is about |
 //! | [`bypass`] | curl | what is blocked passes, and status, page and metrics say so |
-//! | [`browser`] | Chromium | every view of the page in both languages, on a phone and wide, by real logins; hostile names in every place; only where it is asked for |
+//! | [`browser`] | Chromium | every view of the page in both languages, on a phone and wide, by real logins; hostile names in every place |
 //! | [`page`] | promtool, Prometheus, schemathesis | the page's data as programs see them; only where it is asked for |
 //! | [`sealing`] | sockets | the log at full pace beside a stream; only where it is asked for |
 //! | [`canary`] | sockets, rustls, quinn | nothing that a flow carries is kept, whatever happens to the processes |
@@ -97,7 +97,7 @@ pub enum Part {
     Cases,
     /// Not an action: metrics and interface, held against Prometheus and schemathesis. Only where it is asked for: it downloads both.
     Page,
-    /// Not an action: the page in a real browser. Only where it is asked for.
+    /// Not an action: the page in a real browser.
     Browser,
     /// Not an action: sealed sessions at full pace into the log, beside a stream of datagrams. Only where it is asked for: it takes five
     /// minutes, and says something about the gateway only on a machine that does nothing else.
@@ -107,7 +107,7 @@ pub enum Part {
 }
 
 /// Parts that run only where they are asked for.
-const ON_REQUEST: [Part; 3] = [Part::Page, Part::Browser, Part::Sealing];
+const ON_REQUEST: [Part; 2] = [Part::Page, Part::Sealing];
 
 /// What a part works with.
 pub struct Stage<'a> {
@@ -166,8 +166,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
             cases::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Inband, "In-band", |lab, binary, options, tried, stop| {
-            let (driver, guessed_at) = (options.driver.unwrap_or(Driver::AfXdp), options.only.is_some());
-            inband::run(lab, binary, driver, guessed_at, tried, stop)
+            inband::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Fallback, "Fallback", |lab, binary, options, tried, stop| {
             let alone = options.only.is_some();

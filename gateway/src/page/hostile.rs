@@ -372,7 +372,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "asks for a thousand pages: `cargo test -p glassgate --bin glassgate page::hostile -- --ignored`"]
     fn in_every_place_of_every_view_they_are_text() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

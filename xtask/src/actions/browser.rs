@@ -34,6 +34,7 @@ use super::{Tried, accounted};
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::demo::round;
 use crate::lab::devices::DEVICES;
+use crate::lab::netns::Netns;
 use crate::lab::webdriver::{Browser, PHONE};
 use crate::lab::{Lab, browser};
 use crate::stop::Stop;
@@ -91,7 +92,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     look::all(&at, &mine, tried)?;
     look::leads_to(&at, &mine, tried)?;
     account::is_denied(&at, "/cases", tried)?;
-    live(&at, tried, stop)?;
+    live(&at, dock, tried, stop)?;
 
     let council = Person { name: "council", password: "seven boats under the old bridge" };
     account::joins(&at, &council, &gateway.invite(council.name, "works_council")?, tried)?;
@@ -125,7 +126,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
 
 /// That the figures of *Now* are fetched and put in place of the old ones; that the page says so when they are not; and that it
 /// leads to the login when nobody is logged in any more.
-fn live(at: &At<'_>, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
+fn live(at: &At<'_>, netns: &Netns, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
     let chromium = at.browser;
     chromium.screen(PHONE)?;
     chromium.go(&format!("{}/?lang=zh", at.base))?;
@@ -138,12 +139,8 @@ fn live(at: &At<'_>, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
     let moved = format!("document.querySelector('time').dateTime > {before}");
     let moves = chromium.await_true(&moved, SOON);
     tried.hold("Now: its clock goes on", moves.is_ok(), format!("from {before}"));
-    let offline = |is: bool| {
-        let conditions = serde_json::json!({ "offline": is, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
-        chromium.devtools("Network.emulateNetworkConditions", conditions)
-    };
-    chromium.devtools("Network.enable", serde_json::json!({}))?;
-    offline(true)?;
+    // Emulated by the browser, being offline would not touch a stream that is open: the way back is taken away instead.
+    netns.ip(&format!("route add blackhole {VLAN_V4}/32\n"))?;
     let shown = "getComputedStyle(document.querySelector('.stands')).display !== 'none'";
     let stale = chromium.await_true(shown, SOON);
     let words = chromium.run("return document.querySelector('.stands').textContent")?;
@@ -152,12 +149,22 @@ fn live(at: &At<'_>, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
         stale.is_ok() && words == "没有应答，数字已停止更新",
         words.to_string(),
     );
-    offline(false)?;
+    netns.ip(&format!("route del blackhole {VLAN_V4}/32\n"))?;
     let fresh = chromium.await_true(&format!("!({shown})"), SOON);
     tried.hold("Now: goes on when there is an answer again", fresh.is_ok(), "");
     // A request that failed stands in the console, and is ours.
     look::drain(chromium)?;
-    chromium.forget_cookies()?;
+    // As by a logout in another tab.
+    chromium.run(
+        "const asked = new XMLHttpRequest();
+         asked.open('GET', '/account');
+         asked.responseType = 'document';
+         asked.onload = () => {
+           const form = asked.response.querySelector('form[action=\"/logout\"]');
+           fetch('/logout', { method: 'POST', body: new URLSearchParams(new FormData(form)) });
+         };
+         asked.send();",
+    )?;
     let led = chromium.await_true("location.pathname === '/login'", SOON);
     tried.hold("Now: leads to the login when the session is over", led.is_ok(), chromium.address()?);
     look::drain(chromium)?;

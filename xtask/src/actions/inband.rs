@@ -53,15 +53,8 @@ const PAGE_WITHIN: Duration = Duration::from_secs(2);
 /// How long it goes on.
 const FLOOD: Duration = Duration::from_secs(15);
 
-/// All of it: without an address, with one, and flooded; where it is asked for, guessed at meanwhile.
-pub fn run(
-    lab: &Lab,
-    binary: &Path,
-    driver: Driver,
-    guessed_at: bool,
-    tried: &mut Tried<'_>,
-    stop: &Stop,
-) -> Result<()> {
+/// All of it: without an address, with one, and flooded, and guessed at meanwhile.
+pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
     let lan = lab.netns(&DEVICES[0]);
     let gateway = Gateway::start_as(lab, binary, driver, &Setup::default(), stop)?;
     let (heard, words) = arping(lan, "eth0", V4, 2, stop)?;
@@ -75,7 +68,7 @@ pub fn run(
     reach(lab, tried, stop)?;
     let (fine, words) = accounted(&gateway.now()?);
     tried.hold("every frame is accounted for", fine, words);
-    flooded(lab, &gateway, guessed_at, tried, stop)?;
+    flooded(lab, &gateway, tried, stop)?;
     let now = gateway.now()?;
     let (fine, words) = accounted(&now);
     tried.hold("flooded: every frame is accounted for", fine, words);
@@ -137,11 +130,11 @@ fn reach(lab: &Lab, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
 }
 
 /// Floods it, and asks for the page meanwhile.
-fn flooded(lab: &Lab, gateway: &Gateway, guessed_at: bool, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
+fn flooded(lab: &Lab, gateway: &Gateway, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
     let before = gateway.now()?;
     let flood = Flood::start(lab, FLOOD)?;
     let certificate = lab.dir().join("page/certificate.pem");
-    let guessing = guessed_at.then(|| Guessing::start(lab, &certificate, flood.until())).transpose()?;
+    let guessing = Guessing::start(lab, &certificate, flood.until())?;
     let mut worst = [Duration::ZERO; 2];
     let (mut asked, mut got) = (0, 0);
     while !flood.is_over() {
@@ -158,7 +151,7 @@ fn flooded(lab: &Lab, gateway: &Gateway, guessed_at: bool, tried: &mut Tried<'_>
         stop.pause(Duration::from_millis(300))?;
     }
     let figures = flood.end()?;
-    let guessed = guessing.map(|guessing| guessing.end(lab)).transpose()?;
+    let guessed = guessing.end(lab)?;
     let now = gateway.now()?;
     let words = format!("{asked} asked, {got} got it; VLAN {:.0?}, LAN {:.0?} at most", worst[0], worst[1]);
     let fine = got == asked && worst.iter().all(|took| *took <= PAGE_WITHIN);
@@ -168,9 +161,7 @@ fn flooded(lab: &Lab, gateway: &Gateway, guessed_at: bool, tried: &mut Tried<'_>
         figures.syns_per_s, figures.opened, figures.wanted, figures.slow
     );
     tried.hold("flooded: by what was to be", figures.syns_per_s >= 9_500, words);
-    if let Some(guessed) = guessed {
-        guesses(&guessed, tried);
-    }
+    guesses(&guessed, tried);
     let (fine, words) = figures.stream.unharmed();
     tried.hold("flooded: what passes is not touched", fine, words);
     let dropped = now.lost() - before.lost();
