@@ -143,8 +143,14 @@ pub fn classifier(
     let verdict = Verdict { action: Action::Allow, level: ObservationLevel::Aggregate };
     let policy = Policy { table, matrix: Arc::new(VerdictMatrix::uniform(1, verdict)) };
     let parse = ParseOptions { capture, ..ParseOptions::default() };
-    let options =
-        Options { flows, parse, source_shares: !capture, secret: [5, 6, 7, 8], ..Options::default() };
+    let options = Options {
+        flows,
+        parse,
+        source_shares: !capture,
+        secret: [5, 6, 7, 8],
+        contain_panics: true,
+        ..Options::default()
+    };
     let ring = EventRing::create("bench", 1 << 18)?;
     Ok((Classifier::new(options, policy, RingSink(ring.producer()), 1_000_000_000), ring.consumer()))
 }

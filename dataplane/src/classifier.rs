@@ -19,6 +19,7 @@
 //! candidates, and nothing is enforced on one of them.
 
 mod answer;
+mod contain;
 mod follow;
 mod limit;
 mod sink;
@@ -27,6 +28,7 @@ mod tcp;
 mod udp;
 mod verdicts;
 
+use contain::{Course, Ends};
 pub use follow::Follow;
 pub use sink::{FlowSink, FlowSummary, NameSeen, NoSink};
 pub use verdicts::Policy;
@@ -82,6 +84,8 @@ pub struct Options {
     pub answers: bool,
     /// Who was shown a notice: the same for all lcores.
     pub shown: Shown,
+    /// Whether a panic over a frame ends with that frame. Not where it has to be seen: in tests, by the fuzzer, over captures.
+    pub contain_panics: bool,
 }
 
 /// Idle times after which a flow ends, milliseconds.
@@ -130,6 +134,7 @@ impl Default for Options {
             limiters: Limiters::default(),
             answers: false,
             shown: Shown::default(),
+            contain_panics: false,
         }
     }
 }
@@ -166,6 +171,8 @@ pub struct Classifier<S> {
     answers: Answers,
     notices: Notices,
     burst_first: u64,
+    /// Frames of all bursts before the one in hand.
+    frames: u64,
     /// What was counted.
     pub counters: LcoreCounters,
     /// Who is told about names and flows.
@@ -277,6 +284,7 @@ impl<S: FlowSink> Classifier<S> {
             answers: Answers::default(),
             notices: Notices::new(options.shown.clone()),
             burst_first: 0,
+            frames: 0,
             counters: LcoreCounters::default(),
             sink,
             table,
@@ -303,6 +311,58 @@ impl<S: FlowSink> Classifier<S> {
     /// is set when frame `i` is to be discarded; all others are forwarded.
     pub fn burst<F: Frame>(&mut self, burst: &Burst<F>, first: u64, now_ns: u64) -> u32 {
         self.tick(now_ns);
+        self.over_limit = 0;
+        self.answers.clear();
+        self.burst_first = first;
+        let mut course = Course::default();
+        if self.options.contain_panics {
+            self.contained(burst, &mut course);
+        } else {
+            self.go_on(burst, &mut course);
+        }
+        self.frames += course.at as u64;
+        self.counters.flow_frames[0] += (course.at - course.others) as u64;
+        course.discard
+    }
+
+    /// Reads the frames of a burst, if that is not done, and handles those that are left.
+    fn go_on<F: Frame>(&mut self, burst: &Burst<F>, course: &mut Course) {
+        let count = match course.read {
+            Some(count) => count,
+            None => self.read(burst),
+        };
+        course.read = Some(count);
+        for ahead in self.ahead.get_mut(..count).unwrap_or_default() {
+            ahead.likely = self.table.likely(ahead.place);
+        }
+        let (mut frames, mut passed) = (burst.iter(), course.at);
+        let opened = self.counters.flows_opened[0];
+        while course.at < count {
+            let at = course.at;
+            // The flow may be one that this burst began: frames of one flow come one after the other, in captures above all.
+            if self.counters.flows_opened[0] != opened {
+                self.look_again(at);
+            }
+            if self.may_be_known(at) {
+                let run = self.known_run(at, count);
+                course.at += run;
+                passed += run;
+                if run > 0 {
+                    continue;
+                }
+            }
+            let Some(frame) = frames.nth(std::mem::take(&mut passed)) else { break };
+            let number = self.burst_first + at as u64;
+            let action = self.handle_ahead(at, frame.bytes(), frame.wire_len(), frame.link(), number);
+            self.over_limit += u32::from(action == Action::Limit);
+            course.discard |= u32::from(action != Action::Allow) << at;
+            course.others += 1;
+            course.at += 1;
+        }
+    }
+
+    /// Reads all frames of a burst ahead, and says how many they are.
+    fn read<F: Frame>(&mut self, burst: &Burst<F>) -> usize {
         for frame in burst.iter() {
             prefetch_index(frame.bytes(), 0);
         }
@@ -319,38 +379,7 @@ impl<S: FlowSink> Classifier<S> {
             self.table.prefetch_bucket(ahead.place);
             count += 1;
         }
-        for ahead in self.ahead.get_mut(..count).unwrap_or_default() {
-            ahead.likely = self.table.likely(ahead.place);
-        }
-        self.over_limit = 0;
-        self.answers.clear();
-        self.burst_first = first;
-        let (mut discard, mut at, mut others) = (0, 0, 0);
-        let (mut frames, mut passed) = (burst.iter(), 0);
-        let opened = self.counters.flows_opened[0];
-        while at < count {
-            // The flow may be one that this burst began: frames of one flow come one after the other, in captures above all.
-            if self.counters.flows_opened[0] != opened {
-                self.look_again(at);
-            }
-            if self.may_be_known(at) {
-                let run = self.known_run(at, count);
-                at += run;
-                passed += run;
-                if run > 0 {
-                    continue;
-                }
-            }
-            let Some(frame) = frames.nth(std::mem::take(&mut passed)) else { break };
-            let number = first + at as u64;
-            let action = self.handle_ahead(at, frame.bytes(), frame.wire_len(), frame.link(), number);
-            self.over_limit += u32::from(action == Action::Limit);
-            discard |= u32::from(action != Action::Allow) << at;
-            others += 1;
-            at += 1;
-        }
-        self.counters.flow_frames[0] += (at - others) as u64;
-        discard
+        count
     }
 
     /// How many frames of the burst from `at` on, one after the other, are of the first tier: done with when this returns.
@@ -394,6 +423,7 @@ impl<S: FlowSink> Classifier<S> {
         self.tick(now_ns);
         self.answers.clear();
         self.burst_first = number;
+        self.frames += 1;
         let parsed = parse::parse(bytes, wire_len, link, &self.options.parse);
         let wire_len = wire_len as u32;
         match &parsed {
@@ -675,9 +705,22 @@ impl<S: FlowSink> Classifier<S> {
     /// Looks at flows whose timer fired, at most `budget` of them; ends those that are idle.
     pub fn expire(&mut self, now_ns: u64, budget: usize) {
         self.tick(now_ns);
+        let mut course = Ends { left: budget, flow: None };
+        if self.options.contain_panics {
+            self.contained_ends(&mut course);
+        } else {
+            self.expire_some(&mut course);
+        }
+        self.expire_fragments();
+        self.hints.expire(self.now_ms, budget);
+    }
+
+    fn expire_some(&mut self, course: &mut Ends) {
         let now_s = self.now_ns / 1_000_000_000;
-        for _ in 0..budget {
-            let Some(id) = self.wheel.due(now_s) else { return };
+        while course.left > 0 {
+            course.left -= 1;
+            course.flow = self.wheel.due(now_s);
+            let Some(id) = course.flow else { return };
             let Some(hot) = self.table.get(id) else { continue };
             let idle = &self.options.idle;
             let limit = match (hot.key.l4(), hot.is_closed(), hot.is_answered()) {
@@ -695,8 +738,6 @@ impl<S: FlowSink> Classifier<S> {
                 self.wheel.arm(id, now_s + u64::from(next).div_ceil(1000));
             }
         }
-        self.expire_fragments();
-        self.hints.expire(self.now_ms, budget);
     }
 
     fn expire_fragments(&mut self) {
@@ -819,6 +860,8 @@ fn read_ahead(
     table: &FlowTable,
     options: &Options,
 ) {
+    #[cfg(any(test, feature = "faults-on-purpose"))]
+    crate::fault::panic_over(bytes.get(14..).unwrap_or_default());
     let vlans_tell_apart = options.vlans_tell_apart;
     if parse::plain_tagged(bytes, link, LookAhead { into, wire_len, table, vlans_tell_apart }) {
         return;

@@ -43,15 +43,7 @@ impl LcoreCounters {
             let went = at(&self.tx_frames, to) + dropped.iter().map(|family| at(family, from)).sum::<u64>();
             (law, came, went)
         });
-        let kinds = self
-            .flow_frames
-            .iter()
-            .chain(&self.opaque_frames)
-            .chain(&self.tunnel_frames)
-            .chain(&self.malformed_frames)
-            .chain(&self.fragment_frames)
-            .chain(&self.inband_taken)
-            .sum();
+        let kinds = self.kinds() + self.inband_taken.iter().sum::<u64>();
         let own = self.inband_punted.iter().chain(&self.inband_refused).sum();
         laws.chain([
             ("frames by kind", self.rx_frames.iter().sum(), kinds),
@@ -61,6 +53,14 @@ impl LcoreCounters {
         ])
         .find(|(_, came, went)| came != went)
         .map(|(law, came, went)| Broken { law, came, went })
+    }
+}
+
+impl LcoreCounters {
+    /// Frames that were classified, by any kind.
+    pub(crate) fn kinds(&self) -> u64 {
+        let classified = self.flow_frames.iter().chain(&self.opaque_frames).chain(&self.tunnel_frames);
+        classified.chain(&self.malformed_frames).chain(&self.fragment_frames).sum()
     }
 }
 

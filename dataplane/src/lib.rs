@@ -25,6 +25,8 @@ pub mod counters;
 pub mod defrag;
 pub mod distributor;
 pub mod event_ring;
+#[cfg(any(test, feature = "faults-on-purpose"))]
+mod fault;
 pub mod flow;
 pub mod flow_table;
 pub mod hints;

@@ -33,7 +33,7 @@ use lcore_loop::Verdicts;
 use policy_slot::PolicySlot;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tracing::error;
@@ -44,6 +44,7 @@ const MAX_MATRIX: u64 = 144 << 20;
 /// Runs the process until the guard says stop.
 pub(crate) fn run(guard: u32) -> Result<Exit> {
     let channel = child::adopt(c"gg-dataplane", guard)?;
+    tell_panics();
     let result = forward(&channel);
     if let Err(e) = &result {
         error!("{e:#}");
@@ -54,6 +55,19 @@ pub(crate) fn run(guard: u32) -> Result<Exit> {
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
+}
+
+/// Says where a panic was and nothing else: its message may hold bytes of a frame. All of the first ones, then ever fewer: whoever
+/// can cause one can cause many, and a line takes the time of a thousand frames.
+fn tell_panics() {
+    static PANICS: AtomicU64 = AtomicU64::new(0);
+    std::panic::set_hook(Box::new(|info| {
+        let number = PANICS.fetch_add(1, Ordering::Relaxed) + 1;
+        if number <= 8 || number.is_power_of_two() {
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            error!(number, "a panic at {place}");
+        }
+    }));
 }
 
 /// A port needs DPDK and this build has none.

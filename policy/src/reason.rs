@@ -60,6 +60,8 @@ coded! {
         NoBuffer = 25 => "no_buffer",
         /// No payload was sent by the client.
         NoPayload = 26 => "no_payload",
+        /// An inspector panicked over a frame of it: a fault of the gateway, whatever the frame says.
+        InspectorPanic = 27 => "inspector_panic",
     }
 }
 

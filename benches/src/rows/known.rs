@@ -88,7 +88,7 @@ pub(super) fn classifier<S: FlowSink>(flows: usize, sink: S) -> Result<Classifie
         table: Arc::new(SignatureTable::from_bytes(&compiled.bytes)?),
         matrix: Arc::new(VerdictMatrix::uniform(1, verdict)),
     };
-    let options = Options { flows, secret: [11, 12, 13, 14], ..Options::default() };
+    let options = Options { flows, secret: [11, 12, 13, 14], contain_panics: true, ..Options::default() };
     Ok(Classifier::new(options, policy, sink, mono_ns()))
 }
 

@@ -62,6 +62,8 @@ enum Found {
 impl<S: FlowSink> Classifier<S> {
     /// Adds a segment to the stream of an undecided flow and asks the inspectors.
     pub(super) fn gather(&mut self, id: FlowId, segment: &Segment, payload: &[u8]) {
+        #[cfg(any(test, feature = "faults-on-purpose"))]
+        crate::fault::panic_over(payload);
         if let Some(slot) = self.slot_of(id, segment.side) {
             self.gather_in(id, slot, segment, payload);
             return;

@@ -41,6 +41,8 @@ impl<S: FlowSink> Classifier<S> {
         number: u64,
     ) {
         let payload = packet.payload(bytes);
+        #[cfg(any(test, feature = "faults-on-purpose"))]
+        crate::fault::panic_over(payload);
         let (Some(hot), Some(cold)) = (self.table.get(id).copied(), self.cold.get_mut(id.index())) else {
             return;
         };

@@ -90,7 +90,16 @@ impl<P: Port> LcoreLoop<P> {
     ) -> Self {
         let (flows, slab) = (settings.flows, settings.inspections);
         let Secrets { own: secret, limiters, shown } = secrets;
-        let options = Options { flows, slab, secret, limiters, answers: true, shown, ..Options::default() };
+        let options = Options {
+            flows,
+            slab,
+            secret,
+            limiters,
+            answers: true,
+            shown,
+            contain_panics: true,
+            ..Options::default()
+        };
         let now = mono_ns();
         let classifier = Classifier::new(options, verdicts.policy.clone(), RingSink(events), now);
         let state = LcoreState {

@@ -71,6 +71,7 @@ pub(super) fn reason(word: &str, lang: Lang) -> &'static str {
         Some(Reason::Bypass) => lang.say("the gateway was bypassed", "网关处于旁路"),
         Some(Reason::NoBuffer) => lang.say("no room to put its beginning together", "没有空间重组开头"),
         Some(Reason::NoPayload) => lang.say("the client sent nothing", "客户端未发送数据"),
+        Some(Reason::InspectorPanic) => lang.say("a fault of the gateway itself", "网关自身故障"),
         #[allow(unreachable_patterns, reason = "reasons are added more often than this list is read")]
         Some(_) | None => lang.say("for another reason", "其他原因"),
     }
