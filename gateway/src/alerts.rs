@@ -9,6 +9,7 @@ use crate::control::snapshot::{AlertNow, Snapshot, TargetNow};
 use crate::control::socket::{Answer, Question};
 use crate::exit::{Ended, Exit};
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &Alerts) -> Result<Exit> {
 }
 
 /// What `--json` prints, and `/api/v1/alerts` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Shown<'a> {
     /// Those that are raised.
     raised: &'a [AlertNow],

@@ -35,6 +35,7 @@ pub(crate) fn run(verb: &Verb) -> Result<Exit> {
         Verb::Refuse(args) => say(CaseAct::Refuse, args),
         Verb::Show(args) => say(CaseAct::Show, args),
         Verb::Close(args) => say(CaseAct::Close, args),
+        Verb::Letter(args) => letter(args),
         Verb::Tell(args) => say(CaseAct::Tell, args),
         Verb::Sign(args) => sign_here(args),
         Verb::Submit(args) => submit(args),
@@ -129,6 +130,41 @@ fn request(args: &Fetch) -> Result<Exit> {
         return other_answer();
     };
     crate::print(&(serde_json::to_string_pretty(&brief)? + "\n"))
+}
+
+/// What tells the subject that somebody looked.
+fn letter(args: &Fetch) -> Result<Exit> {
+    let CaseAnswer::Cases(cases) = question(&args.ask, CaseAsk::List)? else { return other_answer() };
+    let Some(summary) = cases.into_iter().find(|case| case.case == args.case) else {
+        let why = format!("there is no case {}: `glassgate case list` shows those there are", args.case);
+        return Err(Ended::new(Exit::Invalid, why).into());
+    };
+    if summary.step != Step::Shown {
+        let why = format!("nobody has looked: the case is {}", word(summary.step));
+        return Err(Ended::new(Exit::Invalid, why).into());
+    }
+    let CaseAnswer::Brief(brief) = question(&args.ask, CaseAsk::Brief(args.case.clone()))? else {
+        return other_answer();
+    };
+    let request = Request::read(&brief.request).map_err(|e| Ended::new(Exit::Invalid, e))?;
+    let Request { gateway, subject, from, to, salt: code, .. } = &request;
+    if args.ask.json {
+        let letter =
+            serde_json::json!({ "gateway": gateway, "subject": subject, "code": code, "case": summary });
+        return crate::print(&format!("{letter}\n"));
+    }
+    let categories = summary.categories.join(", ");
+    crate::print(&format!(
+        "Sealed records of {subject} were looked at: {categories}, {from} to {to}, case {case} at {gateway}.\n\
+         On the page of the gateway, under \"My device\" (from any device on its network: /device), type in\n\n  \
+         subject  {subject}\n  code     {code}\n\n\
+         and it tells who asked, who approved, who looked, when and why, and how to object. Keep the code to yourself: it tells\n\
+         nobody what was seen, but that it was about you.\n\n\
+         {subject} 的封存记录已被查看：{categories}，{from} 至 {to}，个案 {case}（{gateway}）。\n\
+         请在网关页面的“我的设备”（从本网络任一设备打开 /device）输入上述代号（subject）与验证码（code），\n\
+         即可得知由谁申请、谁批准、谁查看、时间与理由，以及如何提出异议。请妥善保管验证码：它不透露所见内容，但会透露个案涉及您。\n",
+        case = summary.case,
+    ))
 }
 
 fn say(act: CaseAct, args: &Say) -> Result<Exit> {

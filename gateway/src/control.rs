@@ -31,7 +31,7 @@ mod policy;
 mod radius;
 mod receipts;
 mod report;
-mod reports;
+pub(crate) mod reports;
 mod sealed;
 mod slow_path;
 pub(crate) mod snapshot;

@@ -20,6 +20,7 @@ use glassgate_policy::rules::{Match, Rule, RuleAction, State};
 use glassgate_policy::signature::{Meta, Role, Scope, Service, Tier};
 use glassgate_policy::source::{MAX_BYTES, Source};
 use glassgate_policy::{Purpose, SignatureTable};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -125,7 +126,7 @@ struct Kept {
 }
 
 /// How a subscribed list is, for `status`, `rules feeds` and the metrics.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct FeedNow {
     pub(crate) name: String,
     pub(crate) category: String,

@@ -9,6 +9,7 @@
 
 use crate::config::{Config, Dataplane, Device, Inband};
 use glassgate_policy::audit::{Forwarder, UninspectedCause};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// From the guard to the data plane.
@@ -163,7 +164,7 @@ pub(crate) struct Failure {
 }
 
 /// A port that is open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct PortInfo {
     /// `lan` or `uplink`.
     pub(crate) name: String,
@@ -212,7 +213,7 @@ pub(crate) struct World {
 }
 
 /// How a process is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct ProcessInfo {
     /// `guard`, `dataplane` or `control`.
     pub(crate) name: String,

@@ -19,6 +19,7 @@ mod gate;
 mod hostile;
 pub(crate) mod hosts;
 pub(crate) mod lang;
+mod letter;
 pub(crate) mod live;
 mod log;
 mod login;

@@ -4,6 +4,7 @@ use crate::redact::{HEAD, for_operators};
 use glassgate_audit::reader::{ReadError, Reader};
 use glassgate_store::record::is_shown;
 use glassgate_store::{Entries, Log, Options, Question, Reach, Search, Sessions, Store, StoreError, Totals};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ impl Log for Files {
 }
 
 /// An answer about counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// What was asked.
     pub(crate) question: Question,
@@ -79,7 +80,7 @@ pub(crate) struct Report {
 }
 
 /// Records that were found.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Records {
     /// The newest first.
     pub(crate) records: Vec<Shown>,
@@ -90,7 +91,7 @@ pub(crate) struct Records {
 }
 
 /// A record as it may be shown.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Shown {
     /// Its number.
     pub(crate) seq: u64,

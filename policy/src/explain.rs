@@ -97,6 +97,7 @@ struct Known {
 
 /// Everything that can be said about a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// Its name in canonical form.
     pub name: Option<String>,
@@ -126,6 +127,7 @@ pub struct Explanation {
 
 /// An entry of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listed {
     /// What is listed.
     pub name: String,
@@ -161,6 +163,7 @@ pub struct Listed {
 
 /// An entry that covers the name and does not count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PassedOver {
     /// The entry.
     #[serde(flatten)]
@@ -171,6 +174,7 @@ pub struct PassedOver {
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Service {
     /// Its key.
     pub key: String,
@@ -180,6 +184,7 @@ pub struct Service {
 
 /// A rule that matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleSays {
     /// Its name.
     pub rule: String,
@@ -201,6 +206,7 @@ pub struct RuleSays {
 
 /// Something that bounds what may be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Gate {
     /// `name`, `category`, `charter` (and under one `client`, `purpose`, `basis`, `notice`, `expiry`, `calendar`, `k`) or `rule`.
     pub gate: &'static str,

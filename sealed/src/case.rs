@@ -36,7 +36,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
-use crate::holder::HandedShare;
+use crate::holder::{HandedShare, commitment_to};
 use crate::keys::{KeyId, Keys, place};
 use crate::share::Share;
 use crate::view::{Look, Person, View};
@@ -55,6 +55,7 @@ const S: u64 = 1_000_000_000;
 
 /// How a case is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Nobody has signed it.
@@ -134,6 +135,7 @@ impl Denied {
 
 /// Who did what, when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Done {
     /// Who.
     #[serde(flatten)]
@@ -144,6 +146,7 @@ pub struct Done {
 
 /// A case, as lists show it: without whom it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Which.
     pub case: String,
@@ -563,6 +566,18 @@ impl Book {
         let mut all: Vec<_> = kept.chain(open).collect();
         all.sort_by_key(|summary| summary.expires);
         all
+    }
+
+    /// What was looked at of this subject, as far as this is the code of it: the salt of the commitment, which only the letter to the
+    /// subject has beside those who hold the request. One code is of one case.
+    pub fn looked_at(&self, subject: &str, code: &str) -> Option<Summary> {
+        let fits = |request: &Request| {
+            request.subject == subject
+                // Of hashes, how long it takes says nothing.
+                && commitment_to(&request.salt, &request.subject) == commitment_to(code, subject)
+        };
+        let (request, _) = self.kept.iter().find(|(request, _)| fits(request))?;
+        self.list().into_iter().find(|summary| summary.case == request.case)
     }
 
     /// How many cases there are whose subject should have been told by this day, and was not.

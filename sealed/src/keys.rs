@@ -67,6 +67,7 @@ impl std::fmt::Display for KeyId {
 
 /// A share, sealed to its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SealedShare {
     /// Whose.

@@ -18,6 +18,7 @@ const MAX_GAPS: usize = 1000;
 
 /// Somebody with a voice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Person {
     /// Which voice.
     pub role: String,

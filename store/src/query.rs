@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How counts are added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// By hour; at most [`LONGEST_BY_HOUR`] of them.
@@ -36,6 +37,7 @@ pub const MOST_FOUND: usize = 500;
 
 /// What is asked about counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Question {
     /// The beginning, seconds since 1970.
@@ -56,6 +58,7 @@ pub struct Question {
 
 /// Sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Totals {
     /// The rows, by time, then most flows first.
     pub rows: Vec<Row>,
@@ -69,6 +72,7 @@ pub struct Totals {
 
 /// A sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Row {
     /// When the hour or day begins; `None` where all of it is added up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -122,6 +126,7 @@ pub struct Row {
 
 /// What could be seen in a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Blindness {
     /// Flows with a verdict.
     pub flows: u64,
@@ -141,6 +146,7 @@ pub struct Blindness {
 
 /// A word and its number, the greatest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Word {
     /// The word.
     pub name: String,
@@ -150,6 +156,7 @@ pub struct Word {
 
 /// What records are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Search {
     /// Of these kinds only; empty: of all.
@@ -168,6 +175,7 @@ pub struct Search {
 
 /// What was found, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Found {
     /// Where the records are.
     pub entries: Vec<Entry>,
@@ -177,6 +185,7 @@ pub struct Found {
 
 /// Where a record is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
     /// Its number in the log.
     pub seq: u64,
@@ -188,6 +197,7 @@ pub struct Entry {
 
 /// Sealed records, of which nobody is told but how many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sessions {
     /// The UTC day on which they were written, as seconds since 1970.
     pub day: i64,
@@ -199,6 +209,7 @@ pub struct Sessions {
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reach {
     /// Entries of the log that were taken: all before this one.
     pub next: u64,

@@ -40,6 +40,7 @@ mod stream;
 pub mod uploads;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -188,10 +189,11 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     for (part, title, run) in parts {
         let is_asked_for = options.only.map_or(!ON_REQUEST.contains(&part), |only| only == part);
         if is_asked_for {
+            let began = Instant::now();
             ui::heading(title);
             let mut tried = Tried { checks: &mut checks };
             let ran = run(&mut lab, &binary, options, &mut tried, stop);
-            tried.end(title, ran)?;
+            tried.end(title, ran, began)?;
         }
     }
     checks.conclude()
@@ -214,10 +216,11 @@ fn rules(lab: &Lab, binary: &Path, options: &Options, checks: &mut Checks, stop:
         if options.only.is_some_and(|only| only != part) {
             continue;
         }
+        let began = Instant::now();
         ui::heading(title);
         let mut tried = Tried { checks: &mut *checks };
         let ran = run(&stage, &mut tried);
-        tried.end(title, ran)?;
+        tried.end(title, ran, began)?;
         // Lcores tell their counters between turns, so the law holds at every moment that a report is of.
         gateway.enforce("", stop)?;
         let (fine, words) = accounted(&gateway.now()?);
@@ -232,8 +235,9 @@ pub struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// Notes that a part could not go on; the others go on. An error when the user asked to end.
-    fn end(&mut self, title: &str, ran: Result<()>) -> Result<()> {
+    /// Says how long a part took, and notes that it could not go on; the others go on. An error when the user asked to end.
+    fn end(&mut self, title: &str, ran: Result<()>, began: Instant) -> Result<()> {
+        ui::line(format_args!("  {title} took {:.0?}", began.elapsed()));
         match ran {
             Err(why) if why.is::<Interrupted>() => return Err(why),
             Err(why) => self.hold(title, false, format!("{why:#}")),

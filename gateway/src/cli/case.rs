@@ -50,6 +50,12 @@ pub(crate) enum Case {
     /// Close a case that nobody needs any more
     #[command(after_help = "Example:\n  glassgate case close 4f1d2a90c3b7 --key hr.key")]
     Close(Say),
+    /// Print the letter that tells the subject of a case, in English and Chinese
+    ///
+    /// It has a code with which the subject, and nobody else, is shown on the page under *My device* who asked, who approved, who
+    /// looked, when and why. `tell` puts on record that it was handed over.
+    #[command(after_help = "Example:\n  glassgate case letter 4f1d2a90c3b7 > letter.txt")]
+    Letter(Request),
     /// Put on record that the subject of a case was told
     #[command(after_help = "Example:\n  glassgate case tell 4f1d2a90c3b7 --key hr.key")]
     Tell(Say),

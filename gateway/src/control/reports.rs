@@ -38,7 +38,7 @@ pub(crate) struct Reports {
 }
 
 /// A report that is there.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct Written {
     /// Its name without the ending: `2027-01-04_week`.
     pub(crate) name: String,

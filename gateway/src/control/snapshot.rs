@@ -4,10 +4,11 @@
 
 use crate::feeds::FeedNow;
 use crate::messages::{PortInfo, ProcessInfo};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The gateway at one moment.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     /// Version of the binary.
     pub(crate) version: String,
@@ -87,7 +88,7 @@ pub(crate) struct Snapshot {
 }
 
 /// An alert that is raised.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct AlertNow {
     /// A name of [`crate::alert::Alert`].
     pub(crate) name: String,
@@ -100,7 +101,7 @@ pub(crate) struct AlertNow {
 }
 
 /// Where alerts are sent, since the control process started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct TargetNow {
     /// `webhook` or `syslog`.
     pub(crate) kind: String,
@@ -116,7 +117,7 @@ pub(crate) struct TargetNow {
 }
 
 /// Sealed records, as far as anybody may know at once: how many there are would tell when somebody's visit was over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct SealedNow {
     /// Keys whose records can still be opened.
     pub(crate) keys: usize,
@@ -125,7 +126,7 @@ pub(crate) struct SealedNow {
 }
 
 /// That all enforcement and observation is off.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct BypassNow {
     /// Since when, RFC 3339; of this process, if it was on before.
     pub(crate) since: String,
@@ -134,7 +135,7 @@ pub(crate) struct BypassNow {
 }
 
 /// What is known of devices, in numbers.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct IdentityNow {
     /// Groups of the directory.
     pub(crate) groups: usize,
@@ -162,7 +163,7 @@ pub(crate) struct IdentityNow {
 }
 
 /// The gateway's own address on the ports of the bridge.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct InbandNow {
     /// The hardware address.
     pub(crate) mac: String,
@@ -191,7 +192,7 @@ pub(crate) struct InbandNow {
 }
 
 /// What was pushed over HTTP since the control process started.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct PushNow {
     /// Requests that said who has an address.
     pub(crate) set: u64,
@@ -202,7 +203,7 @@ pub(crate) struct PushNow {
 }
 
 /// RADIUS accounting since the control process started.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct RadiusNow {
     /// Requests that were taken and answered.
     pub(crate) taken: u64,
@@ -217,7 +218,7 @@ pub(crate) struct RadiusNow {
 }
 
 /// What is written about people at present, and on which basis.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Recording {
     /// `none`, `aggregate` or `sealed`.
     pub(crate) level: String,
@@ -233,14 +234,14 @@ pub(crate) struct Recording {
 }
 
 /// Interruptions of forwarding since the guard started.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Outages {
     pub(crate) count: u64,
     pub(crate) total_ms: u64,
 }
 
 /// Times in which frames passed, or did not, without a fast path that looked at them; since the guard started.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct UninspectedNow {
     pub(crate) count: u64,
     pub(crate) total_ms: u64,
@@ -255,14 +256,14 @@ pub(crate) struct UninspectedNow {
 }
 
 /// What confines the processes, in words.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Confinement {
     pub(crate) dataplane: String,
     pub(crate) control: String,
 }
 
 /// A port: totals since the data plane started, and what passes now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct PortNow {
     #[serde(flatten)]
     pub(crate) info: PortInfo,
@@ -293,7 +294,7 @@ pub(crate) struct PortNow {
 }
 
 /// An lcore.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct LcoreNow {
     pub(crate) cpu: u32,
     /// Milliseconds since it last showed its counters.
@@ -322,7 +323,7 @@ pub(crate) struct LcoreNow {
 
 /// How long frames stayed in the box since the data plane started, from when they were received until the lcore had
 /// handled and sent all that it received with them: an upper bound for each. What they waited in a NIC before is not in it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct LatencyNow {
     pub(crate) frames: u64,
     /// Nanoseconds within which the share had left; `None` without frames.
@@ -336,7 +337,7 @@ pub(crate) struct LatencyNow {
 }
 
 /// Flows of all lcores.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct FlowsNow {
     pub(crate) active: u64,
     pub(crate) capacity: u64,
@@ -345,14 +346,14 @@ pub(crate) struct FlowsNow {
 }
 
 /// A number with its word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Count {
     pub(crate) name: String,
     pub(crate) count: u64,
 }
 
 /// Counts of a category or service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Aggregate {
     /// The word or key used in rules, records and metrics.
     pub(crate) name: String,
@@ -368,7 +369,7 @@ pub(crate) struct Aggregate {
 }
 
 /// What groups did in the hours that are over, as far as at least `k` people stand behind it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct ReportNow {
     /// When the oldest of these hours began, RFC 3339; `None` before the first was over.
     pub(crate) since: Option<String>,
@@ -383,7 +384,7 @@ pub(crate) struct ReportNow {
 }
 
 /// Something that at least `k` people of a group did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct GroupNow {
     /// The group; `None` for all together.
     pub(crate) group: Option<String>,
@@ -414,7 +415,7 @@ pub(crate) struct GroupNow {
 }
 
 /// A group and category of which nothing is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Suppressed {
     pub(crate) group: String,
     pub(crate) category: String,
@@ -424,7 +425,7 @@ pub(crate) struct Suppressed {
 }
 
 /// A rule and what it did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct RuleNow {
     pub(crate) name: String,
     /// Whether it acts, or is in shadow and only counted.
@@ -445,7 +446,7 @@ pub(crate) struct RuleNow {
 }
 
 /// What the fast path decides by.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct PolicyNow {
     pub(crate) epoch: u64,
     /// SHA-256, hexadecimal.
@@ -478,7 +479,7 @@ pub(crate) struct PolicyNow {
 }
 
 /// Events between fast path and slow path.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct EventsNow {
     pub(crate) received: u64,
     /// Lost because a ring was full, by kind.
@@ -499,7 +500,7 @@ pub(crate) struct EventsNow {
 }
 
 /// The audit log, as it was a moment ago.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct LogNow {
     /// Its name.
     pub(crate) name: String,
@@ -522,7 +523,7 @@ pub(crate) struct LogNow {
 }
 
 /// A checkpoint that a witness signed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct WitnessedNow {
     /// The name of the witness.
     pub(crate) by: String,
@@ -533,7 +534,7 @@ pub(crate) struct WitnessedNow {
 }
 
 /// The rollup store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct StoreNow {
     /// Entries of the log that it has taken.
     pub(crate) next: u64,
@@ -548,7 +549,7 @@ pub(crate) struct StoreNow {
 }
 
 /// One second.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub(crate) struct Point {
     /// Bits per second that came in at the LAN port.
     pub(crate) up_bits: f64,

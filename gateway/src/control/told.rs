@@ -19,13 +19,14 @@ use glassgate_policy::rules::Moment;
 use glassgate_policy::{Evidence, GroupId, ObservationLevel};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
 /// The charter that is installed, and where it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct CharterNow {
     /// `in_force`, `absent`, `expired` and so on.
     pub(crate) standing: &'static str,
@@ -38,7 +39,7 @@ pub(crate) struct CharterNow {
 }
 
 /// What a charter says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct CharterTold {
     pub(crate) name: String,
     pub(crate) serial: u64,
@@ -65,7 +66,7 @@ pub(crate) struct CharterTold {
 }
 
 /// Somebody who signed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct ApproverTold {
     pub(crate) role: &'static str,
     pub(crate) name: String,
@@ -74,7 +75,7 @@ pub(crate) struct ApproverTold {
 }
 
 /// A purpose, with everything it rests on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct PurposeTold {
     pub(crate) purpose: &'static str,
     /// `open`, `closed` and so on; none unless the charter is in force.
@@ -101,7 +102,7 @@ pub(crate) struct PurposeTold {
 }
 
 /// A calendar in the week that runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct CalendarTold {
     pub(crate) name: String,
     pub(crate) zone: String,
@@ -114,7 +115,7 @@ pub(crate) struct CalendarTold {
 }
 
 /// A day of a calendar.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct DayTold {
     pub(crate) date: String,
     /// Whether the calendar says anything of this day.
@@ -125,7 +126,7 @@ pub(crate) struct DayTold {
 }
 
 /// What people were told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct NoticeTold {
     pub(crate) version: String,
     /// The day on which it was given.
@@ -135,7 +136,7 @@ pub(crate) struct NoticeTold {
 }
 
 /// How the device at an address is treated.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub(crate) struct DeviceNow {
     /// Its group; none for a device that nobody enrolled, or of which it is not known whose it is: private.
     pub(crate) group: Option<String>,

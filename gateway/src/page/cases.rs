@@ -7,6 +7,7 @@
 
 use super::gate::{Asker, Fields};
 use super::lang::Lang;
+use super::login::hidden;
 use super::shell::Reader;
 use super::{now, shell, terms};
 use crate::control::past::Unanswered;
@@ -93,7 +94,7 @@ pub(super) async fn brief(State(shared): State<Shared>, Path(case): Path<String>
     })
 }
 
-async fn ask(shared: &Shared, ask: CaseAsk) -> Result<CaseAnswer, Unanswered> {
+pub(super) async fn ask(shared: &Shared, ask: CaseAsk) -> Result<CaseAnswer, Unanswered> {
     let (answer, told) = oneshot::channel();
     let gone = || Unanswered::Unavailable("the slow path does not answer".to_owned());
     shared.commands.send(Command::Case { ask, uid: None, answer }).map_err(|_| gone())?;
@@ -201,7 +202,7 @@ fn line(case: &Summary, today: &str, may_act: bool, lang: Lang) -> Markup {
             div { b { code { (case.case) } } span class=(class) { (step(case.step, lang)) } }
             p { (terms::purpose(&case.purpose, lang)) ", " (case.from) " – " (case.to) ": " @for (at, category) in case.categories.iter().enumerate() { @if at > 0 { ", " } (terms::category(category, lang)) } }
             p .note {
-                (case.reason.replace('_', " "))
+                (reason(&case.reason, lang))
                 @for (what, done) in [(say("opened by ", "提出："), &case.opened), (say("approved by ", "批准："), &case.approved), (say("looked at by ", "查看："), &case.shown)] {
                     @if let Some(done) = done { " · " (what) (terms::role(&done.by.role, lang)) }
                 }
@@ -245,10 +246,6 @@ fn outcome(came: &Came, lang: Lang) -> Markup {
     }
 }
 
-fn hidden(token: &str, lang: Lang) -> Markup {
-    html! { input type="hidden" name="token" value=(token); input type="hidden" name="lang" value=(lang.tag()); }
-}
-
 fn hand_in(token: &str, lang: Lang) -> Markup {
     let say = |en, zh| lang.say(en, zh);
     html! {
@@ -283,6 +280,12 @@ fn open(token: &str, lang: Lang) -> Markup {
             }
         }
     }
+}
+
+/// A reason in words.
+pub(super) fn reason(word: &str, lang: Lang) -> String {
+    let known = REASONS.iter().find(|(known, ..)| *known == word);
+    known.map_or_else(|| word.replace('_', " "), |(_, en, zh)| lang.say(en, zh).to_owned())
 }
 
 const REASONS: [(&str, &str, &str); 5] = [

@@ -9,7 +9,7 @@ use super::lang::Lang;
 use super::numbers::count;
 use super::peer::Peer;
 use super::shell::Reader;
-use super::{charter, now, shell, terms, told};
+use super::{charter, letter, login, now, shell, terms, told};
 use crate::control::Shared;
 use crate::control::past::Unanswered;
 use crate::control::snapshot::Snapshot;
@@ -17,7 +17,7 @@ use crate::control::told::{DeviceNow, Tell};
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::response::{Html, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use maud::{Markup, html};
 
 /// The page.
@@ -27,10 +27,15 @@ pub(super) async fn view(
     Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     Query(looked): Query<shell::Looked>,
-) -> Html<String> {
+) -> Response {
     let lang = Lang::of(looked.lang.as_deref(), &headers);
     let device = ask(&shared, peer).await;
-    Html(page(&now(&shared), &device, Reader::of(&asker, lang)).into_string())
+    let reader = Reader::of(&asker, lang);
+    // Where nobody can have looked there is no letter, and no cookie for its form.
+    if !device.as_ref().is_ok_and(|device| device.tell_after_days.is_some()) {
+        return Html(page(&now(&shared), &device, None, None, reader).into_string()).into_response();
+    }
+    login::tied(&shared, &headers, &asker, |token| page(&now(&shared), &device, Some(token), None, reader))
 }
 
 /// The same as JSON.
@@ -38,7 +43,7 @@ pub(super) async fn data(State(shared): State<Shared>, Extension(peer): Extensio
     super::answer(ask(&shared, peer).await)
 }
 
-async fn ask(shared: &Shared, peer: Peer) -> Result<DeviceNow, Unanswered> {
+pub(super) async fn ask(shared: &Shared, peer: Peer) -> Result<DeviceNow, Unanswered> {
     // An IPv4 client of a socket that hears both.
     let at = peer.address.ip().to_canonical();
     let mut device = told(shared, |answer| Tell::Device(at, answer)).await?;
@@ -49,10 +54,17 @@ async fn ask(shared: &Shared, peer: Peer) -> Result<DeviceNow, Unanswered> {
     Ok(device)
 }
 
-fn page(now: &Snapshot, device: &Result<DeviceNow, Unanswered>, reader: impl Into<Reader>) -> Markup {
+/// `token`: what the form of a letter is tied by; `found`: what came of one.
+pub(super) fn page(
+    now: &Snapshot,
+    device: &Result<DeviceNow, Unanswered>,
+    token: Option<&str>,
+    found: Option<&letter::Found>,
+    reader: impl Into<Reader>,
+) -> Markup {
     let reader = reader.into();
     let lang = reader.lang;
-    let body = match device {
+    let told = match device {
         Err(why) => html! { section .card { p .empty { (why) } } },
         Ok(device) => html! {
             (answer(device, lang))
@@ -61,6 +73,11 @@ fn page(now: &Snapshot, device: &Result<DeviceNow, Unanswered>, reader: impl Int
             @if !device.counted.is_empty() { (counted(device, lang)) }
             (rights(device, lang))
         },
+    };
+    let body = html! {
+        @if let Some(found) = found { (letter::answer(found, lang)) }
+        (told)
+        @if let Some(token) = token { (letter::form(token, lang)) }
     };
     shell::page(now, shell::View::Device, reader, &body)
 }
@@ -153,7 +170,7 @@ mod tests {
     use crate::page::sample;
 
     fn shown(device: DeviceNow, lang: Lang) -> String {
-        page(&sample::snapshot(), &Ok(device), lang).into_string()
+        page(&sample::snapshot(), &Ok(device), Some("t0ken"), None, lang).into_string()
     }
 
     #[test]
@@ -177,6 +194,25 @@ mod tests {
             assert!(shown(device.clone(), Lang::En).contains(en), "{en}");
             assert!(shown(device, Lang::Zh).contains(zh), "{zh}");
         }
+    }
+
+    #[test]
+    fn a_letter_is_answered_by_who_did_what_and_why() {
+        let device = Ok(DeviceNow::default());
+        let page = |found: &letter::Found, lang| {
+            page(&sample::snapshot(), &device, Some("t0ken"), Some(found), lang).into_string()
+        };
+        let case = sample::case();
+        let en = page(&Ok(Some(case.clone())), Lang::En);
+        for words in ["Your records were looked at", "data may have been carried out", &case.case] {
+            assert!(en.contains(words), "{words}: {en}");
+        }
+        let shown = case.shown.as_ref().unwrap();
+        assert!(en.contains(&shown.by.name));
+        assert!(page(&Ok(Some(case)), Lang::Zh).contains("您的记录曾被查看"));
+        assert!(page(&Ok(None), Lang::En).contains("No look fits this code"));
+        let late = Err(Unanswered::Unavailable("<not now>".to_owned()));
+        assert!(page(&late, Lang::Zh).contains("&lt;not now&gt;"));
     }
 
     #[test]

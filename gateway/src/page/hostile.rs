@@ -268,7 +268,7 @@ impl Names {
 }
 
 /// The sample, with what is only there when something is wrong.
-fn complete() -> Snapshot {
+pub(super) fn complete() -> Snapshot {
     let mut now = sample::snapshot();
     let words = || Some("words".to_owned());
     now.troubles = vec!["words".to_owned()];

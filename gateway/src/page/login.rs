@@ -227,6 +227,19 @@ fn signed(
     response
 }
 
+/// A page with a form that anybody may send, logged in or not.
+pub(super) fn tied(
+    shared: &Shared,
+    headers: &HeaderMap,
+    asker: &Asker,
+    page: impl Fn(&str) -> Markup,
+) -> Response {
+    match &asker.viewer {
+        Some(viewer) => Html(page(&viewer.token).into_string()).into_response(),
+        None => signed(shared, headers, StatusCode::OK, page),
+    }
+}
+
 /// Goes on in a new session; the one before is no more.
 fn begin(shared: &Shared, asker: &Asker, secret: &str, to: &str) -> Response {
     if let Some(old) = &asker.session {
@@ -308,7 +321,7 @@ fn differ(lang: Lang) -> &'static str {
     lang.say("The two new passwords differ.", "两次输入的新密码不同。")
 }
 
-fn hidden(token: &str, lang: Lang) -> Markup {
+pub(super) fn hidden(token: &str, lang: Lang) -> Markup {
     html! {
         input type="hidden" name="token" value=(token);
         input type="hidden" name="lang" value=(lang.tag());

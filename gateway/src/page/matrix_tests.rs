@@ -111,8 +111,9 @@ fn stopped(row: &Row, asks: Asks) -> Option<u16> {
         (Who::LoggedIn | Who::Scraper, Some(_)) => true,
         (Who::Only(roles), Some(role)) => roles.contains(&role),
     };
-    // A program has no form.
-    let has_form = asks != Asks::Program || !row.verb.changes() || row.who == Who::Pusher;
+    // A program has no form, and that of a session is none on the side where nobody has one.
+    let has_none = matches!(asks, Asks::Program | Asks::WrongSide);
+    let has_form = !has_none || !row.verb.changes() || row.who == Who::Pusher;
     if may && has_form { None } else { Some(403) }
 }
 

@@ -25,6 +25,7 @@ use axum::response::{IntoResponse, Json, Response};
 use glassgate_policy::identity::{Mac, is_of_one_host};
 use jiff::Timestamp;
 use ring::hmac;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,11 +94,16 @@ impl Push {
 }
 
 /// What is pushed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Pushed {
+pub(super) struct Pushed {
+    /// An account of the directory. It, the device or both must be there.
+    #[schemars(length(min = 1, max = 253))]
     account: Option<String>,
+    /// A hardware address, as `3c:22:fb:01:02:03`.
     device: Option<String>,
+    /// Until when, with an offset, as `2027-01-04T18:00:00+08:00`: at most a day ahead.
+    #[schemars(extend("format" = "date-time"))]
     until: String,
 }
 

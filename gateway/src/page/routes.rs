@@ -16,10 +16,17 @@ use super::peer::Side;
 use super::{CSS, SCRIPT, SVG};
 use crate::access::Role;
 use crate::control::Shared;
+use crate::control::reports::Written;
+use crate::control::snapshot::Snapshot;
+use crate::control::told::{CharterNow, DeviceNow};
+use crate::{alerts, past};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::routing::{MethodFilter, MethodRouter, on as method};
+use glassgate_policy::explain::Explanation;
+use glassgate_sealed::case::{Brief, Summary};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// An endpoint.
 #[derive(Clone, Copy)]
@@ -38,8 +45,13 @@ pub(super) struct Row {
     pub(super) query: &'static [Param],
     /// Whether its form may be as long as any body.
     pub(super) long: bool,
+    /// What it answers with, where that is JSON; where it is not a request, what it takes.
+    pub(super) schema: Option<Describe>,
     handler: fn(MethodFilter) -> MethodRouter<Shared>,
 }
+
+/// Describes a type as JSON schema, and the types in it beside.
+pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
 
 /// How it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +186,7 @@ impl Row {
         handler: fn(MethodFilter) -> MethodRouter<Shared>,
     ) -> Self {
         let (verb, sides, kind) = (Verb::Get, Sides::Management, Kind::View);
-        Self { verb, path, name, about, who, sides, kind, query: &[], long: false, handler }
+        Self { verb, path, name, about, who, sides, kind, query: &[], long: false, schema: None, handler }
     }
 
     /// Data for programs, on the management side.
@@ -212,6 +224,11 @@ impl Row {
     /// Takes a form that is longer than others: the text of a charter.
     pub(super) const fn long(self) -> Self {
         Self { long: true, ..self }
+    }
+
+    /// Answers with this type; a row that changes something takes it.
+    pub(super) const fn of<T: JsonSchema>(self) -> Self {
+        Self { schema: Some(SchemaGenerator::subschema_for::<T>), ..self }
     }
 
     /// Answers with another media type.
@@ -285,10 +302,12 @@ pub(super) const ROUTES: &[Row] = &[
     .by(Verb::Post),
     Row::data("/api/v1/cases", "cases", "Cases of sealed records", Who::Only(READERS_OF_CASES), |on| {
         method(on, super::cases::data)
-    }),
+    })
+    .of::<Vec<Summary>>(),
     Row::data("/api/v1/cases/{case}", "case_request", "A request, to be signed", Who::Only(HOLDERS), |on| {
         method(on, super::cases::brief)
-    }),
+    })
+    .of::<Brief>(),
     Row::view("/system", "system_page", "Version, processes and disks", Who::LoggedIn, |on| {
         method(on, super::system::view)
     })
@@ -298,31 +317,43 @@ pub(super) const ROUTES: &[Row] = &[
     })
     .on_both_sides()
     .with(&[LANG]),
+    Row::view("/device/looks", "device_looks", "Who looked, by the code of a letter", Who::Anyone, |on| {
+        method(on, super::letter::looks)
+    })
+    .on_both_sides()
+    .by(Verb::Post),
     Row::data("/api/v1/charter", "charter", "The charter that is installed", Who::LoggedIn, |on| {
         method(on, super::charter::data)
-    }),
+    })
+    .of::<CharterNow>(),
     Row::data("/api/v1/explain", "explain", "Why a name is treated as it is", Who::LoggedIn, |on| {
         method(on, super::rules::data)
     })
+    .of::<Explanation>()
     .with(&[NAME, GROUP]),
     Row::data("/api/v1/device", "device", "How the device that asks is treated", Who::Anyone, |on| {
         method(on, super::device::data)
     })
+    .of::<DeviceNow>()
     .on_both_sides(),
     Row::view("/log", "log_page", "The audit log", Who::LoggedIn, |on| method(on, super::log_page))
         .with(&[LANG]),
-    Row::data("/api/v1/now", "now", "What the gateway does now", Who::LoggedIn, |on| method(on, super::data)),
+    Row::data("/api/v1/now", "now", "What the gateway does now", Who::LoggedIn, |on| method(on, super::data))
+        .of::<Snapshot>(),
     Row { kind: Kind::Stream, ..NOW_STREAM }.with(&[LANG]),
     Row::data("/api/v1/alerts", "alerts", "Alerts that are raised, and who is told", Who::LoggedIn, |on| {
         method(on, super::alerts::data)
-    }),
+    })
+    .of::<alerts::Shown<'_>>(),
     Row::data("/api/v1/report", "report", "What was counted over a span", Who::LoggedIn, |on| {
         method(on, super::report)
     })
+    .of::<past::Report>()
     .with(super::REPORT_QUERY),
     Row::data("/api/v1/reports", "reports", "Reports that were written", Who::LoggedIn, |on| {
         method(on, super::reports::data)
-    }),
+    })
+    .of::<Vec<Written>>(),
     Row::data("/api/v1/reports/{file}", "report_file", "A report, to be kept", Who::LoggedIn, |on| {
         method(on, super::reports::file)
     })
@@ -330,10 +361,12 @@ pub(super) const ROUTES: &[Row] = &[
     Row::data("/api/v1/records", "records", "Records of the audit log", Who::LoggedIn, |on| {
         method(on, super::records)
     })
+    .of::<past::Records>()
     .with(super::RECORDS_QUERY),
     Row::data(PUSH, "push_address", "Say who has an address", Who::Pusher, |on| {
         method(on, super::push::push)
     })
+    .of::<super::push::Pushed>()
     .by(Verb::Put),
     Row::data(PUSH, "withdraw_address", "Withdraw what was said", Who::Pusher, |on| {
         method(on, super::push::withdraw)

@@ -72,6 +72,7 @@ impl Request {
 
 /// A holder, as a brief names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BriefHolder {
     /// Which voice.
@@ -84,6 +85,7 @@ pub struct BriefHolder {
 
 /// A key of the case's days, in shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BriefKey {
     /// Which.
@@ -94,6 +96,7 @@ pub struct BriefKey {
 
 /// All that a holder needs to say something about a case, on whatever machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Brief {
     /// The text that is signed: see [`Request`].

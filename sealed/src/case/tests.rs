@@ -227,6 +227,31 @@ fn two_open_a_case_and_one_of_them_sees_one_person() {
 }
 
 #[test]
+fn the_letter_tells_its_subject_and_nobody_else() {
+    let mut bench = Bench::new();
+    let brief = bench.approved();
+    let request = Request::read(&brief.request).unwrap();
+    assert_eq!(bench.book.looked_at("s.chen", &request.salt), None, "nobody has looked");
+    bench.act(&brief, CaseAct::Show, HR).unwrap();
+    let told = bench.book.looked_at("s.chen", &request.salt).unwrap();
+    assert_eq!((told.case.as_str(), told.step), (request.case.as_str(), Step::Shown));
+    assert!(told.opened.is_some() && told.approved.is_some() && told.shown.is_some());
+    let (short, other) = (&request.salt[1..], request.salt.replace(['0', '1'], "2"));
+    for (subject, code) in [
+        ("l.wang", request.salt.as_str()),
+        ("s.chen", ""),
+        ("s.chen", short),
+        ("s.chen", &other),
+        ("", &request.salt),
+    ] {
+        assert_eq!(bench.book.looked_at(subject, code), None, "{subject} {code}");
+    }
+    // What was appended to one is not taken from the other.
+    let moved = format!("{}\ns", request.salt);
+    assert_eq!(bench.book.looked_at(".chen", &moved), None);
+}
+
+#[test]
 fn what_is_shown_is_for_who_looks_and_nobody_else() {
     let mut bench = Bench::new();
     let brief = bench.approved();

@@ -81,7 +81,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     gateway.admit_lab()?;
     gateway.enforce(RULES, stop)?;
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let charter = approvers.charter(1, [today, today.checked_add(30.days())?], "08:00-18:00", "")?;
+    let charter = approvers.charter(5, [today, today.checked_add(30.days())?], "08:00-18:00", "")?;
     approvers.install(&gateway, &charter)?;
     let doing = ui::doing("a round of traffic");
     round::drive(lab, stop)?;

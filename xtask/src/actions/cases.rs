@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde_json::Value;
 
 use super::charter::{Approvers, LAB_FLOWS, NEUTRAL, SITE, active, await_flows, await_wall};
+use super::inband::{CONFIG, PORT, V4};
 use super::{Tried, accounted};
 use crate::demo::api::Now;
 use crate::demo::gateway::{self, Driver, Gateway, Setup};
@@ -34,12 +35,13 @@ const SERVICE: &str = "boss-zhipin";
 
 /// Goes from a visit to a look.
 pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop: &Stop) -> Result<()> {
-    let mut people = Vec::new();
-    for (n, [_, mac, address]) in PEOPLE.iter().enumerate() {
+    let newcomer = |n: usize| {
+        let [_, mac, address] = PEOPLE[n];
         let netns = lab.newcomer(&format!("case{n}"), mac)?;
         netns.ip(&format!("addr add {address}/24 dev eth0\nroute add default via 10.77.0.1"))?;
-        people.push(netns);
-    }
+        anyhow::Ok(netns)
+    };
+    let people = [newcomer(0)?, newcomer(1)?];
     let approvers = Approvers::new(lab.dir(), binary)?;
     std::fs::write(lab.dir().join("cases.csv"), directory())?;
     let real = Timestamp::now().to_zoned(TimeZone::UTC);
@@ -47,7 +49,7 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let ahead = midnight.timestamp().duration_since(real.timestamp()) - BEFORE;
     let setup = Setup {
         charter_keys: approvers.keys.clone(),
-        more: "\n[identity]\ndirectory = \"cases.csv\"\n".to_owned(),
+        more: format!("\n[identity]\ndirectory = \"cases.csv\"\n{CONFIG}"),
         clock_is_set: true,
         clock_ahead_s: u64::try_from(ahead.as_secs())?,
         ..Setup::default()
@@ -110,11 +112,61 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     tried.hold("it is shown once", again.contains("another case"), again);
     let told = gateway.command(&words(&act("tell", 2)))?;
     tried.hold("that the subject was told is on record", told.contains("was told"), told);
+    letter(lab, &gateway, &case, &people, tried)?;
     clocks(lab, &gateway, &people[0], tried, stop)?;
     let (fine, words) = accounted(&gateway.now()?);
     tried.hold("every frame is accounted for", fine, words);
     records(&gateway.stop_for_records()?, tried);
     Ok(())
+}
+
+/// Who has the letter is told by the page, on the LAN and without a login, who looked; who has not is told nothing.
+fn letter(
+    lab: &Lab,
+    gateway: &Gateway,
+    case: &str,
+    [person, other]: &[Netns; 2],
+    tried: &mut Tried<'_>,
+) -> Result<()> {
+    let letter: Value = serde_json::from_str(&gateway.command(&["case", "letter", case, "--json"])?)?;
+    let text = |name: &str| letter[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+    let (subject, code) = (text("subject")?, text("code")?);
+    let said = ask_who_looked(lab, person, &subject, &code)?;
+    let fine =
+        ["Your records were looked at", "holder 0", "holder 1", case].iter().all(|part| said.contains(part));
+    tried.hold("by the letter the subject is told who looked", fine, format!("case {case}"));
+    for (who, netns, subject, code) in [
+        ("another name", other, PEOPLE[1][0], code.as_str()),
+        ("another code", person, subject.as_str(), "0123456789abcdef"),
+    ] {
+        let said = ask_who_looked(lab, netns, subject, code)?;
+        let fine =
+            said.contains("No look fits this code") && !said.contains(case) && !said.contains("holder 0");
+        tried.hold("without it nobody is", fine, who);
+    }
+    Ok(())
+}
+
+/// What the page answers to the form of a letter, sent as browsers send it.
+fn ask_who_looked(lab: &Lab, netns: &Netns, subject: &str, code: &str) -> Result<String> {
+    let jar = lab.dir().join("letter.cookies").display().to_string();
+    let origin = format!("https://{V4}:{PORT}");
+    let curl = |words: &[&str]| {
+        let mut command = netns.command("curl");
+        command.args(["--insecure", "--silent", "--show-error", "--max-time", "20"]).args(words);
+        process::capture(&mut command)
+    };
+    let page = curl(&["--cookie-jar", &jar, &format!("{origin}/device?lang=en")])?;
+    let token = page.split_once("name=\"token\" value=\"").and_then(|(_, rest)| rest.split('"').next());
+    let token = token.with_context(|| format!("no form on the page: {page}"))?;
+    let fields = [("token", token), ("lang", "en"), ("subject", subject), ("code", code)];
+    let fields = fields.map(|(name, value)| format!("{name}={value}"));
+    let from = format!("Origin: {origin}");
+    let mut words = vec!["--cookie", &jar, "--header", &from, "--header", "Sec-Fetch-Site: same-origin"];
+    words.extend(fields.iter().flat_map(|field| ["--data-urlencode", field]));
+    let to = format!("{origin}/device/looks");
+    words.push(&to);
+    curl(&words)
 }
 
 /// The clock steps far and farther while the gateway runs: frames pass, the log goes on, and no key is destroyed.
