@@ -4,7 +4,7 @@
 //! files. After start it opens nothing, writes nothing and talks to nobody but the guard.
 //!
 //! ```text
-//!  main      take orders ─► open ports ─► start lcores ─► confine ─► Up ─► wait for the lcores
+//!  main      take orders ─► start DPDK ─► Ready … Open ─► open ports ─► start lcores ─► confine ─► Up ─► wait for the lcores
 //!  guard     Policy: check seals, validate, publish ─► Stop: set the flag
 //!  lcore n   turn, tick, turn, tick, … take a new policy, publish counters
 //! ```
@@ -34,7 +34,7 @@ use policy_slot::PolicySlot;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use tracing::error;
 
@@ -111,18 +111,31 @@ fn forward(channel: &Channel) -> Result<()> {
         take_policy(channel, &shared, &id, fds)?;
     }
     // Started before the ports are opened: what DPDK does to the affinity of the main thread is not inherited.
+    let (told, may_open) = mpsc::channel();
     let listener = {
         let (channel, shared) = (channel.try_clone()?, shared.clone());
-        thread::Builder::new().name("guard".into()).spawn(move || listen(&channel, &shared))?
+        thread::Builder::new().name("guard".into()).spawn(move || listen(&channel, &shared, told))?
+    };
+    // What was told to stop by then has nothing to close.
+    let ports_are_free = || -> Result<bool> {
+        channel.send(&FromDataplane::Ready, &[])?;
+        Ok(may_open.recv().is_ok())
     };
     match &orders.ports {
         [Device::Socket(lan), Device::Socket(uplink)] => {
+            if !ports_are_free()? {
+                return Ok(());
+            }
             let ports = open_sockets([lan, uplink])?;
             crew::bridge(channel, &shared, ports, &orders.settings, (orders.lcores, orders.own), pin)?;
         }
         #[cfg(feature = "dpdk")]
         [Device::Dpdk(lan), Device::Dpdk(uplink)] => {
-            let (ports, eal) = dpdk_ports::open([lan, uplink], &orders.settings)?;
+            let made = dpdk_ports::prepare([lan, uplink], &orders.settings)?;
+            if !ports_are_free()? {
+                return Ok(());
+            }
+            let (ports, eal) = dpdk_ports::open(made, [lan, uplink], &orders.settings)?;
             let enter = move |cpu| dpdk_ports::enter(&eal, cpu);
             crew::bridge(channel, &shared, ports, &orders.settings, (orders.lcores, orders.own), enter)?;
         }
@@ -172,14 +185,16 @@ fn take_orders(channel: &Channel) -> Result<Orders> {
             ToDataplane::Policy(id) => policy = Some((id, received.fds)),
             ToDataplane::Go => break,
             ToDataplane::Stop => bail!("told to stop before the start"),
+            ToDataplane::Open => bail!("told to open ports before the start"),
         }
     }
     let (ports, settings, own) = start.context("the guard did not say what to be")?;
     Ok(Orders { ports, settings, lcores, own, policy })
 }
 
-/// Hears the guard while the lcores run.
-fn listen(channel: &Channel, shared: &Shared) {
+/// Hears the guard while the lcores run. `told` is for the ports, and gone when they are not going to be opened.
+fn listen(channel: &Channel, shared: &Shared, told: mpsc::Sender<()>) {
+    let mut told = Some(told);
     loop {
         match channel.receive::<ToDataplane>() {
             Ok(Some(received)) => match received.message {
@@ -188,7 +203,11 @@ fn listen(channel: &Channel, shared: &Shared) {
                         error!("answering the guard: {e:#}");
                     }
                 }
-                ToDataplane::Stop => shared.stop.store(true, Ordering::Relaxed),
+                ToDataplane::Open => _ = told.as_ref().map(|told| told.send(())),
+                ToDataplane::Stop => {
+                    shared.stop.store(true, Ordering::Relaxed);
+                    told = None;
+                }
                 other => error!("the guard said {other:?} at the wrong time"),
             },
             // Without a guard the kernel ends this process; until then it goes on forwarding.

@@ -321,9 +321,6 @@ impl Guard {
 
     fn start(&mut self, kind: Kind, now: Instant) {
         self.world_news = true;
-        if kind == Kind::Dataplane {
-            self.fallback.make_way();
-        }
         let result = self.process(kind).start(now).map_err(anyhow::Error::from).and_then(|()| match kind {
             Kind::Dataplane => self.brief_dataplane(),
             Kind::Control => self.brief_control(),
@@ -396,6 +393,14 @@ impl Guard {
     fn heed_dataplane(&mut self, message: FromDataplane) -> Result<(), String> {
         self.world_news = true;
         match message {
+            FromDataplane::Ready => {
+                // Not before: until now somebody else may have forwarded.
+                self.fallback.make_way();
+                let channel = self.dataplane.channel().ok_or("it is gone")?;
+                channel
+                    .send(&ToDataplane::Open, &[])
+                    .map_err(|e| format!("could not be told to open its ports: {e}"))?;
+            }
             FromDataplane::Up { ports, confinement } => self.dataplane_up(ports, confinement),
             FromDataplane::Refused { epoch, why } => {
                 warn!(epoch, "the data plane refused a policy: {why}");

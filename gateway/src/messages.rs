@@ -1,10 +1,10 @@
 //! What the processes say to each other over [`crate::ipc`].
 //!
 //! ```text
-//!              Start, Lcore…, Policy, Go, Stop              Start, Lcore…, World, Uninspected, Reload, Stop
+//!              Start, Lcore…, Policy, Go, Open, Stop        Start, Lcore…, World, Uninspected, Reload, Stop
 //!  dataplane ◄──────────────────────────────── guard ────────────────────────────────────────► control
 //!            ────────────────────────────────►       ◄────────────────────────────────────────
-//!              Up, Refused, Failed                          Policy, Up, Noted, Resume, Failed
+//!              Ready, Up, Refused, Failed                   Policy, Up, Noted, Resume, Failed
 //! ```
 
 use crate::config::{Config, Dataplane, Device, Inband};
@@ -31,6 +31,8 @@ pub(crate) enum ToDataplane {
     Policy(PolicyId),
     /// All that is needed at start has been said.
     Go,
+    /// Nobody else has the ports any more: open them. The answer to [`FromDataplane::Ready`].
+    Open,
     /// Let go of the ports, end all flows, exit.
     Stop,
 }
@@ -39,6 +41,8 @@ pub(crate) enum ToDataplane {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum FromDataplane {
+    /// All is there but the ports, which somebody else may forward by until now.
+    Ready,
     /// Frames are forwarded.
     Up {
         /// The ports, LAN first.

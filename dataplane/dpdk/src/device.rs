@@ -225,7 +225,11 @@ impl Opened {
             }
             interface.bring_up().map_err(|reason| DeviceError::Down { spec: spec.clone(), reason })?;
         }
-        if let Some(arguments) = spec.vdev_args(index, distribution::virtual_queues(spec, queues)) {
+        let arguments = match spec {
+            PortSpec::Pci(address) => Some(address.to_string()),
+            _ => spec.vdev_args(index, distribution::virtual_queues(spec, queues)),
+        };
+        if let Some(arguments) = arguments {
             let arguments =
                 CString::new(arguments).map_err(|_| missing(io::ErrorKind::InvalidInput.into()))?;
             // SAFETY: a string for the time of the call; the control lock is held.

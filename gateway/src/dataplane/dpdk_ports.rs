@@ -14,10 +14,8 @@ use tracing::{error, info, warn};
 /// Frames of the pool for each lcore: all descriptors of its two ports in both directions, and a good half to spare.
 const FRAMES_PER_LCORE: u32 = 16 * 1024;
 
-/// Starts DPDK and opens both devices with a queue for each lcore, or as many as can be had.
-pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Ports<DpdkPort>, Eal)> {
-    // To close an XDP socket takes system calls that are given up by then: the guard takes the program off.
-    let leave_open = specs.iter().any(|spec| matches!(spec, PortSpec::AfXdp(_)));
+/// Starts DPDK and makes the pool, which takes the longest: no port is touched by it, and whoever forwards meanwhile goes on.
+pub(super) fn prepare(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Eal, Mempool)> {
     let mib = settings.memory_mib;
     let memory = if settings.huge_pages { Memory::HugePages { mib } } else { Memory::NoHuge { mib } };
     let lcores = settings.lcores.len();
@@ -29,6 +27,18 @@ pub(super) fn open(specs: [&PortSpec; 2], settings: &Dataplane) -> Result<(Ports
     })?;
     let frames = FRAMES_PER_LCORE.saturating_mul(lcores as u32);
     let pool = Mempool::create(&eal, MempoolOptions { frames, ..MempoolOptions::default() })?;
+    Ok((eal, pool))
+}
+
+/// Opens both devices with a queue for each lcore, or as many as can be had.
+pub(super) fn open(
+    (eal, pool): (Eal, Mempool),
+    specs: [&PortSpec; 2],
+    settings: &Dataplane,
+) -> Result<(Ports<DpdkPort>, Eal)> {
+    // To close an XDP socket takes system calls that are given up by then: the guard takes the program off.
+    let leave_open = specs.iter().any(|spec| matches!(spec, PortSpec::AfXdp(_)));
+    let lcores = settings.lcores.len();
     let options = DeviceOptions { queues: lcores as u16, ..DeviceOptions::default() };
     let mut infos = Vec::new();
     let mut sides = Vec::new();

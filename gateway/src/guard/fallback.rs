@@ -5,7 +5,7 @@
 //! | both `af_xdp` | a kernel bridge, which lies under the ports all the time | by itself: without a socket of XDP the program passes frames to the kernel |
 //! | `af_packet`, or one of each | a kernel bridge, which the ports are put under when it is needed | by the guard. Always under it every frame would pass twice |
 //! | any, with `guard.relay` | a bypass card, or whatever answers to a file | by the guard |
-//! | both `pci` | a kernel bridge, once the kernel's own drivers have the cards | by the guard, where no fast path follows: the way there and back costs more than a start |
+//! | both `pci` | a kernel bridge, once the kernel's own drivers have the cards | by the guard: at once for cards of a hypervisor; for those with a cable, whose link goes down each time, where no fast path follows |
 //! | others | nobody | |
 //!
 //! The fast path is known to be gone before anything is switched, and whatever took its place has let go before the next fast path
@@ -82,9 +82,13 @@ impl Fallback {
         }
     }
 
-    /// Whether it forwards without being asked to, from the start on.
+    /// Whether it forwards without being asked to, at the start.
     pub(super) fn stands(&self) -> bool {
-        matches!(self.how, How::Bridge(_))
+        match &self.how {
+            How::Bridge(_) => true,
+            How::Rebind(rebind) => rebind.is_with_kernel(),
+            How::Nobody(_) | How::Relay(_) => false,
+        }
     }
 
     /// Whether there is one.
@@ -95,7 +99,10 @@ impl Fallback {
     /// Lets it forward, and gives who forwards now. Only when no fast path has the ports; to do it twice does no harm. `lasting`: no fast path
     /// is going to be started soon.
     pub(super) fn engage(&mut self, lasting: bool) -> Forwarder {
-        if matches!(self.how, How::Rebind(_)) && !lasting {
+        if let How::Rebind(rebind) = &self.how
+            && !lasting
+            && !rebind.is_quick()
+        {
             return Forwarder::Nobody;
         }
         self.switch(

@@ -10,6 +10,9 @@ use super::EalError;
 use crate::hugepages::HugePages;
 use crate::log::{LogLevel, LogSink};
 
+/// A place on the PCI bus where nothing is. Naming it keeps DPDK from looking at all others by itself.
+const NOBODY: &str = "ffff:ff:1f.7";
+
 /// Where frames and queues live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
@@ -46,7 +49,7 @@ pub struct EalOptions {
     pub file_prefix: String,
     /// Where frames and queues live.
     pub memory: Memory,
-    /// NICs that may be used. DPDK looks at no other, and not at the PCI bus at all when this is empty.
+    /// NICs that may be opened. None is looked at before it is, and the PCI bus not at all when this is empty.
     pub pci: Vec<PciAddress>,
     /// Takes DPDK's log lines. Without one they are only kept for error texts.
     pub log: Option<LogSink>,
@@ -101,7 +104,8 @@ impl EalOptions {
         }
         match self.pci.is_empty() {
             true => arguments.push("--no-pci".to_owned()),
-            false => arguments.extend(self.pci.iter().map(|address| format!("--allow={address}"))),
+            // Each is probed when it is opened: until then its driver may be the kernel's.
+            false => arguments.push(format!("--allow={NOBODY}")),
         }
         let nul = |_| EalError::Option { option: "arguments", why: "contain a zero byte".to_owned() };
         arguments.into_iter().map(|argument| CString::new(argument).map_err(nul)).collect()
@@ -172,7 +176,7 @@ mod tests {
         let huge = arguments(&EalOptions::for_ports(Memory::HugePages { mib: 64 }, []));
         assert!(huge.contains(&"--in-memory".to_owned()) && !huge.contains(&"--no-shconf".to_owned()));
         let with = arguments(&EalOptions::for_ports(memory, &["pci:01:00.1".parse().unwrap()]));
-        assert!(with.contains(&"--allow=0000:01:00.1".to_owned()) && !with.contains(&"--no-pci".to_owned()));
+        assert!(with.contains(&format!("--allow={NOBODY}")) && !with.contains(&"--no-pci".to_owned()));
     }
 
     #[test]

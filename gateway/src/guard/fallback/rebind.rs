@@ -1,5 +1,11 @@
-//! Cards that DPDK drives itself: the kernel has no interface for them, so they are given to their kernel driver when the fast path is gone for
-//! longer, put under a bridge, and given back before the next one starts.
+//! Cards that DPDK drives itself: the kernel has no interface for them, so they are given to their kernel driver when the fast path is gone,
+//! put under a bridge, and taken back when the next one has made all ready but its ports.
+//!
+//! A card with a cable resets its link each time that it changes hands, and negotiates for seconds. For such cards the way to the kernel and
+//! back is gone only where no fast path follows soon; those of a hypervisor, which have no link to lose, go at once.
+//!
+//! Which driver a card is taken back to is the one that it has at the start, or what stands in its `driver_override`: so whoever prepares a
+//! machine can leave the cards, and the traffic, with the kernel until the first fast path is ready.
 //!
 //! All of it by files of sysfs (`Documentation/ABI/testing/sysfs-bus-pci`): `driver_override` says who may have a device, `driver/unbind` takes it
 //! from who has it, `drivers_probe` has it looked at again. An interface that does not come within [`PATIENCE`] is an error, and the other port
@@ -17,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(5);
 /// Drivers that let a process drive a card.
 const FOR_PROCESSES: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
+/// Makers (PCI vendors) of cards without a cable: virtio, VMware, Amazon, Google.
+const WITHOUT_CABLE: [&str; 4] = ["0x1af4", "0x15ad", "0x1d0f", "0x1ae0"];
 
 /// Both cards.
 pub(super) struct Rebind {
@@ -40,7 +48,21 @@ impl Rebind {
         let [lan, uplink] = cards;
         let rebind = Self { cards: [lan?, uplink?] };
         bridge::make().map_err(|e| format!("a bridge can't be made: {e}"))?;
+        if rebind.is_with_kernel() {
+            // Frames pass from now on, if they did not before.
+            rebind.engage().map_err(|e| format!("the ports can't be put under a bridge: {e}"))?;
+        }
         Ok(rebind)
+    }
+
+    /// Whether the kernel drives both.
+    pub(super) fn is_with_kernel(&self) -> bool {
+        self.cards.iter().all(|card| card.driver().is_some_and(|driver| driver != card.ours))
+    }
+
+    /// Whether the way to the kernel and back costs less than to wait for the next fast path.
+    pub(super) fn is_quick(&self) -> bool {
+        self.cards.iter().all(Card::is_without_cable)
     }
 
     pub(super) fn engage(&self) -> io::Result<()> {
@@ -62,14 +84,22 @@ impl Rebind {
 impl Card {
     fn find(address: String, root: &Path) -> Result<Self, String> {
         let mut card = Self { address, ours: String::new(), root: root.to_owned(), write };
-        match card.driver() {
-            Some(driver) if FOR_PROCESSES.contains(&driver.as_str()) => card.ours = driver,
-            Some(driver) => {
+        let wanted = std::fs::read_to_string(card.device().join("driver_override")).unwrap_or_default();
+        let is_ours = |driver: &str| FOR_PROCESSES.contains(&driver);
+        match (card.driver(), wanted.trim()) {
+            (Some(driver), _) if is_ours(&driver) => card.ours = driver,
+            (_, wanted) if is_ours(wanted) => wanted.clone_into(&mut card.ours),
+            (Some(driver), _) => {
                 return Err(format!("{} is driven by `{driver}`, which it is not taken from", card.address));
             }
-            None => return Err(format!("{} has no driver", card.address)),
+            (None, _) => return Err(format!("{} has no driver", card.address)),
         }
         Ok(card)
+    }
+
+    fn is_without_cable(&self) -> bool {
+        let vendor = std::fs::read_to_string(self.device().join("vendor")).unwrap_or_default();
+        WITHOUT_CABLE.contains(&vendor.trim())
     }
 
     fn device(&self) -> PathBuf {
@@ -160,7 +190,8 @@ fn write(_: &Card, file: &Path, text: &str) -> io::Result<()> {
 impl fmt::Display for Rebind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [lan, uplink] = &self.cards;
-        write!(f, "a kernel bridge gets {} and {} with their kernel drivers", lan.address, uplink.address)
+        write!(f, "a kernel bridge gets {} and {} with their kernel drivers", lan.address, uplink.address)?;
+        f.write_str(if self.is_quick() { " at once" } else { " where no fast path follows" })
     }
 }
 
@@ -221,6 +252,36 @@ mod tests {
                 assert_eq!((card.driver().as_deref(), card.interface()), (Some("vfio-pci"), None));
                 assert!(card.await_interface(Instant::now()).is_err());
             }
+        }
+    }
+
+    #[test]
+    fn a_card_that_is_with_the_kernel_still_is_taken_by_the_driver_that_was_named() {
+        let dir = tree("net");
+        let device = dir.path().join("bus/pci/devices").join(ADDRESS);
+        std::fs::remove_file(device.join("driver")).unwrap();
+        symlink("../../drivers/ixgbe", device.join("driver")).unwrap();
+        assert!(Card::find(ADDRESS.to_owned(), dir.path()).err().unwrap().contains("ixgbe"));
+        std::fs::write(device.join("driver_override"), "(null)\n").unwrap();
+        assert!(Card::find(ADDRESS.to_owned(), dir.path()).is_err());
+        std::fs::write(device.join("driver_override"), "vfio-pci\n").unwrap();
+        let mut card = Card::find(ADDRESS.to_owned(), dir.path()).unwrap();
+        card.write = kernel;
+        card.give_to_kernel().unwrap();
+        assert_eq!(card.driver().as_deref(), Some("ixgbe"), "it is there");
+        card.take_back().unwrap();
+        assert_eq!(card.driver().as_deref(), Some("vfio-pci"));
+    }
+
+    #[test]
+    fn cards_of_hypervisors_have_no_link_to_lose() {
+        let dir = tree("net");
+        let card = Card::find(ADDRESS.to_owned(), dir.path()).unwrap();
+        let vendor = card.device().join("vendor");
+        assert!(!card.is_without_cable(), "nobody says so");
+        for (id, quick) in [("0x8086\n", false), ("0x1af4\n", true)] {
+            std::fs::write(&vendor, id).unwrap();
+            assert_eq!(card.is_without_cable(), quick, "{id}");
         }
     }
 
