@@ -6,21 +6,25 @@
 //!                             gw namespace ═ br-mgmt ═ tap ─┘ 2 serial lines, QMP
 //! ```
 //!
-//! QEMU without KVM: everything in the machine is some ten times slower than on hardware, so times are upper bounds. A power cut is
-//! QEMU killed: what the guest had not flushed is gone, what it had flushed is there.
+//! QEMU without KVM: everything in the machine is some ten times slower than on hardware, so times are upper bounds. A power cut is a disk as it
+//! was after some write of an update, see [`cuts`].
 //!
 //! The images differ from those that are shipped by one service, a shell on the second serial line; it looks inside, and does nothing
 //! that the machine should do by itself.
 
 pub mod boot;
 pub mod crash;
+pub mod cuts;
+pub mod journal;
 pub mod line;
 pub mod machine;
+pub mod tested;
 pub mod traffic;
 pub mod update;
+pub mod wires;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -30,7 +34,9 @@ use crate::image::{self, Made, Recipe};
 use crate::lab::{Lab, slot};
 use crate::stop::{Interrupted, Stop};
 use crate::{setup, ui, workspace};
+use cuts::Recording;
 use machine::{Machine, Start};
+use tested::Tested;
 
 /// Until frames pass: firmware, boot loader, kernel, initrd and systemd in an emulator on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(420);
@@ -143,37 +149,60 @@ pub struct Stage<'a> {
     pub images: &'a Images,
     /// Where the machine's files are.
     pub dir: &'a Path,
+    /// The writes of the machine that parts hand on to each other.
+    recording: Recording,
     /// Whether the user asks to end.
     pub stop: &'a Stop,
 }
 
 impl Stage<'_> {
-    /// A machine with an empty history, switched on.
-    pub fn fresh(&self) -> Result<Machine> {
-        machine::empty_disk(self)?;
-        Machine::start(self, &Start::default())
+    /// The machine that the part before has left, or one with an empty history, switched on.
+    pub fn take(&self, machine: &mut Option<Machine>) -> Result<Machine> {
+        if let Some(machine) = machine.take() {
+            return Ok(machine);
+        }
+        machine::empty_disk(&self.images.first.disk, self.dir)?;
+        let how = Start { lab: Some(self.lab), journal: Some(&self.recording.path), ..Start::default() };
+        Machine::start(self.dir, &how, self.stop)
+    }
+
+    /// What is written to the disk of that machine.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
     }
 }
 
 /// Runs the parts; an error when something was not as it should be.
 pub fn run(options: &Options, stop: &Stop) -> Result<()> {
+    // Of now: what is edited while it runs is not what it tries.
+    let inputs = tested::inputs()?;
     ui::heading("Setup");
     setup::run(&setup::Options { yes: options.yes, image: true, ..setup::Options::default() })?;
     ui::heading("Images");
     let dir = image::folder().join("test");
     let images = images(options, &dir, stop)?;
     ui::heading("Lab");
+    let began = Instant::now();
     let lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     machine::cable(&lab)?;
-    let stage = Stage { lab: &lab, images: &images, dir: &dir, stop };
+    let stage = Stage {
+        lab: &lab,
+        images: &images,
+        recording: Recording::new(std::path::absolute(dir.join("journal"))?),
+        dir: &dir,
+        stop,
+    };
     let mut held = Held::default();
-    type Try = fn(&Stage<'_>, &mut Held) -> Result<()>;
+    let mut noted = false;
+    let (mut machine, mut tested) = (None, Tested::read());
+    type Try = fn(&Stage<'_>, &mut Held, &mut Option<Machine>) -> Result<()>;
+    // One machine lives through the first three.
     let parts: [(Part, &str, Try); 5] = [
         (Part::Boot, "Boot", boot::run),
-        (Part::Update, "Update", update::run),
         (Part::Crash, "Crash", crash::run),
-        (Part::Clock, "Clock", boot::clock),
-        (Part::PowerCut, "Power cut", update::power_cuts),
+        (Part::Update, "Update", update::run),
+        (Part::Clock, "Clock", |stage, held, _| cuts::clock(stage, held)),
+        (Part::PowerCut, "Power cut", |stage, held, _| cuts::run(stage, held)),
     ];
     for (part, title, run) in parts {
         if !options.only.is_empty() && !options.only.contains(&part) {
@@ -181,18 +210,39 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         }
         ui::heading(title);
         title.clone_into(&mut held.part);
-        match run(&stage, &mut held) {
+        let (began, before) = (Instant::now(), held.checks.len());
+        if matches!(part, Part::Clock | Part::PowerCut) {
+            machine = None;
+        }
+        match run(&stage, &mut held, &mut machine) {
             Err(why) if why.is::<Interrupted>() => return Err(why),
             Err(why) => held.broke(&why),
             Ok(()) => {}
         }
+        ui::line(ui::dim(format_args!("  {title} took {:.0} s", began.elapsed().as_secs_f64())));
         held.write(&dir.join("result.json"))?;
+        let done = held.checks.get(before..).unwrap_or_default();
+        // Of what the work tree gives, nothing else.
+        if done.iter().all(|check| check.fine) && options.binary.is_none() && !options.keep_images {
+            tested.note(part, &inputs, done.len(), began.elapsed())?;
+            noted = true;
+        }
+    }
+    drop(machine);
+    if noted {
+        ui::line(format_args!("\nnoted in {}: commit it", tested.write()?.display()));
     }
     let failed = held.checks.iter().filter(|check| !check.fine).count();
     if failed > 0 {
         bail!("{failed} of {} checks failed; see {}", held.checks.len(), dir.join("console.log").display());
     }
-    ui::line(format_args!("\n{} checks held; {}", held.checks.len(), dir.join("result.json").display()));
+    let took = began.elapsed();
+    ui::line(format_args!(
+        "\n{} checks held in {} minutes; {}",
+        held.checks.len(),
+        took.as_secs().div_ceil(60),
+        dir.join("result.json").display()
+    ));
     Ok(())
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::image_test::tested::{self, Tested};
 use crate::lab::slot::Kind;
 use crate::process::{self, tail};
 use crate::stop::{Interrupted, Stop};
-use crate::{actions, demo, setup, ui, workspace};
+use crate::{actions, demo, image_test, setup, ui, workspace};
 
 /// Longest that a step may take.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -46,6 +47,8 @@ enum Work {
     Demo,
     /// Every action of a rule, on real clients.
     Actions,
+    /// The firmware in an emulator, where it is another one than the last that was tried.
+    Image,
     /// Nothing, for this reason.
     Skip(String),
 }
@@ -139,6 +142,16 @@ impl Step {
                 let options = actions::Options { yes: true, ..actions::Options::default() };
                 judge(actions::run(&options, stop), log)
             }
+            Work::Image => {
+                let now = tested::inputs()?;
+                let tested = Tested::read();
+                let only = tested.stale(&now);
+                if only.is_empty() {
+                    return Ok(Verdict::Skipped(tested.say(&now)));
+                }
+                let options = image_test::Options { yes: true, only, ..image_test::Options::default() };
+                judge(image_test::run(&options, stop), log)
+            }
         }
     }
 
@@ -147,6 +160,10 @@ impl Step {
             Work::Run(commands) => commands.iter().map(process::show).collect::<Vec<_>>().join(" && "),
             Work::Demo => "cargo xtask demo --once".to_owned(),
             Work::Actions => "cargo xtask actions".to_owned(),
+            Work::Image => {
+                "cargo xtask image-test, of the parts whose inputs are not those of image/tested.toml"
+                    .to_owned()
+            }
             Work::Skip(why) => format!("(skipped: {why})"),
         }
     }
@@ -206,6 +223,7 @@ fn steps() -> Vec<Step> {
         step("docs", false, vec![document]),
         Step { name: "demo", fast: false, work: Work::Demo },
         Step { name: "actions", fast: false, work: Work::Actions },
+        Step { name: "image", fast: false, work: Work::Image },
     ]
 }
 

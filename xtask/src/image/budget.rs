@@ -1,4 +1,4 @@
-//! What each part may take: `image/budgets.toml`, held by the build.
+//! What each part may take: `image/budgets.toml`, held by the build; what a day may write, by `image-test`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +25,11 @@ impl Budgets {
         let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|n| n as f64));
         let all = table.iter().map(|(name, value)| Some((name.clone(), number(value)?)));
         Ok(Self(all.collect::<Option<_>>().context("budgets are numbers, MiB")?))
+    }
+
+    /// Megabytes that a day without traffic may write to the disk.
+    pub fn day(&self) -> Result<u64> {
+        Ok(*self.0.get("day").context("no budget for `day`")? as u64)
     }
 
     /// Shows each part beside its budget; an error that names those which are over it.
@@ -60,6 +65,7 @@ mod tests {
         let why = budgets.hold(&[("root", (2 << 20) + 1), ("boot", 1 << 19)]).unwrap_err().to_string();
         assert!(why.contains("root has") && !why.contains("boot has"), "{why}");
         assert!(budgets.hold(&[("initrd", 1)]).is_err());
+        assert!(budgets.day().is_err() && Budgets::parse("day = 7").unwrap().day().unwrap() == 7);
         assert!(Budgets::parse("root = \"2\"").is_err());
     }
 }

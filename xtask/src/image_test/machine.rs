@@ -1,4 +1,5 @@
-//! The machine: QEMU in the gateway's namespace of the lab, with three cards, a disk, a watchdog and a place for sticks.
+//! The machine: QEMU with three cards, a disk, a watchdog and a place for sticks, in the gateway's namespace of the lab or with its ports on
+//! [wires](super::wires).
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -10,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::line::Line;
-use super::{BOOT, Stage};
-use crate::image::disk;
+use super::{BOOT, wires};
+use crate::image::disk as filesystem;
 use crate::lab::Lab;
 use crate::process::{self, Daemon};
 use crate::stop::Stop;
@@ -44,10 +45,14 @@ pub fn cable(lab: &Lab) -> Result<()> {
 }
 
 /// How a machine is switched on.
-#[derive(Clone, Debug, Default)]
-pub struct Start {
+#[derive(Clone, Copy, Default)]
+pub struct Start<'a> {
     /// What its clock shows, as QEMU's `-rtc base=`.
     pub clock: Option<&'static str>,
+    /// In this file goes every write to the disk, see [`super::journal`].
+    pub journal: Option<&'a Path>,
+    /// The lab that its ports are cabled to; without one they are [wires](super::wires) in its folder.
+    pub lab: Option<&'a Lab>,
 }
 
 /// A machine that is on.
@@ -64,25 +69,29 @@ pub struct Machine {
 }
 
 /// The disk as it is flashed, and a firmware without variables.
-pub fn empty_disk(stage: &Stage<'_>) -> Result<()> {
+pub fn empty_disk(image: &Path, dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
     let copy = |from: &Path, to: &str| {
-        let to = stage.dir.join(to);
+        let to = dir.join(to);
         process::capture(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(&to))
             .map(drop)
     };
-    copy(&stage.images.first.disk, "disk.img")?;
+    copy(image, "disk.img")?;
     copy(Path::new("/usr/share/OVMF/OVMF_VARS_4M.fd"), "vars.fd")
 }
 
 impl Machine {
-    /// Switches a machine on with the disk that is there.
-    pub fn start(stage: &Stage<'_>, how: &Start) -> Result<Self> {
-        let dir = std::path::absolute(stage.dir)?;
+    /// Switches a machine on with the disk that is in its folder.
+    pub fn start(dir: &Path, how: &Start<'_>, stop: &Stop) -> Result<Self> {
+        let dir = std::path::absolute(dir)?;
         let at = |name: &str| dir.join(name).display().to_string();
         for socket in ["console.sock", "shell.sock", "qmp.sock"] {
             drop(std::fs::remove_file(dir.join(socket)));
         }
-        let mut qemu = stage.lab.gateway.command("qemu-system-x86_64");
+        let mut qemu = match how.lab {
+            Some(lab) => lab.gateway.command("qemu-system-x86_64"),
+            None => Command::new("qemu-system-x86_64"),
+        };
         qemu.args([
             "-M",
             "q35",
@@ -100,22 +109,26 @@ impl Machine {
         qemu.args(["-nodefaults", "-no-user-config", "-device", "i6300esb", "-action", "watchdog=reset"]);
         qemu.args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]);
         qemu.args(["-drive", &format!("if=pflash,format=raw,file={}", at("vars.fd"))]);
-        qemu.args(["-drive", &format!("if=none,id=disk,format=raw,discard=unmap,file={}", at("disk.img"))]);
-        qemu.args([
-            "-device",
-            "virtio-blk-pci,drive=disk,addr=0x8,bootindex=1",
-            "-device",
-            "qemu-xhci,id=xhci,addr=0x9",
-        ]);
-        for (number, (name, _, place)) in CARDS.iter().enumerate() {
-            qemu.args([
-                "-netdev",
-                &format!("tap,id={name},ifname=tap-{name},script=no,downscript=no,vnet_hdr=off"),
-            ]);
+        qemu.args(["-blockdev", &disk(&at("disk.img"), how.journal)?]);
+        // What the log of writes can't tell is not offered.
+        qemu.args(["-device", "virtio-blk-pci,drive=disk,addr=0x8,bootindex=1,discard=off,write-zeroes=off"]);
+        qemu.args(["-device", "qemu-xhci,id=xhci,addr=0x9"]);
+        for (number, (name, cable, place)) in CARDS.iter().enumerate() {
+            let net = match (how.lab, *cable) {
+                (Some(_), _) => {
+                    Some(format!("tap,id={name},ifname=tap-{name},script=no,downscript=no,vnet_hdr=off"))
+                }
+                (None, "") => None,
+                (None, _) => Some(wires::netdev(name, &dir)),
+            };
+            let peer = net.as_ref().map_or(String::new(), |_| format!("netdev={name},"));
+            if let Some(net) = net {
+                qemu.args(["-netdev", &net]);
+            }
             let mac = format!("52:54:00:67:67:0{}", number + 1);
             qemu.args([
                 "-device",
-                &format!("virtio-net-pci,netdev={name},mac={mac},addr={place},romfile=,disable-legacy=on"),
+                &format!("virtio-net-pci,{peer}mac={mac},addr={place},romfile=,disable-legacy=on"),
             ]);
         }
         for name in ["console", "shell"] {
@@ -129,13 +142,13 @@ impl Machine {
         }
         let since = Instant::now();
         let qemu = Daemon::start("qemu", &qemu, &dir.join("qemu.log"))?;
-        let connect = |name: &str, log: Option<&Path>| Line::connect(&dir.join(name), log, stage.stop);
+        let connect = |name: &str, log: Option<&Path>| Line::connect(&dir.join(name), log, stop);
         let connected = connect("console.sock", Some(&dir.join("console.log"))).and_then(|console| {
-            Ok((console, connect("shell.sock", None)?, Qmp::connect(&dir.join("qmp.sock"), stage.stop)?))
+            Ok((console, connect("shell.sock", None)?, Qmp::connect(&dir.join("qmp.sock"), stop)?))
         });
         let (console, shell, qmp) =
             connected.with_context(|| format!("QEMU does not run\n{}", qemu.last_words()))?;
-        Ok(Self { qemu, console, shell, qmp, since, stop: stage.stop.clone(), dir })
+        Ok(Self { qemu, console, shell, qmp, since, stop: stop.clone(), dir })
     }
 
     /// Pulls the plug.
@@ -193,7 +206,7 @@ impl Machine {
     pub fn stick(&mut self, file: &Path, name: &str) -> Result<()> {
         let image = self.dir.join("stick.img");
         let bytes = (std::fs::metadata(file)?.len() + (8 << 20)).next_multiple_of(1 << 20);
-        disk::fat(&image, bytes, "GLASSGATE", 0x6747_5354, &[(file, name)], &self.stop)?;
+        filesystem::fat(&image, bytes, "GLASSGATE", 0x6747_5354, &[(file, name)], &self.stop)?;
         self.qmp.ask(
             "blockdev-add",
             json!({ "driver": "raw", "node-name": "stick", "read-only": true,
@@ -209,17 +222,35 @@ impl Machine {
     /// Pulls it out.
     pub fn pull_stick(&mut self) -> Result<()> {
         self.qmp.ask("device_del", json!({ "id": "usb" }))?;
-        self.qmp.await_event("DEVICE_DELETED")?;
-        self.qmp.ask("blockdev-del", json!({ "node-name": "stick" }))?;
+        // The event that it is gone may come before the last of its parts is.
+        let end = Instant::now() + COMMAND;
+        while let Err(why) = self.qmp.ask("blockdev-del", json!({ "node-name": "stick" })) {
+            if Instant::now() > end || !why.to_string().contains("in use") {
+                return Err(why);
+            }
+            self.stop.pause(Duration::from_millis(200))?;
+        }
         Ok(())
     }
+}
+
+/// The disk, as QEMU is told of it; with a journal, all that is written to it is written there, too.
+fn disk(file: &str, journal: Option<&Path>) -> Result<String> {
+    let raw = |file: &str| json!({ "driver": "file", "filename": file });
+    let Some(journal) = journal else {
+        return Ok(json!({ "driver": "raw", "node-name": "disk", "file": raw(file) }).to_string());
+    };
+    std::fs::write(journal, "")?;
+    let log = journal.display().to_string();
+    Ok(json!({ "driver": "blklogwrites", "node-name": "disk", "log-sector-size": 512, "log-super-update-interval": 1,
+               "file": { "driver": "raw", "file": raw(file) }, "log": { "driver": "raw", "file": raw(&log) } })
+    .to_string())
 }
 
 /// QEMU's own line.
 struct Qmp {
     stream: UnixStream,
     lines: BufReader<UnixStream>,
-    events: Vec<String>,
 }
 
 impl Qmp {
@@ -233,7 +264,7 @@ impl Qmp {
             }
         };
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut qmp = Self { lines: BufReader::new(stream.try_clone()?), stream, events: Vec::new() };
+        let mut qmp = Self { lines: BufReader::new(stream.try_clone()?), stream };
         qmp.line()?;
         qmp.ask("qmp_capabilities", json!({}))?;
         Ok(qmp)
@@ -250,22 +281,14 @@ impl Qmp {
         self.stream.write_all(question.as_bytes())?;
         loop {
             let answer = self.line()?;
-            if let Some(event) = answer["event"].as_str() {
-                self.events.push(event.to_owned());
-            } else if let Some(error) = answer.get("error") {
+            if answer.get("event").is_some() {
+                continue;
+            }
+            if let Some(error) = answer.get("error") {
                 bail!("QEMU refuses {what}: {error}");
             } else {
                 return Ok(answer);
             }
         }
-    }
-
-    fn await_event(&mut self, name: &str) -> Result<()> {
-        while !self.events.iter().any(|event| event == name) {
-            let answer = self.line()?;
-            self.events.extend(answer["event"].as_str().map(str::to_owned));
-        }
-        self.events.retain(|event| event != name);
-        Ok(())
     }
 }

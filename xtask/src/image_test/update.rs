@@ -1,23 +1,20 @@
-//! Updates: refused, taken on trial, confirmed, rolled back; and the plug pulled in the middle.
+//! Updates: refused, taken on trial, confirmed, rolled back.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::machine::{Machine, Start, empty_disk};
+use super::machine::Machine;
 use super::traffic::Pings;
 use super::{BOOT, Held, Stage};
 
 /// To install: on hardware seconds, in the emulator minutes.
-const INSTALL: Duration = Duration::from_secs(420);
+pub const INSTALL: Duration = Duration::from_secs(420);
 /// A trial that fails is given up within this.
 const TRIAL: Duration = Duration::from_secs(300);
-/// Seconds into an installation at which the plug is pulled.
-const CUTS: [u64; 4] = [3, 9, 18, 30];
-
 /// Wrong signature, good update, broken update: one machine, as it would be.
-pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
-    let mut machine = stage.fresh()?;
+pub fn run(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) -> Result<()> {
+    let mut machine = stage.take(machine)?;
     machine.await_forwarding()?;
 
     let (from, since) = (machine.console.len(), Instant::now());
@@ -32,6 +29,7 @@ pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
     machine.pull_stick()?;
 
     let pings = Pings::start(stage.lab, Duration::from_millis(50), stage.dir)?;
+    stage.recording().begin()?;
     let (from, since) = (machine.console.len(), Instant::now());
     machine.stick(&stage.images.second.bundle, "glassgate.raucb")?;
     let said = machine.console.expect(&["is installed", "update refused"], from, INSTALL, stage.stop)?;
@@ -66,6 +64,7 @@ pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
         format!("{:.0} s after it began", took.as_secs_f64()),
         "60 s or more",
     );
+    stage.recording().end()?;
 
     let from = machine.console.len();
     machine.stick(&stage.images.broken.bundle, "glassgate.raucb")?;
@@ -94,7 +93,7 @@ pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
             "{} of {} pings lost, the longest silence {} s (two starts of the machine among them)",
             outcome.lost,
             outcome.sent,
-            outcome.silences.first().unwrap_or(&0) / 20
+            outcome.silence.as_secs()
         ),
         "",
     );
@@ -108,37 +107,6 @@ pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
         history.trim().replace('\n', " | "),
         "",
     );
-    machine.cut();
-    Ok(())
-}
-
-/// The plug pulled while an update is written: what comes up forwards, whichever version it is.
-pub fn power_cuts(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
-    empty_disk(stage)?;
-    let mut machine = Machine::start(stage, &Start::default())?;
-    for after in CUTS {
-        machine.await_forwarding()?;
-        let from = machine.console.len();
-        machine.stick(&stage.images.second.bundle, "glassgate.raucb")?;
-        machine.console.expect(&["installing 1.1.0"], from, INSTALL, stage.stop)?;
-        stage.stop.pause(Duration::from_secs(after))?;
-        let done = machine.console.since(from).contains("is installed");
-        machine.cut();
-        let since = Instant::now();
-        machine = Machine::start(stage, &Start::default())?;
-        let mut pings = Pings::start(stage.lab, Duration::from_millis(50), stage.dir)?;
-        let up = pings.await_first(BOOT, stage.stop);
-        let said = machine.console.since(0);
-        drop(pings.end());
-        let when = if done { "after it was installed" } else { "while it was written" };
-        held.hold(
-            &format!("a power cut {after} s into an update, {when}"),
-            up.is_ok(),
-            format!("frames pass {:.0} s later; {}", since.elapsed().as_secs_f64(), last(&said)),
-            "it comes up",
-        );
-        up?;
-    }
     machine.cut();
     Ok(())
 }
