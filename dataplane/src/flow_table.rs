@@ -533,6 +533,38 @@ mod tests {
         }
     }
 
+    /// Whoever knows the hash and not the key chooses what would meet under a key of their own.
+    #[test]
+    fn tuples_that_meet_under_another_key_do_not_meet_here() {
+        const TUPLES: usize = 1_000_000;
+        let (theirs, mut ours) = (FlowTable::new(TUPLES, [1, 2, 3, 4]).without_shares(), table(TUPLES));
+        let part = theirs.buckets.len() as u32 / 64;
+        let (mut chosen, mut n) = (0, 0u32);
+        let mut refused = 0;
+        while chosen < TUPLES {
+            let src = (0x0a00_0000 + n / 60_000).to_be_bytes();
+            let key = Key::of(&packet(src, [192, 0, 2, 1], 5_000 + (n % 60_000) as u16, 443), true).0;
+            n += 1;
+            if theirs.place(&key).first < part {
+                chosen += 1;
+                refused += usize::from(ours.insert(key, ours.place(&key), 0, true).is_err());
+            }
+        }
+        let fill = |bucket: &Bucket| bucket.tags.iter().filter(|tag| **tag != 0).count();
+        let worst = ours.buckets.iter().map(fill).max().unwrap();
+        let homes = ours.hot.iter().fold(vec![0u32; ours.buckets.len()], |mut homes, hot| {
+            homes[ours.place(&hot.key).first as usize] += 1;
+            homes
+        });
+        let wished = homes.iter().max().unwrap();
+        println!(
+            "figure: {TUPLES} of {n} tuples, {worst} in the fullest bucket ({wished} hash to one), {refused} refused"
+        );
+        assert!(worst <= 16 && refused == 0);
+        // Those of a fair draw: 8 a bucket on average.
+        assert!(*wished < 40, "{wished} hash to one bucket");
+    }
+
     #[test]
     fn agrees_with_a_map() {
         let mut table = table(1 << 10);
