@@ -3,6 +3,7 @@
 //! The names are an interface: they stand in the metrics, in what is sent, in `alerts.silent` and in the manual, where a test looks for a
 //! section of each. None of them is about a person; what an alert is `about` is a port, a process, a list, a reason, or a day.
 
+use glassgate_policy::audit::Record;
 use serde::{Deserialize, Serialize};
 
 /// A condition.
@@ -14,6 +15,7 @@ pub(crate) enum Alert {
     ProcessRestarted,
     FramesDropped,
     FlowTableFull,
+    InspectorPanicked,
     VerdictsDecayed,
     FilesNotTaken,
     BypassOn,
@@ -23,9 +25,11 @@ pub(crate) enum Alert {
     CharterEndsSoon,
     CharterEnded,
     ClockNotTrusted,
+    ClockStepped,
     ListHeld,
     ListOld,
     LoginsFailed,
+    PageFlooded,
     AlertsUnsent,
 }
 
@@ -53,12 +57,13 @@ const fn about(
 }
 
 impl Alert {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::NotForwarding,
         Self::LinkDown,
         Self::ProcessRestarted,
         Self::FramesDropped,
         Self::FlowTableFull,
+        Self::InspectorPanicked,
         Self::VerdictsDecayed,
         Self::FilesNotTaken,
         Self::BypassOn,
@@ -68,9 +73,11 @@ impl Alert {
         Self::CharterEndsSoon,
         Self::CharterEnded,
         Self::ClockNotTrusted,
+        Self::ClockStepped,
         Self::ListHeld,
         Self::ListOld,
         Self::LoginsFailed,
+        Self::PageFlooded,
         Self::AlertsUnsent,
     ];
 
@@ -92,6 +99,13 @@ impl Alert {
             Self::FlowTableFull => {
                 about("flow_table_full", true, [5, 30], "A flow table is nearly full", "流表将满")
             }
+            Self::InspectorPanicked => about(
+                "inspector_panicked",
+                false,
+                [0, 0],
+                "An inspector panicked over a frame, which passed",
+                "检查器处理某帧时崩溃，该帧已放行",
+            ),
             Self::VerdictsDecayed => about(
                 "verdicts_decayed",
                 true,
@@ -141,6 +155,9 @@ impl Alert {
                 "A charter is installed and no time server sets the clock: nothing is observed",
                 "已安装章程，但时钟未经时间服务器校准：不观察",
             ),
+            Self::ClockStepped => {
+                about("clock_stepped", false, [0, 0], "The clock on the wall was stepped", "系统时钟发生跳变")
+            }
             Self::ListHeld => about(
                 "list_held",
                 false,
@@ -158,6 +175,13 @@ impl Alert {
             Self::LoginsFailed => {
                 about("logins_failed", false, [0, 60], "Many logins were refused", "登录被拒次数过多")
             }
+            Self::PageFlooded => about(
+                "page_flooded",
+                false,
+                [0, 60],
+                "The gateway's own address gets more frames than it takes",
+                "网关自身地址收到的帧超过接收上限",
+            ),
             Self::AlertsUnsent => {
                 about("alerts_unsent", false, [120, 0], "Alerts can't be delivered", "告警无法送达")
             }
@@ -172,6 +196,12 @@ impl Alert {
     /// The alert of a name.
     pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|alert| alert.as_str() == word)
+    }
+
+    /// What stands in the audit log of a change.
+    pub(crate) const fn record(self, raised: bool, about: &str) -> Record<'_> {
+        let state = if raised { "raised" } else { "cleared" };
+        Record::Alert { alert: self.as_str(), state, severity: self.severity(), about }
     }
 
     /// `critical` or `warning`.

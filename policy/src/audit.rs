@@ -23,6 +23,7 @@
 //! | `case_opened`, `case_approved`, `case_refused`, `case_shown`, `case_closed`, `case_expired`, `case_told`, `case_denied` | sealed records are asked for, or looked at |
 //! | `login`, `login_failed`, `logout`, `access_denied`, `account`, `accounts` | who came to the page: see [`crate::access`] |
 //! | `list_accepted` | a version of a subscribed list that was held is taken: see [`crate::access`] |
+//! | `alert` | a condition that somebody has to know of is raised or cleared |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
 //!
@@ -135,6 +136,19 @@ pub enum Record<'a> {
         /// User id of who asked for it on the machine.
         #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
+    },
+    /// A condition that somebody has to know of is raised, is about something else, or is cleared. About no person: see the manual of
+    /// operations for each.
+    Alert {
+        /// Its name.
+        alert: &'a str,
+        /// `raised` or `cleared`.
+        state: &'a str,
+        /// `critical` or `warning`.
+        severity: &'a str,
+        /// Which ports, processes, lists or reasons.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        about: &'a str,
     },
     /// No fast path looks at frames: written when that begins, and again when it is over.
     Uninspected {

@@ -17,13 +17,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 31] = [
+pub const KINDS: [&str; 32] = [
     "started",
     "stopped",
     "policy",
     "charter",
     "bypass",
     "uninspected",
+    "alert",
     "receipts",
     "sealed_key",
     "case_opened",

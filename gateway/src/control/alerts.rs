@@ -8,13 +8,19 @@
 
 pub(super) mod targets;
 
-use super::snapshot::{AlertNow, Snapshot};
+use super::snapshot::{AlertNow, InbandNow, Snapshot};
 use crate::alert::Alert;
 use crate::config::AlertBounds;
+use glassgate_dataplane::inband::Refused;
+use glassgate_policy::audit::Record;
 use glassgate_policy::charter::Standing;
 use std::collections::VecDeque;
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// Frames for the gateway itself, beyond what it takes, in a minute: a hundred a second.
+const FLOOD: u32 = 6000;
+/// A clock that is this much off from one second to the next was stepped; what a time server corrects little by little is less.
+const STEP_MS: u64 = 1000;
 /// Frames that are lost count for a minute, all else that is counted for ten.
 const MINUTE_NS: u64 = 60 * SECOND_NS;
 /// Marks of a window: it moves in steps of this part of its length.
@@ -36,6 +42,8 @@ pub(super) struct Facts {
     pub(super) standing: Option<Standing>,
     pub(super) charter_ends: Option<i64>,
     pub(super) clock_trusted: bool,
+    /// The clock on the wall, milliseconds since 1970, where it shows any time.
+    pub(super) wall_ms: Option<i64>,
     /// Logins refused since the process began.
     pub(super) logins_failed: u64,
     /// Records of the log that were lost since the process began.
@@ -50,6 +58,13 @@ pub(super) struct Change {
     pub(super) about: String,
 }
 
+impl Change {
+    /// What stands in the audit log of it.
+    pub(super) fn record(&self) -> Record<'_> {
+        self.alert.record(self.raised, &self.about)
+    }
+}
+
 /// All of them.
 pub(super) struct Alerts {
     bounds: AlertBounds,
@@ -57,6 +72,18 @@ pub(super) struct Alerts {
     dropped: [Window; 2],
     lost: [Window; 2],
     logins: Window,
+    panics: Window,
+    /// Frames for the gateway itself that it did not take.
+    flood: Window,
+    steps: Steps,
+}
+
+/// Steps of the clock on the wall against the monotonic one.
+struct Steps {
+    /// How far it was ahead of the monotonic clock when it was last looked at, milliseconds.
+    ahead_ms: Option<i64>,
+    all: u64,
+    window: Window,
 }
 
 #[derive(Default)]
@@ -80,6 +107,9 @@ impl Alerts {
             dropped: [(); 2].map(|()| found(MINUTE_NS)),
             lost: [begun(), found(10 * MINUTE_NS)],
             logins: begun(),
+            panics: found(10 * MINUTE_NS),
+            flood: found(MINUTE_NS),
+            steps: Steps { ahead_ms: None, all: 0, window: begun() },
         }
     }
 
@@ -87,7 +117,11 @@ impl Alerts {
     pub(super) fn look(&mut self, now: &Snapshot, facts: &Facts) -> Vec<Change> {
         let (dropped, lost) = (self.dropped_now(now, facts.mono_ns), self.lost_now(now, facts));
         let logins = self.logins.grown(facts.mono_ns, facts.logins_failed);
-        let seen = Seen { now, facts, bounds: self.bounds, dropped, lost, logins };
+        let panics = self.panics.grown(facts.mono_ns, now.lcores.iter().map(|lcore| lcore.panics).sum());
+        let flood = self.flood.grown(facts.mono_ns, now.inband.as_ref().map_or(0, over_its_rate));
+        let steps = self.steps.grown(facts);
+        let bounds = self.bounds;
+        let seen = Seen { now, facts, bounds, dropped, lost, logins, panics, flood, steps };
         let mut changes = Vec::new();
         for (alert, state) in Alert::ALL.into_iter().zip(&mut self.states) {
             let holds = seen.holds(alert, state.since.is_some());
@@ -164,6 +198,10 @@ struct Seen<'a> {
     /// Records and events, in ten minutes.
     lost: [u64; 2],
     logins: u64,
+    panics: u64,
+    /// In a minute.
+    flood: u64,
+    steps: u64,
 }
 
 impl Seen<'_> {
@@ -194,6 +232,7 @@ impl Seen<'_> {
                 let lcores = now.lcores.iter().filter(|l| full(l.flows_active, l.flows_capacity));
                 words(lcores.map(|l| format!("cpu {}", l.cpu)))
             }
+            Alert::InspectorPanicked => flag(self.panics > 0),
             Alert::VerdictsDecayed => flag(now.policy.epoch == 0 || now.policy.valid_for_s <= 0.0),
             Alert::FilesNotTaken => words(
                 [("files", &now.policy.rejected), ("data plane", &now.policy.refused)]
@@ -222,6 +261,7 @@ impl Seen<'_> {
                 _ => None,
             },
             Alert::ClockNotTrusted => flag(facts.charter_ends.is_some() && !facts.clock_trusted),
+            Alert::ClockStepped => flag(self.steps > 0),
             Alert::ListHeld => {
                 let held = now.policy.lists.iter().filter(|list| list.state != "good");
                 words(held.map(|list| list.name.clone()))
@@ -236,11 +276,35 @@ impl Seen<'_> {
                 words(lists.map(|list| list.name.clone()).chain(pack))
             }
             Alert::LoginsFailed => flag(self.logins >= over(bounds.failed_logins, raised)),
+            Alert::PageFlooded => flag(self.flood >= over(FLOOD, raised)),
             Alert::AlertsUnsent => {
                 let failing = now.alert_targets.iter().filter(|target| target.trouble.is_some());
                 words(failing.map(|target| target.kind.clone()))
             }
         }
+    }
+}
+
+/// Frames for the gateway itself that came faster than it takes them, whoever sent them.
+fn over_its_rate(inband: &InbandNow) -> u64 {
+    let rates =
+        [Refused::OverSource, Refused::OverMac, Refused::OverAll, Refused::RingFull].map(Refused::as_str);
+    inband
+        .refused
+        .iter()
+        .filter(|reason| rates.contains(&reason.name.as_str()))
+        .map(|reason| reason.count)
+        .sum()
+}
+
+impl Steps {
+    /// How many there were in the time that is just over.
+    fn grown(&mut self, facts: &Facts) -> u64 {
+        let ahead_ms = facts.wall_ms.map(|wall| wall - (facts.mono_ns / 1_000_000) as i64);
+        let stepped = ahead_ms.zip(self.ahead_ms).is_some_and(|(now, then)| now.abs_diff(then) >= STEP_MS);
+        self.all += u64::from(stepped);
+        self.ahead_ms = ahead_ms.or(self.ahead_ms);
+        self.window.grown(facts.mono_ns, self.all)
     }
 }
 

@@ -570,6 +570,7 @@ impl SlowPath {
             targets.call(self.log.origin());
             let facts = self.facts();
             for change in self.alerts.look(snapshot, &facts) {
+                self.log.append(&clock::now(), &change.record());
                 targets.tell(&change);
             }
         }
@@ -590,6 +591,7 @@ impl SlowPath {
             standing: self.observed.as_ref().map(|observed| observed.observation.standing),
             charter_ends: self.charters.charter().and_then(|charter| day(charter.file().expires)),
             clock_trusted: now.trusted_wall().is_some(),
+            wall_ms: now.wall.map(|at| at.as_millisecond()),
             logins_failed: self.visits.failed(),
             records_lost: self.log.lost(),
         }

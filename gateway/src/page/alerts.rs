@@ -75,6 +75,36 @@ pub(super) fn targets(now: &Snapshot, lang: Lang) -> Markup {
 mod tests {
     use super::*;
 
+    /// Whatever state the gateway is in that somebody has to know of: a line in the view *Now*, a metric, a record, and two paragraphs in the manual.
+    #[test]
+    fn each_alert_is_on_the_page_in_the_metrics_on_record_and_in_the_manual() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        for alert in Alert::ALL {
+            let (name, about) = (alert.as_str(), alert.about());
+            let raised = AlertNow { name: name.to_owned(), ..AlertNow::default() };
+            let now = Snapshot { alerts: vec![raised], ..Snapshot::default() };
+            for (lang, words) in [(Lang::En, about.en), (Lang::Zh, about.zh)] {
+                let view = super::super::view::live(&now, lang.into()).into_string();
+                let words = html! { (words) }.into_string();
+                assert!(view.contains(&words), "{name} is not on the page: {words}");
+            }
+            let metrics = super::super::metrics::render(&now);
+            assert!(
+                metrics.contains(&format!("glassgate_alert{{name=\"{name}\"}} 1\n")),
+                "{name} has no metric"
+            );
+            let record = String::from_utf8(alert.record(true, "x").to_json()).unwrap();
+            let expected = format!(
+                "{{\"event_type\":\"alert\",\"alert\":\"{name}\",\"state\":\"raised\",\"severity\":\"{}\",\"about\":\"x\"}}",
+                alert.severity()
+            );
+            assert_eq!(record, expected);
+            assert!(manual.contains(&format!("\n### `{name}`\n")), "{name} is not in the manual");
+        }
+        assert!(glassgate_store::record::is_shown("alert"));
+    }
+
     #[test]
     fn alerts_are_told_in_both_languages_and_are_inert() {
         let evil = "<script>alert(1)</script>";

@@ -220,6 +220,7 @@ fn words(kind: &str, lang: Lang) -> String {
         "policy" => ("Rules in force", "规则生效"),
         "charter" => ("Charter", "章程"),
         "bypass" => ("Bypass", "旁路"),
+        "alert" => ("Alert", "告警"),
         "uninspected" => ("Not inspected", "未经检测"),
         "receipts" => ("Receipts of notices", "通知回执"),
         "login" => ("Login", "登录"),

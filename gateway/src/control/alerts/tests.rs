@@ -29,6 +29,7 @@ fn well() -> (Snapshot, Facts) {
         standing: Some(Standing::InForce),
         charter_ends: Some(DAY + 100),
         clock_trusted: true,
+        wall_ms: Some(1_800_000_000_000),
         logins_failed: 0,
         records_lost: 0,
     };
@@ -50,6 +51,7 @@ fn watch(alerts: &mut Alerts, now: &Snapshot, facts: &mut Facts, seconds: u64) -
     for _ in 0..seconds {
         told.extend(alerts.look(now, facts));
         facts.mono_ns += SECOND_NS;
+        facts.wall_ms = facts.wall_ms.map(|wall| wall + 1000);
     }
     told
 }
@@ -58,7 +60,7 @@ fn watch(alerts: &mut Alerts, now: &Snapshot, facts: &mut Facts, seconds: u64) -
 #[test]
 fn each_alert_is_raised_by_its_condition_and_cleared_when_that_is_over() {
     type Hurt = fn(&mut Snapshot, &mut Facts);
-    let table: [(&str, &str, Hurt); 19] = [
+    let table: [(&str, &str, Hurt); 22] = [
         ("not_forwarding", "", |now, _| now.processes[1].state = "waiting".to_owned()),
         ("link_down", "lan, uplink", |now, _| now.links_down = vec!["uplink".to_owned(), "lan".to_owned()]),
         ("process_restarted", "dataplane", |now, facts| {
@@ -68,6 +70,7 @@ fn each_alert_is_raised_by_its_condition_and_cleared_when_that_is_over() {
         ("frames_dropped", "missed", |now, _| now.ports[0].rx_missed += 1000),
         ("frames_dropped", "port_full", |now, _| now.ports[1].drop_tx_full += 1000),
         ("flow_table_full", "cpu 2", |now, _| now.lcores[0].flows_active = now.lcores[0].flows_capacity),
+        ("inspector_panicked", "", |now, _| now.lcores[0].panics += 1),
         ("verdicts_decayed", "", |now, _| now.policy.valid_for_s = 0.0),
         ("files_not_taken", "files", |now, _| now.policy.rejected = Some("line 1".to_owned())),
         ("bypass_on", "", |now, _| now.bypass = Some(Default::default())),
@@ -78,6 +81,11 @@ fn each_alert_is_raised_by_its_condition_and_cleared_when_that_is_over() {
         ("charter_ends_soon", "", |_, facts| facts.charter_ends = Some(DAY + 30)),
         ("charter_ended", "expired", |_, facts| facts.standing = Some(Standing::Expired)),
         ("clock_not_trusted", "", |_, facts| facts.clock_trusted = false),
+        ("clock_stepped", "", |_, facts| facts.wall_ms = facts.wall_ms.map(|wall| wall - 3_600_000)),
+        ("page_flooded", "", |now, _| {
+            let flood = Count { name: "over_source".to_owned(), count: 6_000_000 };
+            now.inband = Some(InbandNow { refused: vec![flood], ..InbandNow::default() });
+        }),
         ("list_held", "urlhaus", |now, _| now.policy.lists[0].state = "held".to_owned()),
         ("list_old", "pack, urlhaus", |now, _| {
             now.policy.lists[0].fetched_day = Some(DAY - 31);
@@ -92,7 +100,16 @@ fn each_alert_is_raised_by_its_condition_and_cleared_when_that_is_over() {
         hurt(&mut now, &mut facts);
         let told = watch(&mut alerts, &now, &mut facts, 601);
         assert_eq!(names(&told).first(), Some(&(name, true, about)), "{name}");
-        let counted = ["frames_dropped", "log_gap", "logins_failed", "process_restarted"].contains(&name);
+        let counted = [
+            "frames_dropped",
+            "log_gap",
+            "logins_failed",
+            "process_restarted",
+            "inspector_panicked",
+            "clock_stepped",
+            "page_flooded",
+        ]
+        .contains(&name);
         assert!(told.len() == 1 || counted, "{name}: {told:?}");
         let (mend, _) = well();
         if !counted {
@@ -101,7 +118,7 @@ fn each_alert_is_raised_by_its_condition_and_cleared_when_that_is_over() {
                 (mend.processes, mend.links_down, mend.policy, mend.lcores);
             (now.bypass, now.events) = (None, mend.events);
             let (_, good) = well();
-            facts = Facts { mono_ns: facts.mono_ns, ..good };
+            facts = Facts { mono_ns: facts.mono_ns, wall_ms: facts.wall_ms, ..good };
         }
         let more = watch(&mut alerts, &now, &mut facts, 1300);
         let told: Vec<Change> = told.into_iter().skip(1).chain(more).collect();
@@ -129,6 +146,18 @@ fn what_flickers_is_told_once() {
         told.extend(watch(&mut alerts, &now, &mut facts, 1));
     }
     assert_eq!(names(&told), [("link_down", true, "lan")], "and while it is raised it must be well for ten");
+}
+
+#[test]
+fn a_clock_that_is_corrected_little_by_little_is_not_stepped() {
+    let (mut alerts, (now, mut facts)) = (alerts(), well());
+    for _ in 0..100 {
+        facts.wall_ms = facts.wall_ms.map(|wall| wall + 900);
+        assert_eq!(watch(&mut alerts, &now, &mut facts, 1), []);
+    }
+    // Nor is one that nobody could read for a while.
+    facts.wall_ms = None;
+    assert_eq!(watch(&mut alerts, &now, &mut facts, 10), []);
 }
 
 #[test]
