@@ -48,6 +48,7 @@ pub use clock::Clock;
 pub use leaf::{MAX_LEAF, Stamp};
 pub use log::{ActError, Log, Status};
 pub use open::{OpenError, Recovered};
+pub use tally::Balance;
 
 use std::path::PathBuf;
 use std::time::Duration;

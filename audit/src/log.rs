@@ -283,13 +283,15 @@ struct Work {
     losses: Losses,
     synced: Option<(SyncJob, io::Result<()>)>,
     stop: bool,
+    /// Records that were ever offered: with what is taken here, all of them are the writer's.
+    offered: u64,
 }
 
 impl<C: Clock> Thread<C> {
     fn run(mut self) {
         let (jobs, janitor) = janitor(self.writer.disk().clone(), self.shared.clone());
         loop {
-            let Work { entries, losses, synced, stop } = self.take();
+            let Work { entries, losses, synced, stop, offered } = self.take();
             let now = self.clock.now();
             if let Some(step_ms) = self.steps.look(&self.clock, &now) {
                 self.writer.note(Own::ClockStep { step_ms, steps: 1 });
@@ -299,6 +301,7 @@ impl<C: Clock> Thread<C> {
             }
             let act = entries.iter().any(|entry| entry.act);
             self.writer.commit(entries, losses, &now);
+            debug_assert_eq!(self.writer.broken(offered), None);
             if act || self.writer.checkpoint_due(&now) {
                 self.writer.checkpoint(&now);
             }
@@ -365,6 +368,7 @@ impl<C: Clock> Thread<C> {
             losses: std::mem::take(&mut inbox.losses),
             synced: inbox.synced.take(),
             stop: inbox.stop,
+            offered: inbox.offered,
         }
     }
 }

@@ -81,6 +81,8 @@ struct Run {
     options: Options,
     now: Stamp,
     known: Known,
+    /// The first record that this life of the log was offered.
+    begun: u64,
     tally: Tally,
 }
 
@@ -97,7 +99,16 @@ impl Run {
             ..Options::new("")
         };
         let now = Stamp { mono_ns: 1, wall: None, quality: "unknown" };
-        Self { seed, random, memory, options, now, known: Known::default(), tally: Tally::default() }
+        Self {
+            seed,
+            random,
+            memory,
+            options,
+            now,
+            known: Known::default(),
+            begun: 0,
+            tally: Tally::default(),
+        }
     }
 
     fn lives(mut self) -> Tally {
@@ -129,6 +140,7 @@ impl Run {
             .unwrap_or_else(|e| panic!("seed {}: it does not open: {e}", self.seed));
         assert_eq!(recovered.damaged, None, "seed {}: taken for damaged", self.seed);
         self.tally.lives += 1;
+        self.begun = self.known.next;
         writer
     }
 
@@ -219,6 +231,8 @@ impl Run {
             batch.push(Entry { rest, act: is_act, waiter });
         }
         writer.commit(batch, Losses::default(), &self.now);
+        let broken = writer.broken(self.known.next - self.begun);
+        assert_eq!(broken, None, "seed {}", self.seed);
         if act || writer.checkpoint_due(&self.now) {
             writer.checkpoint(&self.now);
         }
@@ -349,7 +363,7 @@ fn seeds() {
             }
         }
     }
-    println!("{all} seeds: {sum:?}");
+    println!("figure: {all} seeds: {sum:?}");
     if all >= 200 {
         for call in ["create", "write", "fdatasync", "put", "replace", "remove", "sync", "read"] {
             assert!(sum.faults.get(call).is_some_and(|n| *n > 0), "no `{call}` ever failed: {sum:?}");

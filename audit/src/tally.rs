@@ -50,6 +50,34 @@ pub(crate) struct Left {
     pub(crate) closed: bool,
 }
 
+/// Records that were offered to a log, and those that it has answered for: durable, or counted as missing by a durable record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Since the tally began, with those that were missing then.
+    pub offered: u64,
+    /// Of them.
+    pub answered: u64,
+    /// Whether the log was closed in order. Then the two are one number, if the disk took what there was.
+    pub closed: bool,
+}
+
+impl Balance {
+    /// What the tally of a log says that no process has open any more. `None` if there is none, or it is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let bytes: [u8; LEN] = fs::read(path).ok()?.try_into().ok()?;
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (fields, _) = rest.get(48..)?.as_chunks::<8>();
+        let [offered, _, _, _, _, answered, flags] = *fields else { return None };
+        let [offered, answered, flags] = [offered, answered, flags].map(u64::from_le_bytes);
+        Some(Self { offered, answered, closed: flags & CLOSED != 0 })
+    }
+
+    /// Whether `offered = durable + lost` holds of a log that was closed in order.
+    pub fn holds(&self) -> bool {
+        self.closed && self.offered == self.answered
+    }
+}
+
 /// The tally of a log that is open. Without a file it counts nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {

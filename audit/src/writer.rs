@@ -551,6 +551,16 @@ impl Writer {
         self.tally.close(&account);
     }
 
+    /// Whether each of `offered` records is durable, counted as missing by a durable record, or waits to be one of the two: where it is not
+    /// so, what was found instead. Asked at every turn of every log in builds with assertions.
+    pub(crate) fn broken(&self, offered: u64) -> Option<String> {
+        let held = self.held.iter().filter(|entry| !entry.rest.is_empty()).count() as u64;
+        let (answered, untold) = (self.answered, self.losses.total());
+        (offered != answered + held + untold).then(|| {
+            format!("{offered} records offered, {answered} answered for, {held} wait, {untold} losses are to be told")
+        })
+    }
+
     /// What is answered for, as things are.
     fn account(&self) -> Account {
         Account { size: self.grown.tree.size(), answered: self.answered, unknown: self.unknown }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Balance;
 use crate::testing::verified;
 use crate::tiles::Files as _;
 use std::path::Path;
@@ -190,6 +191,9 @@ fn what_waited_when_the_process_was_killed_is_counted_and_carried_until_it_is_to
     let told = gaps(second.path());
     assert_eq!((told.len(), &told[0]["cause"], &told[0]["records"]), (1, &"unclean_end".into(), &9.into()));
     assert_eq!((&told[0]["from_mono_ns"], &told[0]["count"]), (&5.into(), &serde_json::Value::Null));
+    let balance = |folder: &Path| Balance::of(&folder.join("run/tally")).unwrap();
+    assert_eq!(balance(second.path()), Balance { offered: 9, answered: 9, closed: true });
+    assert!(balance(second.path()).holds() && !balance(first.path()).closed);
     // In order, and nothing is missing.
     let (log, recovered) = open(second.path(), 1);
     assert_eq!((recovered.unclean, recovered.missing), (false, Some(0)));

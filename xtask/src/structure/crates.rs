@@ -31,7 +31,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
         "glassgate-benches",
         &["glassgate-policy", "glassgate-dataplane", "glassgate-dpdk", "dpdk-sys", "glassgate"],
     ),
-    ("xtask", &["glassgate-policy"]),
+    ("xtask", &["glassgate-policy", "glassgate-audit"]),
     ("glassgate-fuzz", &["glassgate-policy", "glassgate-dataplane"]),
 ];
 
