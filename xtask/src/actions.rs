@@ -36,7 +36,7 @@ pub mod links;
 pub mod notice;
 pub mod page;
 pub mod sealing;
-mod stream;
+pub(crate) mod stream;
 pub mod uploads;
 
 use std::path::Path;
@@ -234,7 +234,12 @@ pub struct Tried<'a> {
     checks: &'a mut Checks,
 }
 
-impl Tried<'_> {
+impl<'a> Tried<'a> {
+    /// Notes into these.
+    pub(crate) fn new(checks: &'a mut Checks) -> Self {
+        Self { checks }
+    }
+
     /// Says how long a part took, and notes that it could not go on; the others go on. An error when the user asked to end.
     fn end(&mut self, title: &str, ran: Result<()>, began: Instant) -> Result<()> {
         ui::line(format_args!("  {title} took {:.0?}", began.elapsed()));
@@ -256,7 +261,7 @@ impl Tried<'_> {
 }
 
 /// Whether what came in by each port went out by the other, but for what was counted as dropped.
-fn accounted(now: &Now) -> (bool, String) {
+pub(crate) fn accounted(now: &Now) -> (bool, String) {
     let [lan, uplink] = now.ports.as_slice() else { return (false, "not two ports".to_owned()) };
     let mut fine = true;
     let mut words = Vec::new();

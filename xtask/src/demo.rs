@@ -204,13 +204,23 @@ impl Checks {
         self.0.push((what.to_owned(), fine, words));
     }
 
+    /// All of them: what, whether it was so, and the words for it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, bool, &str)> {
+        self.0.iter().map(|(what, fine, words)| (what.as_str(), *fine, words.as_str()))
+    }
+
     /// Adds a check that went well, and says so at once.
     fn tell(&mut self, what: &str, words: String) {
         ui::line(format_args!("  {} {what}: {words}", ui::green("ok")));
         self.add(what, true, words);
     }
 
-    pub(crate) fn conclude(self) -> Result<()> {
+    pub(crate) fn conclude(mut self) -> Result<()> {
+        let (logs, broken) = gateway::unbalanced();
+        if logs > 0 {
+            let words = format!("of {logs} logs that were closed, {broken} do not add up");
+            self.add("records offered = durable + lost", broken == 0, words);
+        }
         ui::heading("Summary");
         let mut table = ui::table();
         for (what, fine, words) in &self.0 {

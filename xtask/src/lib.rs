@@ -6,6 +6,7 @@ pub mod actions;
 pub mod bench;
 pub mod corpus;
 pub mod demo;
+pub mod faults;
 pub mod fuzz;
 pub mod image;
 pub mod image_test;

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{actions, bench, corpus, demo, fuzz, image, image_test, setup, steps, ui};
+use xtask::{actions, bench, corpus, demo, faults, fuzz, image, image_test, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -23,7 +23,9 @@ enum Task {
     Demo(demo::Options),
     /// Try every action of a rule on real clients: blocks by curl, dig and QUIC, limits by iperf3.
     Actions(actions::Options),
-    /// Prove that everything works: lints, all tests, one round of the demo, every action.
+    /// What must not stop forwarding (floods, full disks, panics, kills, hours), each with its figure beside its goal.
+    Faults(faults::Options),
+    /// Prove that everything works: lints, all tests, one round of the demo, every action, every fault.
     Test(steps::Options),
     /// The fast part of `test`: format, structure, lints. Needs no root and installs nothing.
     Check(steps::Options),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Demo(options) => demo::run(&options, Kind::Demo, &stop),
         Task::Actions(options) => actions::run(&options, &stop),
+        Task::Faults(options) => faults::run(&options, &stop),
         Task::Test(options) => steps::run(&options, false, &stop),
         Task::Check(options) => steps::run(&options, true, &stop),
         Task::Corpus(options) => corpus::run(&options),

@@ -10,7 +10,7 @@ use crate::image_test::tested::{self, Tested};
 use crate::lab::slot::Kind;
 use crate::process::{self, tail};
 use crate::stop::{Interrupted, Stop};
-use crate::{actions, demo, image_test, setup, ui, workspace};
+use crate::{actions, demo, faults, image_test, setup, ui, workspace};
 
 /// Longest that a step may take.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -49,6 +49,8 @@ enum Work {
     Actions,
     /// The firmware in an emulator, where it is another one than the last that was tried.
     Image,
+    /// Every fault, in the short form.
+    Faults,
     /// Nothing, for this reason.
     Skip(String),
 }
@@ -138,6 +140,10 @@ impl Step {
                 let options = demo::Options { once: true, yes: true, ..demo::Options::default() };
                 judge(demo::run(&options, Kind::Test, stop), log)
             }
+            Work::Faults => {
+                let options = faults::Options { yes: true, ..faults::Options::default() };
+                judge(faults::run(&options, stop), log)
+            }
             Work::Actions => {
                 let options = actions::Options { yes: true, ..actions::Options::default() };
                 judge(actions::run(&options, stop), log)
@@ -164,6 +170,7 @@ impl Step {
                 "cargo xtask image-test, of the parts whose inputs are not those of image/tested.toml"
                     .to_owned()
             }
+            Work::Faults => "cargo xtask faults".to_owned(),
             Work::Skip(why) => format!("(skipped: {why})"),
         }
     }
@@ -224,6 +231,7 @@ fn steps() -> Vec<Step> {
         Step { name: "demo", fast: false, work: Work::Demo },
         Step { name: "actions", fast: false, work: Work::Actions },
         Step { name: "image", fast: false, work: Work::Image },
+        Step { name: "faults", fast: false, work: Work::Faults },
     ]
 }
 

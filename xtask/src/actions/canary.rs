@@ -100,7 +100,7 @@ pub fn run(lab: &mut Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, 
 }
 
 /// Builds the gateway that can be made to leak and to panic, and takes it out of where it might be taken for a good one.
-fn build(stop: &Stop, log: &Path) -> Result<PathBuf> {
+pub(crate) fn build(stop: &Stop, log: &Path) -> Result<PathBuf> {
     let doing = ui::doing("build glassgate, with faults on purpose");
     let command = steps::cargo("build -p glassgate --features faults-on-purpose");
     if !steps::run_logged(&command, log, stop)? {

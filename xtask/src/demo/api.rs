@@ -42,10 +42,22 @@ pub struct Now {
     pub policy: Policy,
     /// Who is known, in numbers.
     pub identity: Identity,
+    /// What came from the fast path, and what became of it.
+    pub events: Events,
     /// What is recorded, and why it may be.
     pub recording: Recording,
     /// Flows that nothing may be written about.
     pub not_looked_at: u64,
+}
+
+/// Events of the fast path, and records of the audit log.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Events {
+    /// Records made durable since the control process started.
+    pub records: u64,
+    /// Why the audit log does not take records.
+    pub log_trouble: Option<String>,
 }
 
 /// Times in which no fast path looked at frames.
@@ -115,6 +127,10 @@ pub struct Process {
 pub struct Lcore {
     /// Flows that it knows now.
     pub flows_active: u64,
+    /// Flows that it has room for.
+    pub flows_capacity: u64,
+    /// Panics over frames that ended with them.
+    pub panics: u64,
 }
 
 /// A port of the gateway.

@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use glassgate_audit::Balance;
 use rustix::process::Signal;
 
 use super::api::{self, Now};
@@ -25,6 +27,15 @@ const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const RULES: &str = "rules.toml";
 /// Port of the page.
 const PAGE_PORT: u16 = 8480;
+
+/// Logs that were closed in order, and those of them that had offered records they did not answer for.
+static BALANCES: AtomicU64 = AtomicU64::new(0);
+static UNBALANCED: AtomicU64 = AtomicU64::new(0);
+
+/// How many logs of this run were closed in order, and in how many of them `records offered = durable + lost` did not hold.
+pub fn unbalanced() -> (u64, u64) {
+    (BALANCES.load(Ordering::Relaxed), UNBALANCED.load(Ordering::Relaxed))
+}
 
 /// How the gateway gets at the frames of its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -303,14 +314,62 @@ impl Gateway {
         self.daemon.last_words()
     }
 
+    /// Ends it in order, and leaves what can be asked of its files.
+    pub fn end(&mut self) {
+        self.daemon.end(Duration::from_secs(10));
+        self.balance();
+    }
+
+    /// Each record that was offered to the log is durable, or counted as missing by one that is: held against what it counted, of every gateway
+    /// that ended in order. What does not add up is told at once, and by [`unbalanced`] at the end.
+    fn balance(&self) {
+        let tally = self.config.with_file_name("audit.tally");
+        // One that was killed, or whose disk is gone, did not close its log.
+        if let Some(balance) = Balance::of(&tally).filter(|balance| balance.closed) {
+            BALANCES.fetch_add(1, Ordering::Relaxed);
+            if !balance.holds() {
+                UNBALANCED.fetch_add(1, Ordering::Relaxed);
+                ui::line(format_args!(
+                    "  {} records offered = durable + lost: {balance:?}",
+                    ui::red("FAILED")
+                ));
+            }
+        }
+    }
+
+    /// `kill -9` of one of its processes, by the name that the kernel has of it: where nobody can ask the gateway.
+    pub fn kill_named(&self, name: &str) -> Result<()> {
+        process::kill_one(self.pid_named(name)?, &self.lab)
+    }
+
+    /// The process that the kernel knows by this name.
+    pub fn pid_named(&self, name: &str) -> Result<u32> {
+        let found = process::marked(&self.lab).into_iter().find(|process| process.ends_with(name));
+        let pid = found.and_then(|process| process.split(' ').next()?.parse().ok());
+        pid.with_context(|| format!("there is no process `{name}`"))
+    }
+
+    /// Waits until its page answers anything.
+    pub fn await_answer(&self, limit: Duration, stop: &Stop) -> Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            match api::get(&self.address, "/healthz") {
+                Ok(_) => return Ok(()),
+                Err(why) if format!("{why:#}").contains("http status") => return Ok(()),
+                Err(why) if Instant::now() > end => return Err(why.context("its page does not answer")),
+                Err(_) => stop.pause(Duration::from_millis(30))?,
+            }
+        }
+    }
+
     /// Ends it in order.
     pub fn stop(mut self) {
-        self.daemon.end(Duration::from_secs(10));
+        self.end();
     }
 
     /// Ends it in order and gives the records of its audit log, a line of JSON each.
     pub fn stop_for_records(mut self) -> Result<String> {
-        self.daemon.end(Duration::from_secs(10));
+        self.end();
         self.command(&["audit", "export"])
     }
 
@@ -322,6 +381,11 @@ impl Gateway {
     /// Sends a signal to one of its processes.
     pub fn signal_process(&self, name: &str, number: Signal) -> Result<()> {
         process::signal_one(self.pid_of(name)?, &self.lab, number)
+    }
+
+    /// Sends a signal to a process that was one of its own when it was asked for.
+    pub fn signal_pid(&self, pid: u32, number: Signal) -> Result<()> {
+        process::signal_one(pid, &self.lab, number)
     }
 
     /// The process of this name, as the API gives it.

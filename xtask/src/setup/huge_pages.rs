@@ -44,6 +44,11 @@ pub fn state() -> State {
     judge(total, free, available_kib().unwrap_or(0))
 }
 
+/// Pages that nobody uses; `None` where the kernel has none.
+pub fn free() -> Option<u64> {
+    std::fs::read_to_string(Path::new(PAGES).join("free_hugepages")).ok()?.trim().parse().ok()
+}
+
 /// Reserves pages up to `total`. Says what the state is then: memory may be too fragmented for all of them.
 pub fn reserve(total: u64) -> Result<State> {
     let path = Path::new(PAGES).join("nr_hugepages");
