@@ -25,7 +25,7 @@ enum Task {
     Actions(actions::Options),
     /// What must not stop forwarding (floods, full disks, panics, kills, hours), each with its figure beside its goal.
     Faults(faults::Options),
-    /// Prove that everything works: lints, all tests, one round of the demo, every action, every fault.
+    /// Prove that everything works: lints, all tests, one round of the demo, every action, faults.
     Test(steps::Options),
     /// The fast part of `test`: format, structure, lints. Needs no root and installs nothing.
     Check(steps::Options),

@@ -49,7 +49,7 @@ enum Work {
     Actions,
     /// The firmware in an emulator, where it is another one than the last that was tried.
     Image,
-    /// Every fault, in the short form.
+    /// The faults that must not stop forwarding, in the short form.
     Faults,
     /// Nothing, for this reason.
     Skip(String),
@@ -141,7 +141,8 @@ impl Step {
                 judge(demo::run(&options, Kind::Test, stop), log)
             }
             Work::Faults => {
-                let options = faults::Options { yes: true, ..faults::Options::default() };
+                let only = faults::HELD.map(str::to_owned).to_vec();
+                let options = faults::Options { yes: true, only, ..faults::Options::default() };
                 judge(faults::run(&options, stop), log)
             }
             Work::Actions => {
@@ -170,7 +171,7 @@ impl Step {
                 "cargo xtask image-test, of the parts whose inputs are not those of image/tested.toml"
                     .to_owned()
             }
-            Work::Faults => "cargo xtask faults".to_owned(),
+            Work::Faults => format!("cargo xtask faults --only {}", faults::HELD.join(" --only ")),
             Work::Skip(why) => format!("(skipped: {why})"),
         }
     }
