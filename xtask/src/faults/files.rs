@@ -36,7 +36,7 @@ impl Damage {
             Self::Flipped => {
                 bytes.iter().enumerate().map(|(i, b)| if i % 97 == 13 { b ^ 0x20 } else { *b }).collect()
             }
-            Self::Noise => (0..bytes.len().clamp(64, 4096)).map(|i| (i * 7919 >> 3) as u8).collect(),
+            Self::Noise => (0..bytes.len().clamp(64, 4096)).map(|i| ((i * 7919) >> 3) as u8).collect(),
         };
         std::fs::write(path, changed)
     }
