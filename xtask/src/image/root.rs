@@ -197,6 +197,9 @@ pub fn write(tree: &Tree, recipe: &Recipe, stop: &Stop) -> Result<Root> {
     // Folders of packages below /var: the data partition has its own.
     fresh(&stage.join("var"))?;
     std::fs::set_permissions(stage.join("etc/shadow"), PermissionsExt::from_mode(0o600))?;
+    // mksquashfs brings what is younger down to SOURCE_DATE_EPOCH, and leaves what was made earlier: links of an unpacked tree, by the day it was unpacked.
+    let script = format!("find . -exec touch -h -d @{} {{}} +", super::epoch()?);
+    run_tool(Command::new("sh").args(["-c", &script]).current_dir(&stage), stop)?;
     verified(&stage, recipe, stop)
 }
 
@@ -275,7 +278,7 @@ fn verified(stage: &Path, recipe: &Recipe, stop: &Stop) -> Result<Root> {
         "zstd",
     ]);
     squash.args(["-Xcompression-level", level]);
-    // SOURCE_DATE_EPOCH is the time of every file: the same bytes for the same input.
+    // SOURCE_DATE_EPOCH is the time of the file system, and every file's time is that: the same bytes for the same input.
     run_tool(&mut squash, stop)?;
     let data = std::fs::metadata(&file)?.len();
     ensure!(data % BLOCK == 0, "mksquashfs left {data} bytes, which are no whole blocks");
