@@ -91,7 +91,7 @@ pub fn run(options: &Options, fast_only: bool, stop: &Stop) -> Result<()> {
     for step in steps {
         let started = Instant::now();
         let log = logs.join(format!("{}.log", step.name));
-        let verdict = step.run(&log, stop)?;
+        let verdict = step.run(&log, !options.only.is_empty(), stop)?;
         let (mark, detail) = match verdict {
             Verdict::Passed(detail) => {
                 passed += 1;
@@ -119,7 +119,8 @@ pub fn run(options: &Options, fast_only: bool, stop: &Stop) -> Result<()> {
 }
 
 impl Step {
-    fn run(&self, log: &Path, stop: &Stop) -> Result<Verdict> {
+    /// `asked_for`: it was named, which a step that takes as long as all the others together has to be.
+    fn run(&self, log: &Path, asked_for: bool, stop: &Stop) -> Result<Verdict> {
         match &self.work {
             Work::Skip(why) => Ok(Verdict::Skipped(why.clone())),
             Work::Run(commands) => {
@@ -156,6 +157,13 @@ impl Step {
                 if only.is_empty() {
                     return Ok(Verdict::Skipped(tested.say(&now)));
                 }
+                if !asked_for {
+                    let names = only.iter().map(|part| tested::name(*part)).collect::<Vec<_>>().join(", ");
+                    let why = format!(
+                        "NOT SEEN with this firmware: {names}; `cargo xtask test --only image` runs them"
+                    );
+                    return Ok(Verdict::Skipped(why));
+                }
                 let options = image_test::Options { yes: true, only, ..image_test::Options::default() };
                 judge(image_test::run(&options, stop), log)
             }
@@ -168,7 +176,7 @@ impl Step {
             Work::Demo => "cargo xtask demo --once".to_owned(),
             Work::Actions => "cargo xtask actions".to_owned(),
             Work::Image => {
-                "cargo xtask image-test, of the parts whose inputs are not those of image/tested.toml"
+                "with --only: cargo xtask image-test, of the parts whose inputs are not those of image/tested.toml"
                     .to_owned()
             }
             Work::Faults => format!("cargo xtask faults --only {}", faults::HELD.join(" --only ")),

@@ -1,6 +1,6 @@
 //! Which state of the firmware was last seen to pass, part by part: `image/tested.toml`, which is part of the repository.
 //!
-//! All parts of `image-test` take half an hour and more, so `cargo xtask test` runs those of which the firmware has changed since. That is told by a
+//! All parts of `image-test` take half an hour and more, so `cargo xtask test` runs, where it is asked to, and else names those of which the firmware has changed since. That is told by a
 //! hash of the files themselves, not by commits, of which a clone may have none.
 //!
 //! The firmware is what counts: its files, its build, the guard, and the commands that its scripts rely on. A change of the test alone is tried
@@ -72,8 +72,8 @@ impl Tested {
     pub fn write(&self) -> Result<PathBuf> {
         let path = workspace::root().join(FILE);
         let text = format!(
-            "# Written by `cargo xtask image-test`: the last run of each part in which every check held. `cargo xtask test` runs those again\n\
-             # whose inputs are others by now (xtask/src/image_test/tested.rs).\n\n{}",
+            "# Written by `cargo xtask image-test`: the last run of each part in which every check held. `cargo xtask test` names those\n\
+             # whose inputs are others by now, and with `--only image` runs them (xtask/src/image_test/tested.rs).\n\n{}",
             toml::to_string(self)?
         );
         std::fs::write(&path, text)?;
@@ -98,7 +98,8 @@ impl Tested {
     }
 }
 
-fn name(part: Part) -> String {
+/// As it is written after `--only`.
+pub fn name(part: Part) -> String {
     part.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }
 
