@@ -2,18 +2,18 @@
 //!
 //! | part | done | by |
 //! |---|---|---|
-//! | [`flows`] | ten times the flow table; a source that floods | raw sockets of the LAN |
-//! | [`control`] | the slow path stands still; a thousand reloads; the clock steps | signals, the command line, libfaketime |
-//! | [`disk`] | the disk of the audit log is full, refuses, takes five seconds | a small file system, strace |
-//! | [`page`] | the gateway's own address is flooded | the part `inband` of the actions |
-//! | [`frames`] | frames that make an inspector panic | a build that does so on purpose |
-//! | [`kills`] | `kill -9` of each process | |
-//! | [`files`] | packs, configurations and state that somebody damaged | |
-//! | [`soak`] | all of it as on any day, for long | |
-//! | [`tests`] | hash, storm, panics, reloads, log | tests of the workspace, at the size that is asked for |
+//! | `flows` | ten times the flow table; a source that floods | raw sockets of the LAN |
+//! | `control` | the slow path stands still; a thousand reloads; the clock steps | signals, the command line, libfaketime |
+//! | `disk` | the disk of the audit log is full, refuses, takes five seconds | a small file system, strace |
+//! | `page` | the gateway's own address is flooded | the part `inband` of the actions |
+//! | `frames` | frames that make an inspector panic | a build that does so on purpose |
+//! | `kills` | `kill -9` of each process | |
+//! | `files` | packs, configurations and state that somebody damaged | |
+//! | `soak` | all of it as on any day, for long | |
+//! | `tests` | hash, storm, panics, reloads, log | tests of the workspace, at the size that is asked for |
 //!
 //! A stream of numbered datagrams crosses the gateway meanwhile: what it loses, gets twice, and how long it takes is most of what is told. Without `--long` each
-//! row is as short as it can be and still say something; all of them fit into eight minutes. With it, they are as long as the goals say.
+//! row is as short as it can be and still say something: all of them take about eight minutes. With it, they are as long as the goals say.
 
 mod control;
 mod disk;

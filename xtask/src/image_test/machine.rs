@@ -1,5 +1,5 @@
 //! The machine: QEMU with three cards, a disk, a watchdog and a place for sticks, in the gateway's namespace of the lab or with its ports on
-//! [wires](super::wires).
+//! [`super::wires`].
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
