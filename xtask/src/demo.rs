@@ -5,6 +5,7 @@ pub mod clients;
 pub mod gateway;
 pub mod killed;
 pub mod page;
+pub mod records;
 pub mod round;
 pub mod scenario;
 pub mod verify;

@@ -14,6 +14,7 @@ use super::inband::{CONFIG, PORT, V4};
 use super::{Tried, accounted};
 use crate::demo::api::Now;
 use crate::demo::gateway::{self, Driver, Gateway, Setup};
+use crate::demo::records::{await_clock_steps, clock_steps, parse, since_last_start};
 use crate::lab::netns::Netns;
 use crate::lab::{Lab, dns};
 use crate::process;
@@ -176,19 +177,20 @@ fn clocks(lab: &Lab, gateway: &Gateway, person: &Netns, tried: &mut Tried<'_>, s
     let pids = |now: &Now| now.processes.iter().map(|process| process.pid).collect::<Vec<_>>();
     let year = SignedDuration::from_hours(24 * 365);
     let now = Timestamp::now();
-    for (what, to) in [
+    for (told, (what, to)) in (1..).zip([
         ("1970", "1970-01-01T00:10:00Z".parse()?),
         ("2038", "2038-01-19T03:14:00Z".parse()?),
         ("ten years on", now + year * 10),
         ("ten years back", now - year * 10),
         ("where it was", now),
-    ] {
+    ]) {
         let ahead = to.duration_since(Timestamp::now());
         gateway::set_clock(lab.dir(), ahead.as_secs())?;
         let said = await_flows(gateway, stop, |now| {
             now.time.parse::<Timestamp>().is_ok_and(|wall| wall.duration_since(to).abs() < ONE_STEP)
         })?;
         visit(lab, person, NEUTRAL, stop)?;
+        await_clock_steps(gateway, told, stop)?;
         let after = gateway.now()?;
         let kept = gateway.command(&["case", "keys"])?;
         // How long a key was kept is told in days by the monotonic clock, and whether it is over by the other.
@@ -205,10 +207,9 @@ fn clocks(lab: &Lab, gateway: &Gateway, person: &Netns, tried: &mut Tried<'_>, s
 
 /// What the log says: each step, and nobody's name.
 fn records(text: &str, tried: &mut Tried<'_>) {
-    // The log goes on from gateway to gateway, and others have told what groups did.
-    let text = text.rfind("\"event_type\":\"started\"").map_or(text, |at| &text[at..]);
-    let records: Vec<Value> =
-        text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
+    // Others have told what groups did.
+    let text = since_last_start(text);
+    let records = parse(text);
     let kinds: Vec<String> =
         records.iter().filter_map(|record| Some(record["event_type"].as_str()?.to_owned())).collect();
     let cases: Vec<&str> =
@@ -225,10 +226,8 @@ fn records(text: &str, tried: &mut Tried<'_>) {
         "case_told",
     ];
     tried.hold("each step is on record, in order", cases == expected, cases.join(", "));
-    // Steps that came while nothing else was to be written are told together.
-    let steps = records.iter().filter(|record| record["event_type"] == "clock_step");
-    let steps: u64 = steps.map(|record| record["steps"].as_u64().unwrap_or(1)).sum();
-    tried.hold("each step of the clock is on record", steps >= CLOCK_STEPS, format!("{steps} steps"));
+    let steps = clock_steps(&records);
+    tried.hold("each step of the clock is on record", steps == CLOCK_STEPS, format!("{steps} steps"));
     let sessions = kinds.iter().filter(|kind| *kind == "session").count();
     tried.hold("a sealed record each", sessions == PEOPLE.len(), format!("{sessions} sessions"));
     let names = PEOPLE.iter().flatten().copied().chain([SITE, SERVICE]);

@@ -9,6 +9,7 @@ use super::stage::{Stage, await_now, setup, uses};
 use crate::actions::stream::Figures;
 use crate::demo::api::Now;
 use crate::demo::gateway::{self, Setup};
+use crate::demo::records::{await_clock_steps, clock_steps, parse, since_last_start};
 
 /// What it may cost 99 of 100 datagrams.
 const SLOWER: Duration = Duration::from_millis(1);
@@ -109,10 +110,9 @@ pub(super) fn clock(stage: &mut Stage<'_>) -> Result<()> {
     let (figures, same) = stage.beside(|lab, gateway, stop| {
         let pids = |now: &Now| now.processes.iter().map(|process| process.pid).collect::<Vec<_>>();
         let before = pids(&gateway.now()?);
-        for step in steps {
+        for (told, step) in (1..).zip(steps) {
             gateway::set_clock(lab.dir(), step)?;
-            // The clock is read anew each second, and so is whether it was stepped; steps within a second are one.
-            stop.pause(Duration::from_millis(2200))?;
+            await_clock_steps(gateway, told, stop)?;
         }
         await_now(gateway, "it says what time it is", stop, Now::is_ready)?;
         Ok(pids(&gateway.now()?) == before)
@@ -122,12 +122,7 @@ pub(super) fn clock(stage: &mut Stage<'_>) -> Result<()> {
     stage.accounted()?;
     let records =
         stage.take_gateway().map(|gateway| gateway.stop_for_records()).transpose()?.unwrap_or_default();
-    let told = super::disk::of_last_start(&records)
-        .iter()
-        .filter(|record| record["event_type"] == "clock_step")
-        .map(|record| record["steps"].as_u64().unwrap_or(1))
-        .sum::<u64>();
-    let fine = told >= count;
-    stage.found("steps on record", format!("{told} of {count}"), "all of a second or more", fine);
+    let told = clock_steps(&parse(since_last_start(&records)));
+    stage.found("steps on record", format!("{told} of {count}"), "each, once", told == count);
     Ok(())
 }

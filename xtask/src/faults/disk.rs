@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use super::stage::{PATIENCE, Stage, await_now, setup};
 use crate::demo::gateway::Gateway;
+use crate::demo::records::{parse, since_last_start};
 use crate::lab::Lab;
 use crate::process::{self, Daemon};
 use crate::stop::Stop;
@@ -109,7 +109,7 @@ fn broken(stage: &mut Stage<'_>, breaks: &Breaks) -> Result<()> {
         .map_or_else(ToString::to_string, |said| said.lines().next().unwrap_or("").to_owned());
     stage.found("the log, verified", words, "what was signed", verified.is_ok());
     let records = gateway.command(&["audit", "export"])?;
-    let records = of_last_start(&records);
+    let records = parse(since_last_start(&records));
     let policies = records.iter().filter(|record| record["event_type"] == "policy").count() as u64;
     let missing: u64 = records
         .iter()
@@ -177,11 +177,4 @@ fn while_broken(
     }
     let mended = await_now(gateway, "the log goes on", stop, |now| now.events.log_trouble.is_none())?;
     Ok(Story { told, act_took, act_refused, mended, changes })
-}
-
-/// The records since the last gateway started.
-pub(super) fn of_last_start(records: &str) -> Vec<Value> {
-    let at = records.rfind("\"event_type\":\"started\"").unwrap_or_default();
-    let at = records[..at].rfind('\n').map_or(0, |at| at + 1);
-    records[at..].lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

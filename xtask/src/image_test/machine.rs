@@ -51,7 +51,7 @@ pub struct Start<'a> {
     pub clock: Option<&'static str>,
     /// In this file goes every write to the disk, see [`super::journal`].
     pub journal: Option<&'a Path>,
-    /// The lab that its ports are cabled to; without one they are [wires](super::wires) in its folder.
+    /// The lab that its ports are cabled to; without one they are [wires] in its folder.
     pub lab: Option<&'a Lab>,
 }
 
