@@ -18,6 +18,7 @@ mod gate;
 #[cfg(test)]
 mod hostile;
 pub(crate) mod hosts;
+mod hybrid;
 pub(crate) mod lang;
 mod letter;
 pub(crate) mod live;

@@ -1,4 +1,4 @@
-//! TLS of the page: version 1.3 alone, by `rustls` and `ring`.
+//! TLS of the page: version 1.3 alone, by `rustls` and `ring`, with a [key exchange](super::hybrid) that outlasts X25519.
 //!
 //! The key is made on the device at its first start, with a certificate that it signs itself; who takes the certificate for granted can't know whose it is, so its fingerprint is
 //! logged at each start and shown by `glassgate status`. Certificate and key of others can take their place.
@@ -46,7 +46,7 @@ pub(crate) fn identity(page: &Page, names: &[String]) -> Result<Identity> {
     let fingerprint = fingerprint(first);
     let key = PrivateKeyDer::from_pem_slice(&read(&key)?)
         .with_context(|| format!("{}: there is no private key in it", key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(super::hybrid::provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()

@@ -3,6 +3,7 @@
 use super::peer::Kernel;
 use super::*;
 use crate::config::Page;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -73,11 +74,19 @@ impl Served {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        self.tls_by(rustls::crypto::ring::default_provider(), versions).await
+    }
+
+    async fn tls_by(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let pem = std::fs::read(self.dir.path().join("certificate.pem")).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+        let config =
+            ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions).unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, self.tcp().await).await
@@ -110,6 +119,12 @@ fn tls_of_version_three_alone_and_the_way_to_it() {
         let stream = served.tls(&[&rustls::version::TLS13]).await.unwrap();
         let (_, session) = stream.get_ref();
         assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        let group = |session: &rustls::ClientConnection| {
+            session.negotiated_key_exchange_group().map(|group| group.name())
+        };
+        assert_eq!(group(session), Some(rustls::NamedGroup::X25519), "a client without ML-KEM");
+        let newer = served.tls_by(super::hybrid::provider(), &[&rustls::version::TLS13]).await.unwrap();
+        assert_eq!(group(newer.get_ref().1), Some(rustls::NamedGroup::X25519MLKEM768));
         assert!(say(stream, served.get("/api/v1/now").as_bytes()).await.starts_with("HTTP/1.1 200"));
         assert!(served.tls(&[&rustls::version::TLS12]).await.is_err(), "version 1.2");
         // In clear from elsewhere: the way, and nothing else.

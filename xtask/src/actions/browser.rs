@@ -87,6 +87,10 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     round::drive(lab, stop)?;
     doing.done("");
 
+    let by = chromium.secured_by()?;
+    let fine = by.iter().eq(["TLS 1.3, X25519MLKEM768"]);
+    tried.hold("Chromium: secured by a key exchange that outlasts X25519", fine, format!("{by:?}"));
+
     account::comes_back(&at, &engineer, tried)?;
     let mine: Vec<View> = VIEWS.into_iter().filter(|view| view.path != "/cases").collect();
     look::all(&at, &mine, tried)?;

@@ -4,6 +4,7 @@
 //! WebDriver has no word for (screens of phones, whole pages as pictures, headers) goes through the driver to
 //! the browser's own protocol.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -86,7 +87,8 @@ impl Browser {
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": args },
-            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+            "goog:perfLoggingPrefs": { "enableNetwork": true, "enablePage": false },
         } } });
         let mut browser = Self {
             asks: Some(asks),
@@ -183,6 +185,19 @@ impl Browser {
         let log = self.say("/se/log", Some(json!({ "type": "browser" })))?;
         let lines = log.as_array().context("the browser's log")?.iter();
         Ok(lines.map(|line| format!("{} {}", line["level"], line["message"])).collect())
+    }
+
+    /// How the browser says that its pages' connections were secured since this was last asked: versions and key exchanges.
+    pub fn secured_by(&self) -> Result<BTreeSet<String>> {
+        let log = self.say("/se/log", Some(json!({ "type": "performance" })))?;
+        let events = log.as_array().context("the browser's log of the network")?.iter();
+        let parsed = events.filter_map(|event| serde_json::from_str(event["message"].as_str()?).ok());
+        Ok(parsed
+            .filter_map(|event: Value| {
+                let details = &event["message"]["params"]["response"]["securityDetails"];
+                Some(format!("{}, {}", details["protocol"].as_str()?, details["keyExchangeGroup"].as_str()?))
+            })
+            .collect())
     }
 
     /// Shows pages on another screen from now on.
