@@ -231,6 +231,7 @@ fn serve(channel: &Channel) -> Result<()> {
         alerts,
         confinement,
         fingerprint: identity.fingerprint.clone(),
+        page_trouble: identity.trouble.clone(),
     });
 
     let listener = channel.try_clone()?;
@@ -244,6 +245,9 @@ fn serve(channel: &Channel) -> Result<()> {
     })?;
     channel.send(&FromControl::Up, &[])?;
     info!(page = %page.local_addr()?, certificate = %identity.fingerprint, "serving");
+    if let Some(why) = &identity.trouble {
+        warn!("{}", why.en);
+    }
     if let Some(why) = shared.access.trouble() {
         warn!("nobody can log in: the accounts can't be read: {why}");
     }

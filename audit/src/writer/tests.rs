@@ -259,6 +259,31 @@ fn a_sync_of_tiles_that_fails_for_good_is_told_once_and_tried_seldom() {
     assert_eq!(told(&mut writer, dir.path(), "said").len(), 10_000);
 }
 
+/// A checkpoint that there was no room for is made up for as soon as there is, and nothing is said of it any more.
+#[test]
+fn a_checkpoint_that_failed_is_tried_again_each_second_and_told_until_then() {
+    let dir = in_memory();
+    let disk = Faulty::new(dir.path());
+    let mut writer = writer(&disk, dir.path());
+    let second = |n: u64| at(n * RETRY_NS);
+    writer.commit([entry(1)], Losses::default(), &second(1));
+    writer.checkpoint(&second(1));
+    assert!(writer.status().trouble.is_none() && !writer.checkpoint_due(&second(2)));
+    disk.plan(|call, path| (call == "put" && path.starts_with("tile")).then(no_space));
+    writer.commit([entry(2)], Losses::default(), &second(2));
+    writer.checkpoint(&second(2));
+    assert!(writer.status().trouble.is_some());
+    assert!(!writer.checkpoint_due(&second(2)) && writer.checkpoint_due(&second(3)));
+    writer.checkpoint(&second(3));
+    assert!(writer.status().trouble.is_some() && !writer.checkpoint_due(&second(3)));
+    disk.plan(|_, _| None);
+    assert!(writer.checkpoint_due(&second(4)));
+    writer.checkpoint(&second(4));
+    assert_eq!(writer.status().trouble, None);
+    assert!(!writer.checkpoint_due(&second(5)));
+    assert_eq!(verified(dir.path()).iter().filter(|record| record["event_type"] == "said").count(), 2);
+}
+
 /// What is signed must say that it is deleted, when it is.
 #[test]
 fn what_is_deleted_is_signed_first() {

@@ -71,25 +71,28 @@ impl Writer {
         }
     }
 
-    /// Whether leaves have been without a checkpoint for long, or segments wait for one.
+    /// Whether leaves have been without a checkpoint for long, segments wait for one, or the last could not be written: what stood in its way may be gone, and
+    /// nobody is told of a trouble for longer than it lasts.
     pub(crate) fn checkpoint_due(&self, now: &Stamp) -> bool {
         let size = self.checkpoint.as_ref().map_or(0, |(c, _)| c.size);
         let news = self.grown.tree.size() > size;
         let age = now.mono_ns.saturating_sub(self.checkpoint_ns);
         let waits = self.closed.len() > 1 && !self.syncing || self.remove_before.is_some();
-        let due = news && (waits || age >= self.options.checkpoint_every.as_nanos() as u64) || self.anew;
+        let old = age >= self.options.checkpoint_every.as_nanos() as u64;
+        let due = news && (waits || old) || self.anew || self.late.is_some();
         due && now.mono_ns >= self.checkpoint_retry_ns
     }
 
     /// Signs what is durable, if there is anything new.
     pub(crate) fn checkpoint(&mut self, now: &Stamp) {
-        if let Err(e) = self.try_checkpoint(now) {
-            self.late = Some(format!("no checkpoint can be written: {e}"));
-            self.checkpoint_retry_ns = now.mono_ns.saturating_add(RETRY_NS);
-        }
+        self.late = self.try_checkpoint(now).err().map(|e| format!("no checkpoint can be written: {e}"));
         // If none can be written, room may be what it wants.
         self.removable = self.remove_before.is_some();
         self.file(Filled::default());
+        self.checkpoint_retry_ns = match self.late {
+            Some(_) => now.mono_ns.saturating_add(RETRY_NS),
+            None => 0,
+        };
         if self.current.as_ref().is_none_or(|segment| !segment.reserve) {
             self.keep_reserve();
         }
@@ -132,8 +135,7 @@ impl Writer {
         let note = checkpoint.sign(&self.key);
         self.disk.replace(CHECKPOINT, note.as_bytes(), false)?;
         self.checkpoint = Some((checkpoint, note.into()));
-        (self.checkpoint_ns, self.checkpoint_retry_ns) = (now.mono_ns, 0);
-        (self.late, self.anew) = (None, false);
+        (self.checkpoint_ns, self.anew) = (now.mono_ns, false);
         let partials = partials.into_iter().map(|(path, _)| path).collect();
         let before = std::mem::replace(&mut self.partials, partials);
         self.remove_partials(before);

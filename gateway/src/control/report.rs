@@ -56,6 +56,7 @@ pub(super) struct Sources<'a> {
     pub(super) push: Option<&'a Push>,
     pub(super) inband: Option<&'a inband::Counts>,
     pub(super) bypass: Option<&'a super::snapshot::BypassNow>,
+    pub(super) page_trouble: Option<&'a Said>,
     pub(super) charter_trouble: Option<Said>,
     pub(super) sealed_trouble: Option<Said>,
     /// Keys of sealed records, and cases that are open.
@@ -131,7 +132,9 @@ impl Sources<'_> {
             policy,
         };
         let mut all = troubles(&snapshot);
-        all.extend(self.charter_trouble.iter().chain(&self.sealed_trouble).cloned());
+        all.extend(
+            self.page_trouble.into_iter().chain(&self.charter_trouble).chain(&self.sealed_trouble).cloned(),
+        );
         all.extend(readings.iter().zip(&snapshot.lcores).filter_map(|(reading, lcore)| {
             let broken = reading.counters.broken(reading.state.flows_active)?;
             let cpu = lcore.cpu;

@@ -80,6 +80,8 @@ pub(super) struct Beginning {
     pub(super) confinement: String,
     /// SHA-256 of the certificate of the page.
     pub(super) fingerprint: String,
+    /// Why that is not the certificate which was wanted.
+    pub(super) page_trouble: Option<Said>,
 }
 
 pub(super) struct SlowPath {
@@ -618,6 +620,7 @@ impl SlowPath {
             push: self.begun.push.as_deref(),
             inband: self.begun.inband.as_deref(),
             bypass: self.bypass.now(),
+            page_trouble: self.begun.page_trouble.as_ref(),
             charter_trouble: self.charters.trouble().or_else(|| {
                 self.readers.receipts().trouble().map(|why| Said::new(why, format!("告知回执：{why}")))
             }),

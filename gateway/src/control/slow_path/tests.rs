@@ -182,6 +182,7 @@ impl Bench {
             alerts: Arc::new(Targets::open(&Default::default()).unwrap()),
             confinement: String::new(),
             fingerprint: String::new(),
+            page_trouble: None,
         });
         let bench = Self { slow_path, rules, signatures, _dir: dir, _guard: theirs };
         bench.mend();
