@@ -11,6 +11,10 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// What glibc's allocator is told in the control process. By itself it raises the size from which a block is a mapping of its own to that of the largest which was freed, up to 32 MiB. After the first
+/// reload the tables of policies then come from its arenas, and are not given back: after 300 reloads the control process had 34 to 44 MB instead of 27.
+const ALLOCATOR: &[(&str, &str)] = &[("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_ARENA_MAX", "2")];
+
 /// Which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -24,6 +28,14 @@ impl Kind {
         match self {
             Self::Dataplane => "dataplane",
             Self::Control => "control",
+        }
+    }
+
+    const fn environment(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // What it allocates it keeps.
+            Self::Dataplane => &[],
+            Self::Control => ALLOCATOR,
         }
     }
 }
@@ -102,6 +114,7 @@ impl Process {
             .arg(self.kind.as_str())
             .arg("--guard")
             .arg(std::process::id().to_string())
+            .envs(self.kind.environment().iter().copied())
             .stdin(Stdio::from(theirs))
             // Ctrl-C is for the guard, which stops the others in order.
             .process_group(0)
