@@ -2,6 +2,7 @@
 //!
 //! | process | gives up | how |
 //! |---|---|---|
+//! | guard | tracing, mounting, namespaces, modules, another kernel, swap, core dumps, new privileges; for all that it starts | seccomp list of what is refused, `PR_SET_DUMPABLE`, `RLIMIT_CORE` |
 //! | data plane | opening anything, new sockets, new processes, new privileges, capabilities, core dumps | seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
 //! | control | files but its own, TCP but its page and the ports of a witness and of who is told of alerts, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
 //!
@@ -19,16 +20,28 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus,
 };
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::path::Path;
 
 /// The newest rules of Landlock that are asked for; an older kernel enforces what it knows.
 const LANDLOCK: ABI = ABI::V5;
 
-/// Keeps memory out of core dumps: it holds frames, or what was made of them. For both processes, before they have any.
+/// Keeps memory out of core dumps: it holds frames, or what was made of them. For each process, before it has any. The limit is for what it
+/// starts as well: being dumpable comes back with each program, and a limit of nothing can't be raised again without a privilege.
 pub(crate) fn no_core_dumps() -> Result<()> {
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, nothing).context("refusing core files")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("refusing core dumps")
+}
+
+/// Confines the guard, and with it all that it starts, before it starts anything. It can't have less than both of them need together, files
+/// and capabilities among that; so this is a list of what is refused, which none of them ever does.
+pub(crate) fn guard() -> Result<()> {
+    rustix::thread::set_no_new_privs(true).context("giving up new privileges")?;
+    no_core_dumps()?;
+    let filter = syscalls::never().context("building the list of system calls")?;
+    seccompiler::apply_filter_all_threads(&filter).context("installing the list of system calls")
 }
 
 /// Gives up all capabilities of the calling thread and of those it will start.

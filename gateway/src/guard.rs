@@ -74,6 +74,7 @@ pub(crate) fn run(config: Config, path: PathBuf) -> Result<Exit> {
         )
         .into());
     }
+    crate::confine::guard()?;
     Guard::new(config, path, ports)?.run()
 }
 

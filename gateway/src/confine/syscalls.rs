@@ -11,7 +11,7 @@ use seccompiler::{
 use std::collections::BTreeMap;
 
 /// Allowed whatever their arguments.
-const ALLOWED: &[c_long] = &[
+pub(super) const ALLOWED: &[c_long] = &[
     // Frames: packet and XDP sockets, tap devices.
     c::SYS_read,
     c::SYS_readv,
@@ -69,6 +69,54 @@ const ALLOWED: &[c_long] = &[
     c::SYS_capget,
     c::SYS_capset,
 ];
+
+/// Refused to the guard and all that it starts: ways into other processes, other roots and namespaces, the kernel itself.
+pub(super) const NEVER: &[c_long] = &[
+    c::SYS_ptrace,
+    c::SYS_process_vm_readv,
+    c::SYS_process_vm_writev,
+    c::SYS_kcmp,
+    c::SYS_mount,
+    c::SYS_umount2,
+    c::SYS_move_mount,
+    c::SYS_open_tree,
+    c::SYS_fsopen,
+    c::SYS_mount_setattr,
+    c::SYS_pivot_root,
+    c::SYS_chroot,
+    c::SYS_setns,
+    c::SYS_unshare,
+    c::SYS_init_module,
+    c::SYS_finit_module,
+    c::SYS_delete_module,
+    c::SYS_kexec_load,
+    c::SYS_kexec_file_load,
+    c::SYS_reboot,
+    c::SYS_swapon,
+    c::SYS_swapoff,
+    c::SYS_acct,
+    c::SYS_quotactl,
+    c::SYS_syslog,
+    c::SYS_sethostname,
+    c::SYS_setdomainname,
+    c::SYS_settimeofday,
+    c::SYS_clock_settime,
+    c::SYS_add_key,
+    c::SYS_request_key,
+    c::SYS_keyctl,
+    c::SYS_open_by_handle_at,
+    c::SYS_fanotify_init,
+    c::SYS_userfaultfd,
+    c::SYS_io_uring_setup,
+    c::SYS_personality,
+];
+
+/// The filter of the guard: what is listed fails with `EPERM`.
+pub(super) fn never() -> Result<BpfProgram, BackendError> {
+    let rules = NEVER.iter().map(|call| (*call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(c::EPERM as u32), arch)?.try_into()
+}
 
 /// How many system calls are allowed, with or without a look at their arguments.
 pub(super) fn count() -> usize {

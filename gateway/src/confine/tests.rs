@@ -55,6 +55,19 @@ fn part() {
                 Ok(())
             });
         }
+        Ok("guard") => {
+            guard().unwrap();
+            refused("another root", rustix::process::chroot("/").map_err(Into::into));
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
+            println!("core files: {:?} {:?}", limit.current, limit.maximum);
+            println!("core dumps: {:?}", rustix::process::dumpable_behavior().unwrap());
+            // What it starts has the same, but for being dumpable, which that process gives up itself.
+            let script = "ulimit -c; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; chroot / true && echo child: possible || echo child: refused; unshare -m true && echo namespace: possible || echo namespace: refused";
+            let child = Command::new("/bin/sh").args(["-c", script]).output();
+            println!("{}", String::from_utf8_lossy(&child.unwrap().stdout));
+            refused("open", std::fs::File::open("/etc/hostname").map(drop));
+            refused("socket", tcp(0));
+        }
         Ok("control") => {
             let dir = tempfile::tempdir().unwrap();
             let text = format!(
@@ -101,6 +114,33 @@ fn part() {
             refused("other port", tcp(18_482));
         }
         _ => {}
+    }
+}
+
+#[test]
+fn the_guard_and_what_it_starts_can_t_get_out() {
+    let said = play("guard");
+    for line in [
+        "another root: refused",
+        "namespace: refused",
+        "core files: Some(0) Some(0)",
+        "core dumps: NotDumpable",
+        "child: refused",
+        "open: possible",
+        "socket: possible",
+    ] {
+        assert!(said.lines().any(|l| l == line), "{line}\n{said}");
+    }
+    let words: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    for words_of_child in [vec!["0"], vec!["NoNewPrivs:", "1"], vec!["Seccomp:", "2"]] {
+        assert!(words.contains(&words_of_child), "{words_of_child:?}\n{said}");
+    }
+}
+
+#[test]
+fn what_is_refused_to_all_is_nothing_that_the_data_plane_needs() {
+    for call in syscalls::NEVER {
+        assert!(!syscalls::ALLOWED.contains(call), "{call}");
     }
 }
 
