@@ -71,6 +71,15 @@ pub(crate) fn run(args: &Check) -> Result<Exit> {
     Ok(if report.ok { Exit::Done } else { Exit::Invalid })
 }
 
+/// What is wrong with the files that a configuration names.
+pub(crate) fn files_of(config: &Config, found: &mut Diagnostics) {
+    secrets(config, found);
+    match verdicts::compile_files(&config.files, Some(clock::shown_day()), false) {
+        Ok(compiled) => found.append(compiled.warnings),
+        Err(faults) => found.append(faults),
+    }
+}
+
 /// Secrets that `run` could not read.
 fn secrets(config: &Config, found: &mut Diagnostics) {
     let of_clients =

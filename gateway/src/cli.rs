@@ -5,6 +5,7 @@ pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod case;
 pub(crate) mod charter;
+pub(crate) mod config;
 pub(crate) mod lists;
 pub(crate) mod machine;
 pub(crate) mod pack;
@@ -146,9 +147,15 @@ pub(crate) enum Command {
     /// Say who may come to the page
     #[command(subcommand, after_help = "Example:\n  glassgate account add li.wei --role engineer")]
     Account(account::Account),
-    /// Print a complete glassgate.toml: every setting, its default and its meaning
-    #[command(after_help = "Example:\n  glassgate config > glassgate.toml")]
-    Config,
+    /// Print a complete glassgate.toml: every setting, its default and its meaning; or back up and restore what a machine has
+    #[command(after_help = "Examples:\n  \
+        glassgate config > glassgate.toml\n  \
+        glassgate config backup office.backup\n  \
+        glassgate config restore office.backup --dry-run")]
+    Config {
+        #[command(subcommand)]
+        verb: Option<config::Config>,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  glassgate completions bash > /etc/bash_completion.d/glassgate")]
     Completions {

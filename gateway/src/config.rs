@@ -237,6 +237,26 @@ impl Config {
         [self.listen].into_iter().chain(own.flatten()).collect()
     }
 
+    /// As if one folder, by any of its names, were another: to look at files before they are where they will be.
+    pub(crate) fn rename_folder(&mut self, from: &[&Path], to: &Path) {
+        let files = &mut self.files;
+        let named = files.rules.iter_mut().chain(&mut files.signatures).chain(&mut self.directory);
+        let named = named.chain(files.subscriptions.iter_mut().map(|list| &mut list.path));
+        let named = named.chain(files.pack.iter_mut().map(|pack| &mut pack.path));
+        let named = named.chain(&mut self.push_token).chain(&mut self.page.metrics_token);
+        let named =
+            named.chain(self.page.certificate.iter_mut().flat_map(|(certificate, key)| [certificate, key]));
+        let clients = self.radius.iter_mut().flat_map(|radius| radius.clients.iter_mut());
+        let named = named.chain(clients.map(|client| &mut client.secret));
+        let webhook = self.alerts.targets.webhook.iter_mut();
+        let named = named.chain(webhook.flat_map(|webhook| [&mut webhook.secret, &mut webhook.authorities]));
+        for path in named {
+            if let Some(below) = from.iter().find_map(|from| path.strip_prefix(from).ok()) {
+                *path = to.join(below);
+            }
+        }
+    }
+
     /// The two devices, or what to do about a missing one.
     pub(crate) fn both_ports(&self) -> Result<[&Device; 2], &'static str> {
         match (&self.ports.lan, &self.ports.uplink) {

@@ -56,10 +56,11 @@ use crate::page::scrape::Scrape;
 use crate::page::tls;
 pub(crate) use alerts::targets::{Targets, Tried};
 use anyhow::{Context as _, Result, bail};
+pub(crate) use charter::{install_charter, read_charter};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
 use glassgate_policy::access::CameFrom;
-use glassgate_policy::audit::BootId;
+use glassgate_policy::audit::{BootId, ConfigChange};
 use glassgate_policy::identity::Mac;
 use past::Past;
 pub(crate) use report::title_of;
@@ -89,6 +90,14 @@ pub(crate) enum Command {
     Install { charter: String, signatures: String, answer: oneshot::Sender<Result<String, String>> },
     /// Put a version of a subscribed list that was held in use, and answer what came of it.
     AcceptList { asked: AcceptList, answer: oneshot::Sender<Result<String, String>> },
+    /// Put on record that the configuration on the disk is replaced, and answer whether that is durable.
+    ConfigChanged {
+        change: ConfigChange,
+        sha256: String,
+        files: u64,
+        uid: Option<u32>,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// Turn all enforcement and observation off, or on again, and answer what came of it.
     Bypass { on: bool, keep: bool, uid: Option<u32>, answer: oneshot::Sender<Result<String, String>> },
     /// Answer something about sealed records and cases.

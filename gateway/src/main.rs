@@ -13,6 +13,7 @@ mod alert;
 mod alerts;
 mod ask;
 mod audit;
+mod backup;
 mod calendar;
 mod case;
 mod charter;
@@ -89,7 +90,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             log::start("control");
             control::run(args.guard)
         }
-        Command::Config => print(&config::commented_defaults()),
+        Command::Config { verb: None } => print(&config::commented_defaults()),
+        Command::Config { verb: Some(verb) } => backup::run(&verb),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             cli::completions(shell, &mut script);

@@ -23,6 +23,7 @@
 //! | `case_opened`, `case_approved`, `case_refused`, `case_shown`, `case_closed`, `case_expired`, `case_told`, `case_denied` | sealed records are asked for, or looked at |
 //! | `login`, `login_failed`, `logout`, `access_denied`, `account`, `accounts` | who came to the page: see [`crate::access`] |
 //! | `list_accepted` | a version of a subscribed list that was held is taken: see [`crate::access`] |
+//! | `config_changed` | a configuration is restored from a backup, or one before comes back |
 //! | `alert` | a condition that somebody has to know of is raised or cleared |
 //! | `blindness` | of one hour: how many flows had a name, by evidence, and how many had none, by reason |
 //! | `gap` | something was lost: how much and why |
@@ -47,6 +48,16 @@ coded! {
         Unsynchronized = 1 => "unsynchronized",
         /// Kept by a time server.
         Synchronized = 2 => "synchronized",
+    }
+}
+
+coded! {
+    /// How a configuration took the place of another.
+    pub enum ConfigChange {
+        /// From a backup.
+        Restored = 1 => "restored",
+        /// The one before came back.
+        Undone = 2 => "undone",
     }
 }
 
@@ -252,6 +263,18 @@ pub enum Record<'a> {
     Account(AccountLine<'a>),
     /// The accounts that there are at start.
     Accounts(AccountsFound<'a>),
+    /// The configuration on the disk is replaced.
+    ConfigChanged {
+        /// By what.
+        change: Word<ConfigChange>,
+        /// SHA-256 of the backup, or of the configuration that comes back, hexadecimal.
+        sha256: &'a str,
+        /// How many files change, where that is known.
+        files: u64,
+        /// User id of who did it on the machine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
     /// Somebody takes a version of a subscribed list that was held.
     ListAccepted(ListAccepted<'a>),
     /// Counts of one group, category and service in one window.

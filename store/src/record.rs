@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Kinds of records that are about nobody and may be shown as they are.
-pub const KINDS: [&str; 32] = [
+pub const KINDS: [&str; 33] = [
     "started",
     "stopped",
     "policy",
@@ -42,6 +42,7 @@ pub const KINDS: [&str; 32] = [
     "account",
     "accounts",
     "list_accepted",
+    "config_changed",
     "rollup",
     "group_rollup",
     "uploads",
@@ -272,6 +273,7 @@ pub(crate) fn take(line: &[u8]) -> Taken<'_> {
     let act = kind == "bypass"
         || kind == "account"
         || kind == "list_accepted"
+        || kind == "config_changed"
         || kind.starts_with("case_")
         || is_change_by_somebody(&kind, line);
     let what = match &*kind {

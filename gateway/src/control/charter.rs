@@ -298,6 +298,23 @@ fn read(settings: &Settings) -> Result<Option<Charter>> {
     Ok(Some(charter))
 }
 
+/// The charter that is installed and its signatures as they stand, good or not.
+pub(crate) fn read_charter(settings: &Settings) -> Option<(String, String)> {
+    let read = |name: &str, most: usize| {
+        let bytes = read_bounded(&settings.dir.join(name), most as u64).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    Some((read(FILE, charter::MAX_BYTES)?, read(SIGNATURES, charter::MAX_SIGNATURE_BYTES)?))
+}
+
+/// Installs a charter where no gateway runs that would: checked the same way, on no record.
+pub(crate) fn install_charter(settings: &Settings, text: &str, signatures: &str) -> Result<(), String> {
+    let mut charters = Charters::load(settings);
+    let charter = charters.check(text, signatures)?;
+    std::fs::create_dir_all(&settings.dir).map_err(|e| e.to_string())?;
+    charters.install(charter, text, signatures).map_err(|e| format!("{e:#}"))
+}
+
 /// Replaces a file as a whole, durably.
 fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     let (new, path): (PathBuf, PathBuf) = (dir.join(format!("{name}.new")), dir.join(name));

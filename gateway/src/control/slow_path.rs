@@ -217,6 +217,13 @@ impl SlowPath {
                     }
                     _ = answer.send(outcome);
                 }
+                Ok(Command::ConfigChanged { change, sha256, files, uid, answer }) => {
+                    let record = Record::ConfigChanged { change: Word(change), sha256: &sha256, files, uid };
+                    let outcome = self.log.act(&clock::now(), &record);
+                    let outcome =
+                        outcome.map_err(|why| format!("the audit log does not take the record of it: {why}"));
+                    _ = answer.send(outcome);
+                }
                 Ok(Command::Bypass { on, keep, uid, answer }) => {
                     let outcome = self.set_bypass(on, keep, uid);
                     match &outcome {

@@ -7,6 +7,7 @@ use super::snapshot::Snapshot;
 use super::{AcceptList, AccountAnswer, AccountAsk, CaseAnswer, CaseAsk, Command, Shared, Tried};
 use crate::past::Report;
 use glassgate_policy::access::CameFrom;
+use glassgate_policy::audit::ConfigChange;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -47,6 +48,8 @@ pub(crate) enum Question {
     Account(AccountAsk),
     /// Put a version of a subscribed list that was held in use.
     AcceptList { list: String, digest: String },
+    /// Put on record that the configuration on the disk is about to be replaced.
+    ConfigChanged { undone: bool, sha256: String, files: u64 },
     /// Send a test to everybody who is told of alerts.
     TestAlerts,
 }
@@ -79,6 +82,8 @@ pub(crate) enum Answer {
     AlertsTested(Vec<Tried>),
     /// What list is in use now.
     Accepted(String),
+    /// It is on record.
+    Recorded,
     /// Why it is denied.
     Denied(String),
     /// The question was none.
@@ -172,6 +177,13 @@ async fn converse(stream: UnixStream, shared: Shared) -> io::Result<()> {
             let asked = AcceptList { list, digest, account: None, side: CameFrom::Console, uid };
             match ask(&shared, |answer| Command::AcceptList { asked, answer }).await {
                 Ok(what) => Answer::Accepted(what),
+                Err(why) => Answer::Denied(why),
+            }
+        }
+        Ok(Question::ConfigChanged { undone, sha256, files }) => {
+            let change = if undone { ConfigChange::Undone } else { ConfigChange::Restored };
+            match ask(&shared, |answer| Command::ConfigChanged { change, sha256, files, uid, answer }).await {
+                Ok(()) => Answer::Recorded,
                 Err(why) => Answer::Denied(why),
             }
         }

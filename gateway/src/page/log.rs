@@ -230,6 +230,7 @@ fn words(kind: &str, lang: Lang) -> String {
         "account" => ("Account changed", "账户变更"),
         "accounts" => ("Accounts at start", "启动时的账户"),
         "list_accepted" => ("List accepted", "接受列表"),
+        "config_changed" => ("Configuration replaced", "配置已替换"),
         "clock_step" => ("Clock stepped", "时钟跳变"),
         "rollup" => ("Counts of the network", "全网计数"),
         "group_rollup" => ("Counts of a group", "部门计数"),
