@@ -19,6 +19,7 @@ pub mod kernel;
 pub mod packages;
 pub mod root;
 pub mod sbom;
+pub mod twice;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +49,7 @@ Examples:
   cargo xtask image                                all of it, with the test key of this work tree
   cargo xtask image --keys ~/keys                  signed by your own key: see docs/flash.md for the files
   cargo xtask image --binary target/release/glassgate
+  cargo xtask image --twice                        build it twice and compare
   cargo xtask image --lock                         take Debian's present versions into image/packages.lock")]
 pub struct Options {
     /// Resolve the packages of image/packages.toml anew into image/packages.lock, and end.
@@ -62,6 +64,9 @@ pub struct Options {
     /// The version, in place of that of the work tree.
     #[arg(long, value_name = "VERSION")]
     pub version: Option<String>,
+    /// Put everything together a second time, in another folder, and compare: the same input gives the same bytes.
+    #[arg(long)]
+    pub twice: bool,
     /// Install what is missing without asking.
     #[arg(long, short)]
     pub yes: bool,
@@ -147,6 +152,13 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     let doing = ui::doing("list of parts");
     let parts = sbom::write(&recipe, &folder().join("sbom.json"))?;
     doing.done(parts);
+    if options.twice {
+        ui::heading("Again");
+        let again = Recipe { out: folder().join("again"), ..recipe.clone() };
+        make(&again, stop)?;
+        twice::compare(&recipe.out, &again.out)?;
+        std::fs::remove_dir_all(&again.out)?;
+    }
     ui::heading("Result");
     Budgets::read(&sources().join("budgets.toml"))?.hold(&made.sizes)?;
     for path in [&made.disk, &made.bundle] {

@@ -138,6 +138,7 @@ fn esp(recipe: &Recipe, bytes: u64, stop: &Stop) -> Result<PathBuf> {
     grub.arg(format!("--install-modules={GRUB_MODULES}")).arg(format!("--modules={GRUB_MODULES}"));
     grub.arg(format!("boot/grub/grub.cfg={}", sources().join("grub.cfg").display()));
     run_tool(&mut grub, stop)?;
+    super::twice::tar_times(&loader)?;
     let env = recipe.out.join("grubenv");
     drop(std::fs::remove_file(&env));
     run_tool(Command::new("grub-editenv").arg(&env).arg("create"), stop)?;

@@ -184,7 +184,8 @@ fn join(sections: &[(&str, &PathBuf)], to: &Path, stop: &Stop) -> Result<()> {
         objcopy.arg("--change-section-vma").arg(format!("{name}={at:#x}"));
         at = (at + std::fs::metadata(file)?.len()).next_multiple_of(0x1000);
     }
-    run_tool(objcopy.arg(STUB).arg(to), stop).map(drop)
+    run_tool(objcopy.arg(STUB).arg(to), stop)?;
+    super::twice::efi_time(to)
 }
 
 /// Where the sections of `objdump -h` end, rounded up to pages.
