@@ -444,8 +444,25 @@ pub(super) fn await_wall(at: Timestamp, stop: &Stop) -> Result<()> {
     stop.pause(Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1))
 }
 
+/// Waits until flows are over and counted. An lcore says at once that a flow is over, and what it was is counted as its event is read: what is asked between the two has
+/// it in neither. So it is asked again until two answers, which are of different moments, agree.
+pub(super) fn await_counted(gateway: &Gateway, stop: &Stop) -> Result<Now> {
+    let mut last = None;
+    await_flows(gateway, stop, |now| {
+        let over = active(now) <= LAB_FLOWS;
+        let is_other = last.as_ref().is_some_and(|(time, _)| *time != now.uptime_ms);
+        let agrees = last.as_ref().is_some_and(|(_, count)| *count == now.not_looked_at);
+        if last.is_none() || is_other {
+            let done = over && is_other && agrees;
+            last = over.then_some((now.uptime_ms, now.not_looked_at));
+            return done;
+        }
+        false
+    })
+}
+
 /// Waits until the gateway has counted what must be.
-pub(super) fn await_flows(gateway: &Gateway, stop: &Stop, done: impl Fn(&Now) -> bool) -> Result<Now> {
+pub(super) fn await_flows(gateway: &Gateway, stop: &Stop, mut done: impl FnMut(&Now) -> bool) -> Result<Now> {
     let end = Instant::now() + ENDED;
     loop {
         let now = gateway.now()?;

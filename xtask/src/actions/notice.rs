@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use jiff::tz::TimeZone;
 use jiff::{ToSpan as _, Zoned};
 
-use super::charter::{Approvers, LAB_FLOWS, NEUTRAL, SITE, active, await_flows};
+use super::charter::{Approvers, LAB_FLOWS, NEUTRAL, SITE, active, await_counted, await_flows};
 use super::{Tried, accounted};
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::browser::{self, Over};
@@ -128,9 +128,9 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     );
     let shown = device.fetch(&url, &page)?;
     tried.hold("read: pages pass", shown.is_page(200) && !shown.has_notice(), shown.head());
-    let before = await_flows(&gateway, stop, |now| active(now) <= LAB_FLOWS)?;
+    let before = await_counted(&gateway, stop)?;
     device.fetch(&format!("https://{SITE}/bytes/1000"), &[])?;
-    let now = await_flows(&gateway, stop, |now| active(now) <= LAB_FLOWS)?;
+    let now = await_counted(&gateway, stop)?;
     // The lab's own questions to DNS may end meanwhile.
     let more = now.not_looked_at - before.not_looked_at;
     let fine = more <= active(&before).min(LAB_FLOWS);
