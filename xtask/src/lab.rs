@@ -24,6 +24,7 @@ pub mod capture;
 pub mod certs;
 pub mod devices;
 pub mod dns;
+pub mod housekeeping;
 pub mod iperf;
 pub mod netns;
 pub mod origin;
@@ -167,6 +168,11 @@ impl Lab {
     pub fn netns(&self, device: &Device) -> &Netns {
         let index = DEVICES.iter().position(|other| other.name == device.name).unwrap_or_default();
         &self.devices[index]
+    }
+
+    /// Frames that the cables to the gateway's ports could not take, both together, since the lab began: what is lost before it comes to the gateway.
+    pub fn cables_dropped(&self) -> Result<u64> {
+        Ok(self.lan.dropped("uplink")? + self.wan.dropped("uplink")?)
     }
 
     /// A device more, in the switch of the LAN, with its interface up and without addresses; gone when dropped.

@@ -9,8 +9,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::Pid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Deserialize;
 
 use super::stream::Stream;
@@ -18,6 +16,7 @@ use super::{Tried, accounted};
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::Lab;
 use crate::lab::devices::DEVICES;
+use crate::lab::housekeeping::Housekeeping;
 use crate::stop::Stop;
 use crate::{process, steps, ui, workspace};
 
@@ -99,38 +98,4 @@ fn seal(lab: &Lab, stop: &Stop) -> Result<Sealed> {
     let done = process::run(&mut command, &[], LENGTH * 3, stop)?;
     ensure!(done.status.success(), "throughput: {}", done.stderr);
     serde_json::from_slice(&done.stdout).context("what throughput said")
-}
-
-/// This thread, and what it starts, on some CPUs only; as before when dropped.
-struct Housekeeping {
-    before: CpuSet,
-    rest: CpuSet,
-}
-
-impl Housekeeping {
-    fn without(taken: &[usize]) -> Result<Self> {
-        let before = sched_getaffinity(None).context("reading the own CPUs")?;
-        let mut rest = before;
-        taken.iter().for_each(|cpu| rest.unset(*cpu));
-        ensure!(rest.count() > 0, "it takes a CPU besides the lcore's: {taken:?} are all there are");
-        sched_setaffinity(None, &rest).context("leaving the lcore's CPU")?;
-        Ok(Self { before, rest })
-    }
-
-    /// Keeps all threads of a process to these CPUs.
-    fn keep(&self, pid: u32) -> Result<()> {
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
-            let id = task.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
-            // One that has ended meanwhile needs no CPU.
-            _ = sched_setaffinity(id, &self.rest);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Housekeeping {
-    fn drop(&mut self) {
-        // Only costs time, if anything.
-        _ = sched_setaffinity(None, &self.before);
-    }
 }

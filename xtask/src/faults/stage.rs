@@ -11,6 +11,7 @@ use crate::actions::stream::{Figures, Stream};
 use crate::demo::api::Now;
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::devices::DEVICES;
+use crate::lab::housekeeping::Housekeeping;
 use crate::lab::{Lab, slot};
 use crate::setup::huge_pages;
 use crate::stop::Stop;
@@ -134,13 +135,18 @@ impl<'a> Stage<'a> {
         self.lab = None;
     }
 
-    /// The stream, while something is done; and that every frame is accounted for after it.
+    /// The stream, while something is done. Whatever is started meanwhile leaves the lcore its CPU.
     pub(super) fn beside<T>(
         &mut self,
         work: impl FnOnce(&Lab, &mut Gateway, &Stop) -> Result<T>,
     ) -> Result<(Figures, T)> {
         let stop = self.stop;
         let (lab, gateway) = self.both()?;
+        let housekeeping = Housekeeping::without(&setup().cpus)?;
+        // One that was killed comes back with the guard's CPUs.
+        if let Ok(control) = gateway.pid_of("control") {
+            housekeeping.keep(control)?;
+        }
         let stream = Stream::flow(lab, &DEVICES[2], STREAM)?;
         let worked = work(lab, gateway, stop);
         let figures = stream.end()?;

@@ -127,13 +127,22 @@ impl Netns {
 
     /// Frames sent and received by an interface since it was made.
     pub fn frames(&self, interface: &str) -> Result<(u64, u64)> {
+        let stats = self.stats(interface)?;
+        let count = |direction| stats[direction]["packets"].as_u64().context("no packet counter");
+        Ok((count("tx")?, count("rx")?))
+    }
+
+    /// Frames that could not be sent by an interface since it was made; of a veth, because the ring of the other end was full.
+    pub fn dropped(&self, interface: &str) -> Result<u64> {
+        self.stats(interface)?["tx"]["dropped"].as_u64().context("no counter of dropped frames")
+    }
+
+    fn stats(&self, interface: &str) -> Result<serde_json::Value> {
         let text = process::capture(
             Command::new("ip").args(["-n", &self.name, "-j", "-s", "link", "show", "dev", interface]),
         )?;
-        let json: serde_json::Value = serde_json::from_str(&text)?;
-        let count =
-            |direction| json[0]["stats64"][direction]["packets"].as_u64().context("no packet counter");
-        Ok((count("tx")?, count("rx")?))
+        let mut json: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(json[0]["stats64"].take())
     }
 
     fn resolver_dir(&self) -> PathBuf {
