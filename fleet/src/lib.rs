@@ -14,6 +14,12 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod agent;
+pub mod cli;
+pub mod hub;
 pub mod joined;
+pub mod link;
+pub mod servers;
+pub mod store;
 pub mod up;
 pub mod words;

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod corpus;
 pub mod demo;
 pub mod faults;
+pub mod fleet;
 pub mod fuzz;
 pub mod image;
 pub mod image_test;

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use xtask::lab::slot::{self, Kind};
 use xtask::stop::{Interrupted, Stop};
-use xtask::{actions, bench, corpus, demo, faults, fuzz, image, image_test, setup, steps, ui};
+use xtask::{actions, bench, corpus, demo, faults, fleet, fuzz, image, image_test, setup, steps, ui};
 
 /// Developer tasks of Glassgate.
 ///
@@ -25,6 +25,8 @@ enum Task {
     Actions(actions::Options),
     /// What must not stop forwarding (floods, full disks, panics, kills, hours), each with its figure beside its goal.
     Faults(faults::Options),
+    /// Several boxes, a cluster of servers and a hub: killed, cut off, a thousand of them; and the exact count afterwards.
+    Fleet(fleet::Options),
     /// Prove that everything works: lints, all tests, one round of the demo, every action, faults.
     Test(steps::Options),
     /// The fast part of `test`: format, structure, lints. Needs no root and installs nothing.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options, Kind::Demo, &stop),
         Task::Actions(options) => actions::run(&options, &stop),
         Task::Faults(options) => faults::run(&options, &stop),
+        Task::Fleet(options) => fleet::run(&options, &stop),
         Task::Test(options) => steps::run(&options, false, &stop),
         Task::Check(options) => steps::run(&options, true, &stop),
         Task::Corpus(options) => corpus::run(&options),

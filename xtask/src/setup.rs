@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: what the machine lacks, said before it is changed.
 
 pub mod huge_pages;
+pub mod nats;
 pub mod packages;
 pub mod tools;
 
@@ -30,6 +31,9 @@ pub struct Options {
     /// Also what builds the firmware and runs it in an emulator (large).
     #[arg(long)]
     pub image: bool,
+    /// Also the servers that a fleet meets on (unpacked below the target folder, not installed).
+    #[arg(long)]
+    pub fleet: bool,
 }
 
 /// Finds what is missing, says so, asks, and installs it.
@@ -46,12 +50,13 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let missing = packages::missing(&needs)?;
     let pages = huge_pages::state();
-    if missing.is_empty() && !matches!(pages, State::TooFew { .. }) {
+    let unpack = options.fleet && nats::there().is_none();
+    if missing.is_empty() && !unpack && !matches!(pages, State::TooFew { .. }) {
         ui::line(format_args!("  {} setup: nothing to install; {}", ui::green("ok"), words(pages)));
         return Ok(());
     }
 
-    announce(&missing, pages);
+    announce(&missing, unpack, pages);
     if options.check {
         bail!("the machine lacks something; `cargo xtask setup` installs it");
     }
@@ -70,6 +75,9 @@ pub fn run(options: &Options) -> Result<()> {
             Err(why) => ui::line(format_args!("  {} going on without huge pages: {why:#}", ui::red("!"))),
         }
     }
+    if unpack {
+        nats::server()?;
+    }
     let still = packages::missing(&needs)?;
     if !still.is_empty() {
         let names: Vec<_> = still.iter().map(|package| package.name).collect();
@@ -78,10 +86,14 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn announce(missing: &[&Package], pages: State) {
+fn announce(missing: &[&Package], unpack: bool, pages: State) {
     ui::heading("setup will");
     for package in missing {
         ui::line(format_args!("  install {:<18} {}", package.name, ui::dim(package.why)));
+    }
+    if unpack {
+        let why = "below the target folder: the servers of a fleet; nothing is started";
+        ui::line(format_args!("  unpack nats-server         {}", ui::dim(why)));
     }
     if let State::TooFew { free, reserve } = pages {
         let more = huge_pages::WANTED - free;

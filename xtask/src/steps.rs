@@ -10,7 +10,7 @@ use crate::image_test::tested::{self, Tested};
 use crate::lab::slot::Kind;
 use crate::process::{self, tail};
 use crate::stop::{Interrupted, Stop};
-use crate::{actions, demo, faults, image_test, setup, ui, workspace};
+use crate::{actions, demo, faults, fleet, image_test, setup, ui, workspace};
 
 /// Longest that a step may take.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -51,6 +51,8 @@ enum Work {
     Image,
     /// The faults that must not stop forwarding, in the short form.
     Faults,
+    /// Boxes, servers and a hub, killed and cut off.
+    Fleet,
     /// Nothing, for this reason.
     Skip(String),
 }
@@ -79,7 +81,7 @@ pub fn run(options: &Options, fast_only: bool, stop: &Stop) -> Result<()> {
     }
     if !fast_only {
         ui::heading("Setup");
-        setup::run(&setup::Options { yes: options.yes, ..setup::Options::default() })?;
+        setup::run(&setup::Options { yes: options.yes, fleet: true, ..setup::Options::default() })?;
     }
 
     ui::heading("Steps");
@@ -146,6 +148,7 @@ impl Step {
                 let options = faults::Options { yes: true, only, ..faults::Options::default() };
                 judge(faults::run(&options, stop), log)
             }
+            Work::Fleet => judge(fleet::run(&fleet::Options::short(), stop), log),
             Work::Actions => {
                 let options = actions::Options { yes: true, ..actions::Options::default() };
                 judge(actions::run(&options, stop), log)
@@ -180,6 +183,7 @@ impl Step {
                     .to_owned()
             }
             Work::Faults => format!("cargo xtask faults --only {}", faults::HELD.join(" --only ")),
+            Work::Fleet => "cargo xtask fleet --only once".to_owned(),
             Work::Skip(why) => format!("(skipped: {why})"),
         }
     }
@@ -241,6 +245,7 @@ fn steps() -> Vec<Step> {
         Step { name: "actions", fast: false, work: Work::Actions },
         Step { name: "image", fast: false, work: Work::Image },
         Step { name: "faults", fast: false, work: Work::Faults },
+        Step { name: "fleet", fast: false, work: Work::Fleet },
     ]
 }
 
