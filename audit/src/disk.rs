@@ -29,6 +29,8 @@ pub trait Disk: Files + Send + Sync {
     fn remove_all(&self, folder: &str) -> io::Result<()>;
     /// Makes durable what [`Disk::put`] wrote to these files. An error means that it may be lost, whatever a later call says.
     fn sync(&self, paths: &[String]) -> io::Result<()>;
+    /// Makes durable which files there are in a folder: what was removed from it does not come back.
+    fn sync_folder(&self, folder: &str) -> io::Result<()>;
     /// Size of a file; `None` if there is none.
     fn size(&self, path: &str) -> io::Result<Option<u64>>;
 }
@@ -56,6 +58,12 @@ impl Folder {
     /// A folder; it is made if it is missing.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// A folder that is for its owner alone; it is made if it is missing.
+    pub fn private(root: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -203,6 +211,10 @@ impl Disk for Folder {
             }
         }
         Ok(())
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        File::open(self.path(folder))?.sync_all()
     }
 
     fn size(&self, path: &str) -> io::Result<Option<u64>> {

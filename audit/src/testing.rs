@@ -111,6 +111,11 @@ impl Disk for Faulty {
         self.folder.sync(paths)
     }
 
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.ask("sync_folder", folder)?;
+        self.folder.sync_folder(folder)
+    }
+
     fn size(&self, path: &str) -> io::Result<Option<u64>> {
         self.folder.size(path)
     }

@@ -3,6 +3,7 @@
 //! `cargo run --release -p glassgate-sealed --example throughput -- FOLDER [SECONDS] [--json]`: sessions of a thousand people at a
 //! pace, sealed as the gateway does it, handed to a log on that folder's disk.
 
+use glassgate_audit::disk::Folder;
 use glassgate_audit::{Clock, Log, Options, Stamp};
 use glassgate_policy::audit::{BootId, Now, Record, WallQuality};
 use glassgate_policy::case::SessionLine;
@@ -13,6 +14,7 @@ use glassgate_sealed::keys::Keys;
 use glassgate_sealed::seal::{Facts, UploadFact};
 use jiff::Timestamp;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new(&folder);
     let begun = Instant::now();
     let now = Now { mono_ns: 0, wall: None, quality: WallQuality::Unknown };
-    let mut keys = Keys::open(&folder.join("keys"), BootId(1), &now)?;
+    let mut keys = Keys::open(Arc::new(Folder::private(&folder.join("keys"))?), BootId(1), &now)?;
     let holder = |n: usize| Holder {
         role: CaseTerms::ROLES[n],
         name: n.to_string(),

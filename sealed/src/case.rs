@@ -23,11 +23,12 @@ mod record;
 pub use letter::{Asked, Brief, BriefHolder, BriefKey, Request, Statement, message};
 pub use record::Known;
 
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use age::x25519::Identity;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use glassgate_audit::disk::Disk;
 use glassgate_policy::audit::Now;
 use glassgate_policy::case::{CaseAct, CaseReason, Denial, MAX_SPAN_DAYS, MAX_VALID_DAYS};
 use glassgate_policy::charter::{CaseTerms, Charter, Holder, PublicKey, Role};
@@ -36,11 +37,12 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
+use crate::files::Place;
 use crate::holder::{HandedShare, commitment_to};
 use crate::keys::{KeyId, Keys, place};
 use crate::share::Share;
 use crate::view::{Look, Person, View};
-use crate::{Secret, files, hex};
+use crate::{Secret, hex};
 
 /// The most cases that are open at once.
 pub const MOST_OPEN: usize = 64;
@@ -250,25 +252,25 @@ pub enum Taken {
 /// All cases.
 #[derive(Debug)]
 pub struct Book {
-    folder: PathBuf,
+    place: Place,
     cases: Vec<Case>,
     kept: Vec<(Request, Kept)>,
 }
 
 impl Book {
-    /// Reads the cases that were shown, from a folder that is made if it is missing. Others are not kept.
-    pub fn open(folder: &Path) -> std::io::Result<Self> {
-        files::folder(folder)?;
+    /// Reads the cases that were shown, from a disk that holds nothing else. Others are not kept.
+    pub fn open(disk: Arc<dyn Disk>) -> std::io::Result<Self> {
+        let place = Place::new(disk);
         let mut kept = Vec::new();
-        for name in files::names(folder)?.iter().filter(|name| name.ends_with(".json")).take(MOST_KEPT) {
-            let bytes = files::read(&folder.join(name))?.unwrap_or_default();
+        for name in place.names()?.iter().filter(|name| name.ends_with(".json")).take(MOST_KEPT) {
+            let bytes = place.read(name)?.unwrap_or_default();
             let Ok(case) = serde_json::from_slice::<Kept>(&bytes) else { continue };
             if let Ok(request) = Request::read(&case.request) {
                 kept.push((request, case));
             }
         }
         kept.sort_by_key(|(request, _)| request.drafted);
-        Ok(Self { folder: folder.to_owned(), cases: Vec::new(), kept })
+        Ok(Self { place, cases: Vec::new(), kept })
     }
 
     /// Writes a request for what somebody asks, if it may be asked. Nothing comes of it until a holder signs it.
@@ -494,7 +496,7 @@ impl Book {
         // Whatever comes of it now: it was used.
         case.forget();
         let not_kept = |_| Denied { why: Denial::NotKept, ..denied.clone() };
-        keep(&self.folder, &request.case, &kept).map_err(not_kept)?;
+        keep(&self.place, &request.case, &kept).map_err(not_kept)?;
         if self.kept.len() >= MOST_KEPT {
             self.give_up_oldest();
         }
@@ -594,7 +596,7 @@ impl Book {
             return Err(deny(Denial::WrongStep));
         };
         let told = Kept { told: Some(judged.done), ..kept.clone() };
-        keep(&self.folder, &case, &told).map_err(|_| deny(Denial::NotKept))?;
+        keep(&self.place, &case, &told).map_err(|_| deny(Denial::NotKept))?;
         *kept = told;
         Ok(Taken::Told)
     }
@@ -621,7 +623,7 @@ impl Book {
         if at < self.kept.len() {
             let (request, _) = self.kept.remove(at);
             // What can't be removed is read again by the next start, and given up then.
-            _ = std::fs::remove_file(self.folder.join(format!("{}.json", request.case)));
+            _ = self.place.remove(&format!("{}.json", request.case));
         }
     }
 }
@@ -759,9 +761,9 @@ fn summary(request: &Request) -> Summary {
     }
 }
 
-fn keep(folder: &Path, case: &str, kept: &Kept) -> std::io::Result<()> {
+fn keep(place: &Place, case: &str, kept: &Kept) -> std::io::Result<()> {
     let text = serde_json::to_vec_pretty(kept).map_err(std::io::Error::other)?;
-    files::replace(folder, &format!("{case}.json"), &text)
+    place.replace(&format!("{case}.json"), &text)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

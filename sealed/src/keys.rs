@@ -14,10 +14,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use glassgate_audit::disk::Disk;
 use glassgate_policy::Purpose;
 use glassgate_policy::audit::{BootId, Now};
 use glassgate_policy::charter::{CaseTerms, Role};
@@ -25,7 +26,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::files::Place;
 use crate::retention::Elapsed;
 use crate::seal::DayKey;
 use crate::share::{self, Share};
@@ -131,20 +132,20 @@ pub struct Listed {
 /// The keys on disk.
 #[derive(Debug)]
 pub struct Keys {
-    folder: PathBuf,
+    place: Place,
     elapsed: Elapsed,
     all: BTreeMap<KeyId, KeyFile>,
     damaged: Vec<String>,
 }
 
 impl Keys {
-    /// Opens a folder of keys; it is made if it is missing.
-    pub fn open(folder: &Path, boot: BootId, now: &Now) -> io::Result<Self> {
-        files::folder(folder)?;
+    /// Opens the keys on a disk that holds nothing else: [a folder of one's own](glassgate_audit::disk::Folder::private).
+    pub fn open(disk: Arc<dyn Disk>, boot: BootId, now: &Now) -> io::Result<Self> {
+        let place = Place::new(disk);
         let (mut all, mut damaged) = (BTreeMap::new(), Vec::new());
-        for name in files::names(folder)? {
+        for name in place.names()? {
             let Some(id) = name.strip_suffix(".json").and_then(KeyId::parse) else { continue };
-            let file = files::read(&folder.join(&name))?.unwrap_or_default();
+            let file = place.read(&name)?.unwrap_or_default();
             match serde_json::from_slice::<KeyFile>(&file) {
                 Ok(file) if file.version == 1 && file.key == id.to_string() => {
                     all.insert(id, file);
@@ -153,8 +154,8 @@ impl Keys {
             }
         }
         let least_s = all.values().map(|file| file.born_s).max().unwrap_or_default();
-        let elapsed = Elapsed::open(folder, boot, least_s, now);
-        Ok(Self { folder: folder.to_owned(), elapsed, all, damaged })
+        let elapsed = Elapsed::open(place.clone(), boot, least_s, now);
+        Ok(Self { place, elapsed, all, damaged })
     }
 
     /// Files of keys that mean nothing: what was sealed under them can't be opened. They are left for people to look at.
@@ -208,7 +209,7 @@ impl Keys {
             shares: sealed,
         };
         let text = serde_json::to_vec_pretty(&file).map_err(io::Error::other)?;
-        files::replace(&self.folder, &name(id), &text)?;
+        self.place.replace(&name(id), &text)?;
         // What passed until now is known with it, whatever becomes of this process.
         self.elapsed.write()?;
         self.all.insert(id, file);
@@ -249,7 +250,7 @@ impl Keys {
 
     /// Destroys a key: nobody opens anything under it any more.
     pub fn destroy(&mut self, id: KeyId) -> io::Result<()> {
-        match files::destroy(&self.folder, &name(id)) {
+        match self.place.destroy(&name(id)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => {
                 self.all.remove(&id);

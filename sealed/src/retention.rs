@@ -6,12 +6,10 @@
 //! [`MOST_OFF_S`] are believed for each start; what was off for longer keeps its records for so much longer, unless somebody
 //! says that the clock is right, or a witness does.
 
-use std::path::{Path, PathBuf};
-
 use glassgate_policy::audit::{BootId, Now};
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::files::Place;
 
 const FILE: &str = "elapsed.json";
 /// Seconds of the time that a machine was off which are believed at a start: a long weekend.
@@ -22,7 +20,7 @@ const WRITE_EVERY_S: u64 = 600;
 /// Seconds that have passed, over all boots.
 #[derive(Debug)]
 pub(crate) struct Elapsed {
-    folder: PathBuf,
+    place: Place,
     boot: String,
     at: State,
     written_s: u64,
@@ -42,10 +40,10 @@ struct State {
 
 impl Elapsed {
     /// Goes on from what was written down; at least from `least_s`, which is known to have passed.
-    pub(crate) fn open(folder: &Path, boot: BootId, least_s: u64, now: &Now) -> Self {
+    pub(crate) fn open(place: Place, boot: BootId, least_s: u64, now: &Now) -> Self {
         let boot = boot.to_string();
         let mono_s = now.mono_ns / 1_000_000_000;
-        let read = files::read(&folder.join(FILE)).ok().flatten();
+        let read = place.read(FILE).ok().flatten();
         let state: Option<State> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let (mut elapsed_s, mut off_since, mut wall_s) = (0, None, None);
         if let Some(state) = &state {
@@ -57,7 +55,7 @@ impl Elapsed {
             wall_s = state.wall_s.map(|wall| wall.saturating_add_unsigned(passed));
         }
         let at = State { elapsed_s: elapsed_s.max(least_s), boot_id: boot.clone(), mono_s, wall_s };
-        let mut elapsed = Self { folder: folder.to_owned(), boot, written_s: 0, at, off_since };
+        let mut elapsed = Self { place, boot, written_s: 0, at, off_since };
         elapsed.pass(now);
         elapsed
     }
@@ -79,7 +77,7 @@ impl Elapsed {
 
     /// Writes down what has passed.
     pub(crate) fn write(&mut self) -> std::io::Result<()> {
-        files::replace(&self.folder, FILE, &serde_json::to_vec(&self.at)?)?;
+        self.place.replace(FILE, &serde_json::to_vec(&self.at)?)?;
         self.written_s = self.at.elapsed_s;
         Ok(())
     }
@@ -115,8 +113,12 @@ mod tests {
         Now { mono_ns: mono_s * 1_000_000_000, wall, quality: WallQuality::Synchronized }
     }
 
+    fn place(dir: &tempfile::TempDir) -> Place {
+        Place::new(std::sync::Arc::new(glassgate_audit::disk::Folder::private(dir.path()).unwrap()))
+    }
+
     fn open(dir: &tempfile::TempDir, boot: u128, now: &Now) -> Elapsed {
-        Elapsed::open(dir.path(), BootId(boot), 0, now)
+        Elapsed::open(place(dir), BootId(boot), 0, now)
     }
 
     #[test]
@@ -173,7 +175,7 @@ mod tests {
     fn a_file_that_means_nothing_is_begun_anew_and_not_below_what_is_known() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), b"{\"elapsed_s\":").unwrap();
-        let elapsed = Elapsed::open(dir.path(), BootId(1), 77, &now(5, None));
+        let elapsed = Elapsed::open(place(&dir), BootId(1), 77, &now(5, None));
         assert_eq!(elapsed.seconds(), 77);
     }
 }

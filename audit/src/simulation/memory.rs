@@ -5,7 +5,7 @@
 //! | `create`, `replace`, `rename` | all of it |
 //! | `write_at`, then `sync` of the file | all of it; without the sync each sector of 512 bytes is old or new, by chance |
 //! | `put`, then `sync` of the path | all of it; without the sync the old file, the new one, or a part of the new one |
-//! | `remove` | may be undone, until something else in its folder is made durable |
+//! | `remove` | may be undone, until its folder or something in it is made durable |
 //!
 //! A write that fails may have written a part. A sync that fails leaves sectors that read as written and that no later sync keeps, as
 //! Linux does it.
@@ -382,6 +382,15 @@ impl Disk for Memory {
             }
         }
         done
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let done = state.ask("sync_folder");
+        state.trace(&format!("sync_folder {folder} {done:?}"));
+        done?;
+        state.commit();
+        Ok(())
     }
 
     fn size(&self, path: &str) -> io::Result<Option<u64>> {

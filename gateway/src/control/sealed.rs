@@ -18,6 +18,7 @@ pub(crate) use cases::{CaseAnswer, CaseAsk};
 use super::identity::Identity;
 use super::log::Log;
 use crate::said::Said;
+use glassgate_audit::disk::Folder;
 use glassgate_policy::audit::{AuditSink, BootId, GapCause, Hex, Now, Record, Word};
 use glassgate_policy::case::{KeyChange, SessionLine};
 use glassgate_policy::charter::Charter;
@@ -114,8 +115,8 @@ impl Sealed {
     /// Opens what is kept beside the charter. What can't be opened is said, and nothing is sealed then.
     pub(super) fn open(folder: &Path, boot: BootId, now: &Now) -> Self {
         let open = || -> io::Result<Kept> {
-            let keys = Keys::open(&folder.join("keys"), boot, now)?;
-            let book = Book::open(&folder.join("cases"))?;
+            let keys = Keys::open(Arc::new(Folder::private(&folder.join("keys"))?), boot, now)?;
+            let book = Book::open(Arc::new(Folder::private(&folder.join("cases"))?))?;
             Ok(Kept { keys, book })
         };
         let (kept, mut trouble) = match open() {

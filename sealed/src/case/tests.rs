@@ -4,6 +4,7 @@ use super::*;
 use crate::holder::{HolderError, is_about, new_identity, read_identity, read_view, sign};
 use crate::keys::SealedShare;
 use crate::seal::{Facts, SealedSession};
+use glassgate_audit::disk::Folder;
 use glassgate_policy::audit::{BootId, WallQuality};
 use glassgate_policy::charter::{Signatures, SigningKey, Statement as Signature};
 use jiff::tz::TimeZone;
@@ -62,6 +63,10 @@ fn charter(signing: &[SigningKey; 4], identities: &[Identity; 4], serial: u32) -
         .0
 }
 
+fn disk(dir: &tempfile::TempDir, name: &str) -> Arc<dyn Disk> {
+    Arc::new(Folder::private(&dir.path().join(name)).unwrap())
+}
+
 fn facts(service: &str, category: Category) -> Facts {
     Facts {
         category: category.as_str().to_owned(),
@@ -87,8 +92,8 @@ impl Bench {
         let charter = charter(&signing, &identities, 1);
         let now =
             Now { mono_ns: 0, wall: "2027-03-01T02:00:00Z".parse().ok(), quality: WallQuality::Synchronized };
-        let keys = Keys::open(&dir.path().join("keys"), BootId(1), &now).unwrap();
-        let book = Book::open(&dir.path().join("cases")).unwrap();
+        let keys = Keys::open(disk(&dir, "keys"), BootId(1), &now).unwrap();
+        let book = Book::open(disk(&dir, "cases")).unwrap();
         let mut bench = Self { _dir: dir, keys, book, charter, signing, identities, now, log: Vec::new() };
         for day in 1..=3 {
             let on: Date = format!("2027-03-0{day}").parse().unwrap();
@@ -220,7 +225,7 @@ fn two_open_a_case_and_one_of_them_sees_one_person() {
         (bench.book.untold("2027-04-02".parse().unwrap()), bench.book.untold("2027-04-03".parse().unwrap())),
         (0, 1)
     );
-    bench.book = Book::open(&bench._dir.path().join("cases")).unwrap();
+    bench.book = Book::open(disk(&bench._dir, "cases")).unwrap();
     assert!(matches!(bench.act(&brief, CaseAct::Tell, COUNCIL), Ok(Taken::Told)));
     assert_eq!(bench.denied(&brief, CaseAct::Tell, COUNCIL), Denial::WrongStep);
     assert_eq!(bench.book.untold("2027-12-31".parse().unwrap()), 0);
@@ -498,7 +503,7 @@ fn after_a_restart_or_the_end_of_retention() {
     let mut bench = Bench::new();
     let brief = bench.approved();
     let folder = bench._dir.path().join("cases");
-    let before = std::mem::replace(&mut bench.book, Book::open(&folder).unwrap());
+    let before = std::mem::replace(&mut bench.book, Book::open(disk(&bench._dir, "cases")).unwrap());
     assert_eq!(bench.denied(&brief, CaseAct::Show, HR), Denial::UnknownCase);
     // Nothing of an open case is on disk.
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::holder::{new_identity, read_identity};
+use glassgate_audit::disk::Folder;
 use glassgate_policy::audit::WallQuality;
 use glassgate_policy::charter::{Holder, PublicKey};
 
@@ -36,6 +37,10 @@ pub(crate) fn terms() -> (CaseTerms, [String; 3]) {
     (terms, identities.map(|(secret, _)| secret))
 }
 
+fn disk(dir: &tempfile::TempDir) -> Arc<dyn Disk> {
+    Arc::new(Folder::private(dir.path()).unwrap())
+}
+
 fn day(text: &str) -> Date {
     text.parse().unwrap()
 }
@@ -56,13 +61,13 @@ fn what_was_sealed_opens_with_two_of_three_after_a_restart_and_not_without() {
     let (terms, identities) = terms();
     let facts = crate::seal::tests::facts(1);
     let category = glassgate_policy::Category::CloudStorage;
-    let mut keys = Keys::open(dir.path(), BootId(1), &now(0.0)).unwrap();
+    let mut keys = Keys::open(disk(&dir), BootId(1), &now(0.0)).unwrap();
     let mut key = make(&mut keys, &terms, "2027-03-01", 30, &now(0.0));
     let sealed = key.seal("s.chen", category, &facts).unwrap();
     let id = key.id();
     assert_eq!(id.to_string(), "2027-03-01.leak.1");
     drop((key, keys));
-    let keys = Keys::open(dir.path(), BootId(1), &now(1.0)).unwrap();
+    let keys = Keys::open(disk(&dir), BootId(1), &now(1.0)).unwrap();
     // Nothing on disk opens it: neither by itself nor with somebody else's identity.
     let shares: Vec<Share> = (0..3).map(|n| share(&keys, id, n, &identities[n]).unwrap()).collect();
     assert!(share(&keys, id, 0, &identities[1]).is_none());
@@ -85,7 +90,7 @@ fn what_was_sealed_opens_with_two_of_three_after_a_restart_and_not_without() {
 fn retention_ends_by_time_that_passed_and_what_is_left_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (terms, _) = terms();
-    let mut keys = Keys::open(dir.path(), BootId(1), &now(0.0)).unwrap();
+    let mut keys = Keys::open(disk(&dir), BootId(1), &now(0.0)).unwrap();
     let id = make(&mut keys, &terms, "2027-03-01", 30, &now(0.0)).id();
     let later = make(&mut keys, &terms, "2027-03-11", 30, &now(10.0)).id();
     let path = dir.path().join("2027-03-01.leak.1.json");
@@ -101,7 +106,7 @@ fn retention_ends_by_time_that_passed_and_what_is_left_opens_nothing() {
     assert!(left.len() == text.len() && left.iter().all(|byte| *byte == 0));
     keys.destroy(id).unwrap();
     assert_eq!(keys.due(&now(40.1)), [later]);
-    let reopened = Keys::open(dir.path(), BootId(1), &now(31.0)).unwrap();
+    let reopened = Keys::open(disk(&dir), BootId(1), &now(31.0)).unwrap();
     assert_eq!(reopened.of(day("2027-01-01")..=day("2027-12-31"), Purpose::Leak), [later]);
 }
 
@@ -109,7 +114,7 @@ fn retention_ends_by_time_that_passed_and_what_is_left_opens_nothing() {
 fn no_clock_alone_destroys_a_key() {
     let dir = tempfile::tempdir().unwrap();
     let (terms, _) = terms();
-    let mut keys = Keys::open(dir.path(), BootId(1), &now(0.0)).unwrap();
+    let mut keys = Keys::open(disk(&dir), BootId(1), &now(0.0)).unwrap();
     let id = make(&mut keys, &terms, "2027-03-01", 30, &now(0.0)).id();
     let walls =
         ["1970-01-01T00:00:10Z", "2038-01-19T03:14:08Z", "2037-03-01T02:00:00Z", "2017-03-01T02:00:00Z"];
@@ -120,7 +125,7 @@ fn no_clock_alone_destroys_a_key() {
     // Over starts as well.
     for boot in 2..5 {
         let then = at(0.01, "2037-03-01T02:00:00Z");
-        keys = Keys::open(dir.path(), BootId(boot), &then).unwrap();
+        keys = Keys::open(disk(&dir), BootId(boot), &then).unwrap();
         assert_eq!(keys.due(&then), [], "{boot}");
         keys.close(&then).unwrap();
     }
@@ -134,7 +139,7 @@ fn no_clock_alone_destroys_a_key() {
 fn keys_are_bounded_and_files_that_mean_nothing_are_left() {
     let dir = tempfile::tempdir().unwrap();
     let (terms, _) = terms();
-    let mut keys = Keys::open(dir.path(), BootId(1), &now(0.0)).unwrap();
+    let mut keys = Keys::open(disk(&dir), BootId(1), &now(0.0)).unwrap();
     for n in 1..=MOST_A_DAY {
         assert_eq!(make(&mut keys, &terms, "2027-03-01", 30, &now(0.0)).id().n, n);
     }
@@ -146,7 +151,7 @@ fn keys_are_bounded_and_files_that_mean_nothing_are_left() {
     // Another key's file under the name of this one.
     std::fs::copy(dir.path().join("2027-03-01.leak.3.json"), dir.path().join("2027-03-01.leak.2.json"))
         .unwrap();
-    let keys = Keys::open(dir.path(), BootId(1), &now(0.0)).unwrap();
+    let keys = Keys::open(disk(&dir), BootId(1), &now(0.0)).unwrap();
     assert_eq!(keys.damaged(), ["2027-03-01.leak.1.json", "2027-03-01.leak.2.json"]);
     assert_eq!(keys.len(), usize::from(MOST_A_DAY) - 2 + 1);
     assert!(first.exists());

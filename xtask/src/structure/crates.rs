@@ -8,7 +8,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     // What checks the log has nothing in common with what writes it; the writer's tests are held by it.
     ("glassgate-audit-verify", &[]),
     ("glassgate-audit", &["glassgate-audit-verify"]),
-    // The log is for its measurement alone.
+    // Of the log: the disk behind its trait, and the log itself for tests.
     ("glassgate-sealed", &["glassgate-policy", "glassgate-audit"]),
     // An index of the log knows what records look like as text, and no type of whoever wrote them.
     ("glassgate-store", &[]),
