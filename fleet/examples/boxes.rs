@@ -3,9 +3,11 @@
 
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use glassgate_audit::checkpoint::Checkpoint;
+use glassgate_audit::note::{Kind, Signer};
 use glassgate_fleet::agent::{Agent, Source, State};
 use glassgate_fleet::link::{Link, jetstream};
-use glassgate_fleet::words::{LogId, Site};
+use glassgate_fleet::words::Site;
 
 /// What a box of an office of some hundred people tells in an hour: four groups with ten services each, uploads of two of them, what could not be
 /// seen, an alert that comes and goes; and a checkpoint every ten minutes.
@@ -15,12 +17,13 @@ const CHECKPOINTS: u64 = 6;
 
 struct Memory {
     site: u64,
+    key: Signer,
     checkpoint: u64,
 }
 
 impl Source for Memory {
-    fn log(&self) -> Option<LogId> {
-        Some(LogId::of(&format!("key of {}", self.site)))
+    fn key(&self) -> Option<String> {
+        Some(self.key.verifier().to_string())
     }
 
     fn entries(&mut self, seq: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>> {
@@ -29,13 +32,9 @@ impl Source for Memory {
     }
 
     fn checkpoint(&mut self) -> Option<String> {
-        let (site, size) = (self.site, 51 + self.checkpoint);
-        let root = "qINS1GRFhWHwdkUeqLEoP4yEMkTBBzxBkGwGQlVlVcs=";
-        let signature =
-            "az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=";
-        Some(format!(
-            "office.example/gateway-{site}\n{size}\n{root}\n\n\u{2014} office.example/gateway-{site} {signature}\n"
-        ))
+        let size = 51 + self.checkpoint;
+        let origin = self.key.verifier().name().to_owned();
+        Some(Checkpoint { origin, size, root: [7; 32] }.sign(&self.key))
     }
 }
 
@@ -73,7 +72,10 @@ fn entry(site: u64, seq: u64) -> String {
 async fn run(server: String, n: u64) -> Result<State> {
     let link = Link { servers: vec![server], ..Link::default() };
     let context = jetstream(link.connect(&format!("box {n}")).await?);
-    let mut agent = Agent::new(Site::new(&format!("s{n}"))?, Memory { site: n, checkpoint: 0 }, None);
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&n.to_le_bytes());
+    let key = Signer::from_seed(&format!("office.example/gateway-{n}"), Kind::Ed25519, seed)?;
+    let mut agent = Agent::new(Site::new(&format!("s{n}"))?, Memory { site: n, key, checkpoint: 0 }, None);
     agent.turn(&context).await?;
     for checkpoint in 1..=CHECKPOINTS {
         agent.source.checkpoint = checkpoint;

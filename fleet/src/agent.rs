@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_nats::jetstream;
 use async_nats::jetstream::message::PublishMessage;
+use glassgate_audit::checkpoint::Checkpoint;
 use glassgate_audit::reader::Reader;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +63,8 @@ const fn checkpoint_every() -> u64 {
 
 /// Where entries come from.
 pub trait Source {
-    /// Which log it is; `None` while there is none.
-    fn log(&self) -> Option<LogId>;
+    /// The public key of the log; `None` while there is none.
+    fn key(&self) -> Option<String>;
     /// Up to `limit` entries from `seq` on, or from the first that is there.
     fn entries(&mut self, seq: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>>;
     /// The newest signed checkpoint.
@@ -89,8 +90,8 @@ impl Folder {
 }
 
 impl Source for Folder {
-    fn log(&self) -> Option<LogId> {
-        self.short("key.pub").map(|key| LogId::of(&key))
+    fn key(&self) -> Option<String> {
+        self.short("key.pub")
     }
 
     fn entries(&mut self, seq: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>> {
@@ -99,7 +100,11 @@ impl Source for Folder {
     }
 
     fn checkpoint(&mut self) -> Option<String> {
-        self.short("checkpoint.witnessed").or_else(|| self.short("checkpoint"))
+        let size = |note: &String| Checkpoint::parse(note).map_or(0, |checkpoint| checkpoint.size);
+        let newest = self.short("checkpoint");
+        let witnessed = self.short("checkpoint.witnessed");
+        // A witness that has been away for long has signed an old one.
+        witnessed.filter(|note| size(note) >= newest.as_ref().map_or(0, size)).or(newest)
     }
 }
 
@@ -146,7 +151,7 @@ impl<S: Source> Agent<S> {
 
     /// Sends what is new, up to a batch. Gives how many entries were looked at.
     pub async fn turn(&mut self, context: &jetstream::Context) -> Result<usize> {
-        let Some(log) = self.source.log() else { return Ok(0) };
+        let Some(log) = self.source.key().map(|key| LogId::of(&key)) else { return Ok(0) };
         if self.state.log != log.as_str() {
             let State { sent, bytes, kept, misshapen, .. } = self.state;
             self.state = State { log: log.to_string(), sent, bytes, kept, misshapen, ..State::default() };
@@ -190,8 +195,9 @@ impl<S: Source> Agent<S> {
 
     /// Sends the newest checkpoint, if it is another one.
     pub async fn send_checkpoint(&mut self, context: &jetstream::Context) -> Result<()> {
-        let (Some(log), Some(note)) = (self.source.log(), self.source.checkpoint()) else { return Ok(()) };
-        let message = CheckpointMessage { v: VERSION, site: self.site.clone(), log, note };
+        let (Some(key), Some(note)) = (self.source.key(), self.source.checkpoint()) else { return Ok(()) };
+        // One that its log did not sign is being replaced, or damaged; the gateway says so.
+        let Ok(message) = CheckpointMessage::new(&self.site, &key, &note) else { return Ok(()) };
         if message.id() == self.state.checkpoint {
             return Ok(());
         }

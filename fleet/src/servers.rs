@@ -185,7 +185,8 @@ fn box_rights(site: &Site) -> String {
     )
 }
 
-/// Boxes are told of no further addresses (`no_advertise`): they have those of all servers as they see them, and `host` may be one that only servers reach.
+/// A server always tells a box its own address, and the box prefers that from then on: so it is the one that boxes reach it by. Those of the others are not told (`no_advertise`), as boxes
+/// have them in their files.
 fn cluster_conf(fleet: &Fleet, server: &Server, at: &Path) -> String {
     let routes: Vec<_> = fleet
         .server
@@ -212,7 +213,7 @@ fn cluster_conf(fleet: &Fleet, server: &Server, at: &Path) -> String {
         "# Written by `glassgate fleet config`: changed there, not here.\n\
          server_name: {name}\nlisten: \"{host}:{client}\"\nmax_payload: 1MB\n{client_tls}\n\
          jetstream {{ store_dir: \"{store}\", domain: {HUB_DOMAIN}, max_mem: 64MB, max_file: {file} }}\n{cluster}\
-         leafnodes {{\n  listen: \"{host}:{leafnodes}\"\n  no_advertise: true\n  {leaf_tls}\n}}\n\
+         leafnodes {{\n  listen: \"{host}:{leafnodes}\"\n  advertise: \"{seen}\"\n  no_advertise: true\n  {leaf_tls}\n}}\n\
          authorization {{\n  users: [\n{users}  ]\n}}\n",
         // Blocks that are full of what has expired are there for a while.
         file = (u64::from(fleet.stream_gib) << 30) + (1 << 30),
@@ -222,19 +223,18 @@ fn cluster_conf(fleet: &Fleet, server: &Server, at: &Path) -> String {
         client_tls = tls(at, "verify_and_map: true"),
         store = fleet.cluster_folder.join(server.name.as_str()).display(),
         leafnodes = server.leafnodes,
+        seen = seen_as(server),
         leaf_tls = tls(at, "verify_and_map: true"),
     )
 }
 
+/// Where boxes reach a server.
+fn seen_as(server: &Server) -> String {
+    server.seen_as.clone().unwrap_or_else(|| format!("{}:{}", server.host, server.leafnodes))
+}
+
 fn leaf_conf(fleet: &Fleet, site: &Site, port: u16, at: &Path) -> String {
-    let urls: Vec<_> = fleet
-        .server
-        .iter()
-        .map(|server| match &server.seen_as {
-            Some(seen) => format!("\"tls://{seen}\""),
-            None => format!("\"tls://{}:{}\"", server.host, server.leafnodes),
-        })
-        .collect();
+    let urls: Vec<_> = fleet.server.iter().map(|server| format!("\"tls://{}\"", seen_as(server))).collect();
     let store =
         if fleet.one_machine { fleet.leaf_folder.join(site.as_str()) } else { fleet.leaf_folder.clone() };
     let shown = at.display();

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use glassgate_audit::checkpoint::Checkpoint;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 
@@ -358,7 +359,10 @@ fn take_one(tx: &Transaction<'_>, raw: &Raw, sites: &[Site], k: FleetK, now: i64
         }
     };
     match &came {
-        Came::Checkpoint(message) => keep_checkpoint(tx, log_id, message).map(Ok),
+        Came::Checkpoint(message) => match keep_checkpoint(tx, log_id, message)? {
+            Ok(new) => Ok(Ok(new)),
+            Err(why) => refuse(why),
+        },
         Came::Record(message) => match keep(tx, site_id, log_id, message, k)? {
             Ok(new) => Ok(Ok(new)),
             Err(why) => refuse(why),
@@ -366,10 +370,29 @@ fn take_one(tx: &Transaction<'_>, raw: &Raw, sites: &[Site], k: FleetK, now: i64
     }
 }
 
-fn keep_checkpoint(tx: &Transaction<'_>, log: i64, message: &CheckpointMessage) -> Result<bool> {
-    let size = glassgate_audit::checkpoint::Checkpoint::parse(&message.note).map_or(0, |read| read.size);
-    let mut put = tx.prepare_cached("UPDATE log SET checkpoint = ?, size = ?2 WHERE id = ? AND size < ?2")?;
-    Ok(put.execute(params![message.note, size.cast_signed(), log])? > 0)
+/// The newest checkpoint of a log, and of those with its size the one that most have signed. The first root of a size stays: another one is a second past.
+fn keep_checkpoint(
+    tx: &Transaction<'_>,
+    log: i64,
+    message: &CheckpointMessage,
+) -> Result<Result<bool, Refused>> {
+    let said = match message.checkpoint() {
+        Ok(said) => said,
+        Err(why) => return Ok(Err(why)),
+    };
+    let mut ask = tx.prepare_cached("SELECT checkpoint FROM log WHERE id = ?")?;
+    let before: String = ask.query_row([log], |row| row.get(0))?;
+    if let Ok(seen) = Checkpoint::parse(&before) {
+        if seen.size == said.size && seen.root != said.root {
+            return Ok(Err(Refused::Conflict));
+        }
+        if seen.size > said.size || seen.size == said.size && before.len() >= message.note.len() {
+            return Ok(Ok(false));
+        }
+    }
+    let mut put = tx.prepare_cached("UPDATE log SET checkpoint = ?, size = ? WHERE id = ?")?;
+    put.execute(params![message.note, said.size.cast_signed(), log])?;
+    Ok(Ok(true))
 }
 
 fn keep(

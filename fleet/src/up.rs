@@ -4,6 +4,8 @@
 //! has no field here: a record is read into these types and written anew from them. There is no field for a name, an address, a device, an account or a
 //! person, none for free text, and none for a count that `k` can't be held for (`rollup`, the exact numbers of `blindness`).
 
+use glassgate_audit::checkpoint::Checkpoint;
+use glassgate_audit::note::{Kind, Note, Verifier};
 use serde::{Deserialize, Serialize};
 
 use crate::words::{BadWord, Digest, Key, Label, LogId, Moment, People, Shares, Site};
@@ -242,11 +244,18 @@ pub struct CheckpointMessage {
     pub v: u32,
     /// From where.
     pub site: Site,
-    /// Of which log.
+    /// Of which log: that of this key.
     pub log: LogId,
-    /// The signed note: name, size, root hash, signatures.
+    /// The public key of the log, as its `key.pub` says it.
+    pub key: String,
+    /// The signed note: name, size, root hash, signatures, and nothing else.
     pub note: String,
 }
+
+/// Most signatures of a checkpoint that goes up: the log's, and those of witnesses.
+const MAX_SIGNATURES: usize = 8;
+/// The longest name of a key, in bytes.
+const MAX_NAME: usize = 128;
 
 /// Why an entry does not go up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +317,9 @@ pub enum Refused {
     /// The same entry was told before, and it said something else.
     #[error("the same entry said something else before")]
     Conflict,
+    /// A checkpoint that the key of its log did not sign.
+    #[error("the key of the log did not sign it")]
+    Signature,
     /// There are as many logs of this site as are kept.
     #[error("the site has more logs than are kept")]
     Logs,
@@ -315,7 +327,7 @@ pub enum Refused {
 
 impl Refused {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Length,
         Self::Subject,
         Self::Form,
@@ -325,6 +337,7 @@ impl Refused {
         Self::Topic,
         Self::UnderK,
         Self::Conflict,
+        Self::Signature,
         Self::Logs,
     ];
 
@@ -340,6 +353,7 @@ impl Refused {
             Self::Topic => "topic",
             Self::UnderK => "under_k",
             Self::Conflict => "conflict",
+            Self::Signature => "signature",
             Self::Logs => "too_many_logs",
         }
     }
@@ -367,6 +381,48 @@ impl Message {
 }
 
 impl CheckpointMessage {
+    /// About a checkpoint that the key signed; of what it says further nothing goes up, and of signatures those alone that belong there.
+    pub fn new(site: &Site, key: &str, note: &str) -> Result<Self, Refused> {
+        let key = key.trim_end();
+        let read = Note::parse(note).map_err(|_| Refused::Form)?;
+        let (text, lines) = note.split_at_checked(read.text.len()).ok_or(Refused::Form)?;
+        let whole = Checkpoint::parse(text).is_ok_and(|checkpoint| checkpoint.text() == text);
+        if !whole {
+            return Err(Refused::Form);
+        }
+        let plain = |line: &&str| {
+            Note::parse(&format!("{text}\n{line}")).is_ok_and(|note| {
+                let fits = |name: &str| name.len() <= MAX_NAME && !name.contains(char::is_control);
+                // An id and a signature of Ed25519, before which a witness puts a time.
+                note.signatures.iter().all(|s| matches!(s.bytes.len(), 64 | 72) && fits(s.name))
+            })
+        };
+        let lines: String = lines
+            .split_inclusive('\n')
+            .filter(|line| *line != "\n")
+            .filter(plain)
+            .take(MAX_SIGNATURES)
+            .collect();
+        let message = Self {
+            v: VERSION,
+            site: site.clone(),
+            log: LogId::of(key),
+            key: key.to_owned(),
+            note: format!("{text}\n{lines}"),
+        };
+        message.checkpoint().map(|_| message)
+    }
+
+    /// What the checkpoint says, if the key of the log signed it. Which log it is follows from the key.
+    pub fn checkpoint(&self) -> Result<Checkpoint, Refused> {
+        let key = Verifier::parse(&self.key).map_err(|_| Refused::Signature)?;
+        let is_its = key.kind() == Kind::Ed25519 && key.to_string() == self.key;
+        if !is_its || key.name().len() > MAX_NAME || LogId::of(&self.key) != self.log {
+            return Err(Refused::Signature);
+        }
+        Checkpoint::open(&self.note, &key).map_err(|_| Refused::Signature)
+    }
+
     /// What the message is known by.
     pub fn id(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.note.as_bytes());
@@ -390,6 +446,10 @@ impl Came {
         if topic == Topic::Checkpoints {
             let message: CheckpointMessage = serde_json::from_slice(bytes).map_err(|_| Refused::Form)?;
             check(message.v, &message.site, &site, message.bytes() == bytes)?;
+            // The same as what a box would make of it: so nothing else is in it.
+            if CheckpointMessage::new(&site, &message.key, &message.note)? != message {
+                return Err(Refused::Form);
+            }
             return Ok(Self::Checkpoint(message));
         }
         let message: Message = serde_json::from_slice(bytes).map_err(|_| Refused::Form)?;

@@ -219,6 +219,18 @@ fn once(options: &Options, server: &std::path::Path, findings: &mut Vec<Finding>
         "more than 0, 0",
         forged > 0 && foreign == 0,
     );
+    let sizes: BTreeMap<&str, u64> =
+        SITES.iter().map(|site| Ok((*site, boxes::last(&stage.log_of(site))? + 1))).collect::<Result<_>>()?;
+    let signed = stage.await_checkpoints(&sizes, Duration::from_secs(30), stop)?;
+    found(
+        "entries that signed checkpoints at the hub stand for",
+        format!("{} of {}", signed.values().sum::<u64>(), sizes.values().sum::<u64>()),
+        "all",
+        signed
+            .iter()
+            .map(|(site, size)| (site.as_str(), *size))
+            .eq(sizes.iter().map(|(site, size)| (*site, *size))),
+    );
     let status = stage.status()?;
     let holes: i64 =
         status["sites"].as_array().into_iter().flatten().filter_map(|site| site["missing"].as_i64()).sum();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::up::VERSION;
 use crate::words::LogId;
+use glassgate_audit::note::{Kind, Signer};
 
 const STREAM: &str = "GG_UP";
 
@@ -141,4 +142,29 @@ fn alerts_are_those_that_were_raised_and_not_cleared() {
     ];
     take(&mut store, &batch);
     assert_eq!(store.alerts().unwrap(), [("a".to_owned(), "port_down".to_owned(), "warning".to_owned())]);
+}
+
+#[test]
+fn a_second_past_of_a_log_is_refused_and_the_newest_checkpoint_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = HubStore::open(&dir.path().join("h"), FleetK::default()).unwrap();
+    let key = Signer::from_seed("example.com/log", Kind::Ed25519, [3; 32]).unwrap();
+    let site = Site::new("a").unwrap();
+    let mut at = 0;
+    let mut take_one = |size: u64, root: u8| {
+        let note = Checkpoint { origin: "example.com/log".to_owned(), size, root: [root; 32] }.sign(&key);
+        let message = CheckpointMessage::new(&site, &key.verifier().to_string(), &note).unwrap();
+        at += 1;
+        let subject = "gg.a.up.checkpoints".to_owned();
+        let raw = Raw { seq: at, subject, source: Some("a".to_owned()), payload: message.bytes() };
+        take(&mut store, &[raw])
+    };
+    let (new, again) = (Taken { new: 1, ..Taken::default() }, Taken { again: 1, ..Taken::default() });
+    assert_eq!(take_one(12, 1), new);
+    assert_eq!(take_one(12, 1), again);
+    assert_eq!(take_one(9, 2), again, "an older one says nothing without a proof");
+    assert_eq!(take_one(12, 2), Taken { refused: 1, ..Taken::default() });
+    assert_eq!(take_one(20, 3), new);
+    assert_eq!(store.sites().unwrap()[0].checkpoint_size, 20);
+    assert_eq!(store.refused().unwrap(), [("a".to_owned(), "conflict".to_owned(), 1)]);
 }

@@ -1,4 +1,5 @@
 use super::*;
+use glassgate_audit::note::Signer;
 
 fn site() -> Site {
     Site::new("plant-7").unwrap()
@@ -121,6 +122,56 @@ fn each_refusal_of_a_hostile_message_has_its_reason() {
         assert_eq!(read(subject, &good.replacen(from, to, 1)), Err(Refused::Form), "{to}");
     }
     assert_eq!(read(subject, &" ".repeat(MAX_MESSAGE + 1)), Err(Refused::Length));
+}
+
+fn log_key() -> Signer {
+    Signer::from_seed("example.com/log", Kind::Ed25519, [3; 32]).unwrap()
+}
+
+fn checkpoint(size: u64) -> String {
+    Checkpoint { origin: "example.com/log".to_owned(), size, root: [9; 32] }.sign(&log_key())
+}
+
+#[test]
+fn a_checkpoint_goes_up_with_its_signatures_and_nothing_else() {
+    let key = log_key().verifier().to_string();
+    let witness = Signer::from_seed("w.example", Kind::Cosignature, [4; 32]).unwrap();
+    let note = checkpoint(12);
+    let cosigned = format!("{note}{}", witness.sign(Note::parse(&note).unwrap().text, 99));
+    let message = CheckpointMessage::new(&site(), &key, &cosigned).unwrap();
+    assert_eq!(message.note, cosigned);
+    assert_eq!(message.checkpoint().unwrap().size, 12);
+    let subject = "gg.plant-7.up.checkpoints";
+    assert_eq!(Came::read(subject, &message.bytes()), Ok(Came::Checkpoint(message.clone())));
+    // Another line of the log's own, and a signature that is none of these: one does not go up at all, the other stays.
+    let text = format!("{}CANARY\n", Note::parse(&note).unwrap().text);
+    let extended = format!("{text}\n{}", log_key().sign(&text, 0));
+    assert_eq!(CheckpointMessage::new(&site(), &key, &extended), Err(Refused::Form));
+    let odd = format!("{cosigned}\u{2014} CANARY AAAAAAAAAAAA\n");
+    assert_eq!(CheckpointMessage::new(&site(), &key, &odd), Ok(message.clone()));
+    let smuggled = CheckpointMessage { note: odd, ..message.clone() };
+    assert_eq!(Came::read(subject, &smuggled.bytes()), Err(Refused::Form));
+}
+
+#[test]
+fn a_checkpoint_that_the_key_of_its_log_did_not_sign_is_refused() {
+    let key = log_key().verifier().to_string();
+    let good = CheckpointMessage::new(&site(), &key, &checkpoint(12)).unwrap();
+    let read =
+        |message: &CheckpointMessage| Came::read("gg.plant-7.up.checkpoints", &message.bytes()).map(drop);
+    assert_eq!(read(&good), Ok(()));
+    let longer = CheckpointMessage { note: good.note.replace("\n12\n", "\n13\n"), ..good.clone() };
+    assert_eq!(read(&longer), Err(Refused::Signature));
+    let other = Signer::from_seed("example.com/log", Kind::Ed25519, [5; 32]).unwrap();
+    let stolen = CheckpointMessage { key: other.verifier().to_string(), ..good.clone() };
+    assert_eq!(read(&stolen), Err(Refused::Signature));
+    // Signed well, by a key that is not this log's.
+    let own = CheckpointMessage::new(&site(), &other.verifier().to_string(), &{
+        Checkpoint { origin: "example.com/log".to_owned(), size: 12, root: [8; 32] }.sign(&other)
+    });
+    let named = CheckpointMessage { log: good.log.clone(), ..own.unwrap() };
+    assert_eq!(read(&named), Err(Refused::Form));
+    assert_eq!(named.checkpoint(), Err(Refused::Signature));
 }
 
 proptest::proptest! {

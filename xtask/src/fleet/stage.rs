@@ -63,36 +63,37 @@ impl Stage {
             let built = workspace::target().join("debug").join(name);
             fs::copy(&built, dir.join(built.file_name().unwrap_or_default()))?;
         }
-        let ports = ports(3 * servers.len() + sites.len())?;
-        let (of_servers, of_sites) = ports.split_at(3 * servers.len());
+        let ports = ports(4 * servers.len() + sites.len())?;
+        let (of_servers, of_sites) = ports.split_at(4 * servers.len());
         let sites_list: Vec<_> = sites.iter().map(|site| format!("\"{site}\"")).collect();
         let mut text = format!(
             "sites = [{}]\none_machine = true\nstream_gib = 1\nleaf_port = 1\ncluster_folder = \"{dir}/streams\"\nleaf_folder = \"{dir}/streams\"\n",
             sites_list.join(", "),
             dir = dir.display()
         );
-        for (server, ports) in servers.iter().zip(of_servers.chunks(3)) {
+        for (server, ports) in servers.iter().zip(of_servers.chunks(4)) {
             text += &format!(
-                "[[server]]\nname = \"{server}\"\nhost = \"127.0.0.1\"\nclient = {}\nroutes = {}\nleafnodes = {}\n",
-                ports[0], ports[1], ports[2]
+                "[[server]]\nname = \"{server}\"\nhost = \"127.0.0.1\"\nclient = {}\nroutes = {}\nleafnodes = {}\nseen_as = \"127.0.0.1:{}\"\n",
+                ports[0], ports[1], ports[2], ports[3]
             );
         }
         fs::write(dir.join("fleet.toml"), text)?;
         let mut config = Command::new(dir.join(PROGRAM));
         config.arg("config").arg(dir.join("fleet.toml")).arg("--out").arg(dir.join("out"));
         process::capture(&mut config)?;
-        // A site has a port that is free, and sees the servers through its link.
+        // A site has a port that is free, and sees the servers through its link: where they say they are, nobody listens.
         let mut relays = Vec::new();
         for (at, site) in sites.iter().enumerate() {
-            let leafs: Vec<SocketAddr> =
-                of_servers.chunks(3).map(|ports| SocketAddr::from(([127, 0, 0, 1], ports[2]))).collect();
+            let at_port = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            let leafs: Vec<_> = of_servers.chunks(4).map(|ports| at_port(ports[2])).collect();
+            let seen: Vec<_> = of_servers.chunks(4).map(|ports| at_port(ports[3])).collect();
             let relay = Relay::start(&leafs)?;
             let port = of_sites[at];
             for file in ["nats.conf", "agent.toml"] {
                 let path = dir.join("out").join(site).join(file);
                 let mut text = fs::read_to_string(&path)?;
                 text = text.replace(&format!("127.0.0.1:{}\"", 1 + at), &format!("127.0.0.1:{port}\""));
-                for (leaf, relayed) in leafs.iter().zip(&relay.ports) {
+                for (leaf, relayed) in seen.iter().zip(&relay.ports) {
                     text = text.replace(&format!("{leaf}\""), &format!("127.0.0.1:{relayed}\""));
                 }
                 if file == "agent.toml" {
@@ -265,6 +266,31 @@ impl Stage {
                     .map(|(name, daemon)| format!("{name}:\n{}", daemon.last_words()))
                     .collect();
                 bail!("{there} of {count} rows arrived within {limit:?}\n{}", words.join("\n"));
+            }
+            stop.pause(Duration::from_millis(500))?;
+        }
+    }
+
+    /// How long the log of each site is, by the newest checkpoint that the hub took for good; once that is as told, or time is up.
+    pub(super) fn await_checkpoints(
+        &self,
+        sizes: &BTreeMap<&str, u64>,
+        limit: Duration,
+        stop: &Stop,
+    ) -> Result<BTreeMap<String, u64>> {
+        let end = Instant::now() + limit;
+        loop {
+            let status = self.status()?;
+            let sites = status["sites"].as_array().into_iter().flatten();
+            let there: BTreeMap<String, u64> = sites
+                .map(|site| {
+                    let name = site["site"].as_str().unwrap_or_default().to_owned();
+                    (name, site["checkpoint_size"].as_u64().unwrap_or_default())
+                })
+                .collect();
+            let all = sizes.iter().all(|(site, size)| there.get(*site) == Some(size));
+            if all || Instant::now() > end {
+                return Ok(there);
             }
             stop.pause(Duration::from_millis(500))?;
         }
