@@ -39,15 +39,33 @@ impl Watch {
         self.seen.iter().map(|(_, when)| *when).min()
     }
 
-    /// How often to look: often enough that a hang is noticed within a quarter more than its bound.
+    /// How often to look: often enough that a hang is noticed within a fifth more than its bound. That is two of these: one until it is seen that an lcore has moved for the
+    /// last time, and one after the bound has passed.
     pub(super) fn period(&self) -> Duration {
-        (self.hang / 4).clamp(Duration::from_millis(5), Duration::from_millis(250))
+        (self.hang / 10).clamp(Duration::from_millis(5), Duration::from_millis(100))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hang_is_found_within_a_fifth_more_than_its_bound() {
+        for hang in [50, 100, 1000].map(Duration::from_millis) {
+            let pages = [StatsPage::create("a").unwrap()];
+            let mut watch = Watch::new(hang);
+            let (start, period) = (Instant::now(), watch.period());
+            watch.restart(&pages, start);
+            // It moves once, right after it was looked at.
+            watch.hung(&pages, start + period);
+            pages[0].writer().tick();
+            let looks = (2..30u32).map(|n| start + period * n);
+            let found = looks.into_iter().find(|now| watch.hung(&pages, *now).is_some()).unwrap();
+            let took = found - start - period;
+            assert!(took > hang && took <= hang * 6 / 5, "{hang:?}: {took:?}");
+        }
+    }
 
     #[test]
     fn one_of_two_that_stands_still_is_found() {
