@@ -34,6 +34,9 @@ pub mod note;
 mod open;
 pub mod reader;
 mod recover;
+#[cfg(any(test, feature = "simulation"))]
+#[allow(clippy::indexing_slicing, reason = "a simulation that is wrong ends")]
+pub mod simulated;
 #[cfg(test)]
 mod simulation;
 mod tally;

@@ -55,7 +55,7 @@ impl Waiter {
         self.done.notify_all();
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn outcome(&self) -> Option<Result<u64, String>> {
         lock(&self.outcome).clone()
     }

@@ -12,8 +12,6 @@
 //! `cargo test -p glassgate-audit --lib simulation` runs 200 seeds; `GLASSGATE_SEEDS=100000` as many as it says, and `GLASSGATE_SEED=17` that one;
 //! with `GLASSGATE_TRACE=1` each call of the disk is told.
 
-mod memory;
-
 use crate::Options;
 use crate::checkpoint::Checkpoint;
 use crate::disk::Disk;
@@ -22,33 +20,11 @@ use crate::log::Waiter;
 use crate::merkle::{leaf_hash, root_of};
 use crate::note::Verifier;
 use crate::open::{self, Begun};
+use crate::simulated::{Memory, Random};
 use crate::tiles::{self, bundle_path, entries, read_tile};
 use crate::writer::{Entry, Losses, SyncJob, Writer};
-use memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Random numbers of a seed: splitmix64.
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    /// True so many times in a thousand.
-    fn chance(&mut self, of_thousand: u64) -> bool {
-        self.below(1000) < of_thousand
-    }
-}
 
 /// What is known of a log by who used it.
 #[derive(Default)]
@@ -88,7 +64,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let memory = Memory::new(random.next());
         let options = Options {
             segment_bytes: 256 << 10,

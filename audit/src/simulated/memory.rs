@@ -19,8 +19,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SECTOR: usize = 512;
 
+/// The disk, or a folder of it.
 #[derive(Clone, Debug)]
-pub(super) struct Memory(Arc<Mutex<State>>);
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+    /// What stands before each path.
+    prefix: String,
+}
 
 #[derive(Debug)]
 struct State {
@@ -51,9 +56,10 @@ struct Blob {
 }
 
 impl Memory {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            random: Random(seed),
+    /// An empty one.
+    pub fn new(seed: u64) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            random: Random::new(seed),
             files: BTreeMap::new(),
             gone: Vec::new(),
             fails: 0,
@@ -61,33 +67,66 @@ impl Memory {
             room: None,
             faults: BTreeMap::new(),
             life: 0,
-        })))
+        }));
+        Self { state, prefix: String::new() }
+    }
+
+    /// A folder of it: the same disk, with the same faults.
+    pub fn folder(&self, name: &str) -> Self {
+        Self { state: self.state.clone(), prefix: format!("{}{name}/", self.prefix) }
+    }
+
+    /// All that is on it, as far as a crash may leave it, with what was removed and may come back.
+    pub fn all(&self) -> Vec<(String, Vec<u8>)> {
+        let state = self.state();
+        let kept = state.files.iter().flat_map(|(path, blob)| {
+            let durable = blob.durable.iter().map(|bytes| (path.clone(), bytes.clone()));
+            [(path.clone(), blob.now.clone())].into_iter().chain(durable)
+        });
+        kept.chain(state.gone.iter().cloned()).collect()
+    }
+
+    /// Whether the machine died.
+    pub fn is_dead(&self) -> bool {
+        self.state().is_dead()
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So many calls of a thousand fail from here on.
-    pub(super) fn fail(&self, of_thousand: u64) {
+    pub fn fail(&self, of_thousand: u64) {
         self.state().fails = of_thousand;
     }
 
     /// The machine dies after so many calls.
-    pub(super) fn die_after(&self, calls: u64) {
+    pub fn die_after(&self, calls: u64) {
         self.state().left = Some(calls);
     }
 
-    pub(super) fn limit(&self, room: Option<u64>) {
+    /// From here on nothing fails and nobody dies.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        (state.fails, state.left, state.room) = (0, None, None);
+    }
+
+    /// There is room for so many bytes.
+    pub fn limit(&self, room: Option<u64>) {
         self.state().room = room;
     }
 
-    pub(super) fn faults(&self) -> BTreeMap<&'static str, u64> {
+    /// How many calls of each kind failed.
+    pub fn faults(&self) -> BTreeMap<&'static str, u64> {
         self.state().faults.clone()
     }
 
     /// The power is gone and comes back; what comes after that works.
-    pub(super) fn crash(&self) {
+    pub fn crash(&self) {
         let mut state = self.state();
         state.trace("crash");
         let State { files, gone, random, .. } = &mut *state;
@@ -241,6 +280,7 @@ impl DiskFile for MemoryFile {
 
 impl Files for Memory {
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let path = &self.path(path);
         let mut state = self.state();
         state.ask("read")?;
         Ok(state.files.get(path).map(|blob| blob.now.clone()))
@@ -249,7 +289,7 @@ impl Files for Memory {
     fn names(&self, folder: &str) -> io::Result<Vec<String>> {
         let mut state = self.state();
         state.ask("names")?;
-        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let prefix = if folder.is_empty() { self.prefix.clone() } else { self.path(&format!("{folder}/")) };
         let names: BTreeSet<String> = state
             .files
             .keys()
@@ -263,12 +303,13 @@ impl Files for Memory {
 
 impl Disk for Memory {
     fn create(&self, path: &str, len: u64) -> io::Result<Box<dyn DiskFile>> {
+        let path = &self.path(path);
         let mut state = self.state();
         let asked = state.ask("create");
         state.trace(&format!("create {path} {asked:?}"));
         asked?;
         state.has_room(len)?;
-        if state.files.contains_key(path) {
+        if state.files.contains_key(path.as_str()) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let zeros = vec![0; len as usize];
@@ -281,11 +322,12 @@ impl Disk for Memory {
     }
 
     fn open(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
+        let path = &self.path(path);
         let mut state = self.state();
         let asked = state.ask("open");
         state.trace(&format!("open {path} {asked:?}"));
         asked?;
-        if !state.files.contains_key(path) {
+        if !state.files.contains_key(path.as_str()) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let life = state.life;
@@ -293,6 +335,7 @@ impl Disk for Memory {
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = &self.path(path);
         let mut state = self.state();
         let asked = state.ask("put");
         state.trace(&format!("put {path} {asked:?}"));
@@ -305,6 +348,7 @@ impl Disk for Memory {
     }
 
     fn replace(&self, path: &str, bytes: &[u8], _: bool) -> io::Result<()> {
+        let path = &self.path(path);
         let mut state = self.state();
         let asked = state.ask("replace");
         state.trace(&format!("replace {path} {asked:?}"));
@@ -317,6 +361,7 @@ impl Disk for Memory {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (&self.path(from), &self.path(to));
         let mut state = self.state();
         state.ask("rename")?;
         let moved: Vec<String> = state
@@ -330,15 +375,15 @@ impl Disk for Memory {
         }
         for path in moved {
             if let Some(blob) = state.files.remove(&path) {
-                state.files.insert(path.replacen(from, to, 1), blob);
+                state.files.insert(path.replacen(from.as_str(), to, 1), blob);
             }
         }
-        state.commit();
         state.commit();
         Ok(())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
+        let path = &self.path(path);
         let mut state = self.state();
         let asked = state.ask("remove");
         state.trace(&format!("remove {path} {asked:?}"));
@@ -353,6 +398,7 @@ impl Disk for Memory {
     }
 
     fn remove_all(&self, folder: &str) -> io::Result<()> {
+        let folder = &self.path(folder);
         let mut state = self.state();
         state.ask("remove")?;
         let below: Vec<String> =
@@ -368,9 +414,9 @@ impl Disk for Memory {
         let done = state.ask("sync");
         state.trace(&format!("sync {paths:?} {done:?}"));
         let dead = state.is_dead() && done.is_err();
-        for path in paths {
+        for path in paths.iter().map(|path| self.path(path)) {
             let fails = done.is_err() && state.random.chance(500);
-            if let Some(blob) = state.files.get_mut(path) {
+            if let Some(blob) = state.files.get_mut(&path) {
                 match () {
                     () if dead => {}
                     () if fails => blob.forget(),
@@ -394,6 +440,7 @@ impl Disk for Memory {
     }
 
     fn size(&self, path: &str) -> io::Result<Option<u64>> {
+        let path = &self.path(path);
         Ok(self.state().files.get(path).map(|blob| blob.now.len() as u64))
     }
 }
