@@ -8,6 +8,9 @@ use glassgate_audit::disk::Disk;
 /// No file of ours is longer.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// How the name of a file ends whose destruction has begun.
+pub(crate) const GONE: &str = ".gone";
+
 /// A folder of them.
 #[derive(Clone)]
 pub(crate) struct Place(Arc<dyn Disk>);
@@ -39,13 +42,26 @@ impl Place {
 
     /// Destroys a file: what it held is written over first. On flash the old cells may stay readable to somebody who takes the chip
     /// out, until the drive uses them again.
+    ///
+    /// It gets [another name](GONE) before: what a power cut leaves of a file that is being written over can't be read, and its name
+    /// says what it is. May be asked again, and goes on then.
     pub(crate) fn destroy(&self, name: &str) -> io::Result<()> {
-        let mut file = self.0.open(name)?;
-        let bytes = self.0.size(name)?.unwrap_or_default().min(MAX_BYTES);
-        file.write_at(0, &vec![0; usize::try_from(bytes).unwrap_or_default()])?;
-        file.sync()?;
-        drop(file);
-        self.0.remove(name)?;
+        let gone = format!("{name}{GONE}");
+        match self.0.rename(name, &gone) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => self.finish(&gone),
+        }
+    }
+
+    /// Destroys what is left of a file whose destruction was begun, by the name that it has now.
+    pub(crate) fn finish(&self, gone: &str) -> io::Result<()> {
+        if let Some(bytes) = self.0.size(gone)? {
+            let mut file = self.0.open(gone)?;
+            file.write_at(0, &vec![0; usize::try_from(bytes.min(MAX_BYTES)).unwrap_or_default()])?;
+            file.sync()?;
+            drop(file);
+            self.0.remove(gone)?;
+        }
         self.0.sync_folder("")
     }
 

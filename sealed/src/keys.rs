@@ -26,7 +26,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::files::Place;
+use crate::files::{GONE, Place};
 use crate::retention::Elapsed;
 use crate::seal::DayKey;
 use crate::share::{self, Share};
@@ -136,14 +136,21 @@ pub struct Keys {
     elapsed: Elapsed,
     all: BTreeMap<KeyId, KeyFile>,
     damaged: Vec<String>,
+    /// Files of keys whose destruction was begun by an earlier process and could not be ended yet.
+    ending: Vec<String>,
 }
 
 impl Keys {
     /// Opens the keys on a disk that holds nothing else: [a folder of one's own](glassgate_audit::disk::Folder::private).
     pub fn open(disk: Arc<dyn Disk>, boot: BootId, now: &Now) -> io::Result<Self> {
         let place = Place::new(disk);
-        let (mut all, mut damaged) = (BTreeMap::new(), Vec::new());
+        let (mut all, mut damaged, mut ending) = (BTreeMap::new(), Vec::new(), Vec::new());
         for name in place.names()? {
+            if name.ends_with(GONE) {
+                // The power went while it was destroyed.
+                ending.extend(place.finish(&name).is_err().then_some(name));
+                continue;
+            }
             let Some(id) = name.strip_suffix(".json").and_then(KeyId::parse) else { continue };
             let file = place.read(&name)?.unwrap_or_default();
             match serde_json::from_slice::<KeyFile>(&file) {
@@ -154,8 +161,8 @@ impl Keys {
             }
         }
         let least_s = all.values().map(|file| file.born_s).max().unwrap_or_default();
-        let elapsed = Elapsed::open(place.clone(), boot, least_s, now);
-        Ok(Self { place, elapsed, all, damaged })
+        let elapsed = Elapsed::open(place.clone(), boot, least_s, now)?;
+        Ok(Self { place, elapsed, all, damaged, ending })
     }
 
     /// Files of keys that mean nothing: what was sealed under them can't be opened. They are left for people to look at.
@@ -236,6 +243,8 @@ impl Keys {
     /// Lets time pass. Keys that have been kept for long enough, by the time that passed while somebody watched, are to be
     /// destroyed. What a wall clock says never decides.
     pub fn due(&mut self, now: &Now) -> Vec<KeyId> {
+        let place = &self.place;
+        self.ending.retain(|name| place.finish(name).is_err());
         let elapsed_s = self.elapsed.tick(now);
         let is_due =
             |file: &KeyFile| elapsed_s.saturating_sub(file.born_s) >= u64::from(file.retention_days) * DAY_S;
@@ -250,13 +259,9 @@ impl Keys {
 
     /// Destroys a key: nobody opens anything under it any more.
     pub fn destroy(&mut self, id: KeyId) -> io::Result<()> {
-        match self.place.destroy(&name(id)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => {
-                self.all.remove(&id);
-                Ok(())
-            }
-        }
+        self.place.destroy(&name(id))?;
+        self.all.remove(&id);
+        Ok(())
     }
 
     /// All of them, oldest first.
@@ -270,6 +275,12 @@ impl Keys {
             over_by_the_clock: now.wall.is_some_and(|wall| is_over(file, wall)),
         });
         listed.collect()
+    }
+
+    /// How much has passed, and how much of it is written down.
+    #[cfg(test)]
+    pub(crate) fn passed_s(&self) -> [u64; 2] {
+        [self.elapsed.seconds(), self.elapsed.written_s()]
     }
 
     /// Writes down what time has passed: at an end in order.

@@ -15,7 +15,7 @@
 //! * Retention ends by destroying what is on disk of a key. The records stay in the log, unreadable, and the log verifies.
 //! * What people say in a case is signed, and bound to the very text that they were shown.
 //!
-//! This crate reads no clock, opens no socket and writes no record: who uses it puts each step on record before it is done.
+//! This crate reads no clock and opens no socket. What must be on record before it is done [is put there](on_record) through a sink of who uses it.
 
 #![cfg_attr(
     not(test),
@@ -26,9 +26,12 @@ pub mod case;
 mod files;
 pub mod holder;
 pub mod keys;
+pub mod on_record;
 mod retention;
 pub mod seal;
 pub mod share;
+#[cfg(test)]
+mod simulation;
 pub mod view;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -47,6 +50,10 @@ impl Secret {
     /// A new one.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut secret = Self([0; 32]);
+        #[cfg(test)]
+        if seeded::fill(&mut secret.0) {
+            return Ok(secret);
+        }
         SystemRandom::new().fill(&mut secret.0).map_err(|_| NoRandomness)?;
         Ok(secret)
     }
@@ -77,4 +84,30 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         }
         text
     })
+}
+
+/// Secrets that a seed gives, in simulations: names of cases are drawn as well, and so is the order of their files.
+#[cfg(test)]
+mod seeded {
+    use std::cell::RefCell;
+
+    use glassgate_audit::simulated::Random;
+
+    thread_local! {
+        static DRAWN: RefCell<Option<Random>> = const { RefCell::new(None) };
+    }
+
+    /// From here on, in this thread.
+    pub(crate) fn begin(seed: u64) {
+        DRAWN.with_borrow_mut(|drawn| *drawn = Some(Random::new(seed)));
+    }
+
+    /// `false` if there is no seed.
+    pub(crate) fn fill(bytes: &mut [u8; 32]) -> bool {
+        DRAWN.with_borrow_mut(|drawn| {
+            let Some(random) = drawn else { return false };
+            bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()));
+            true
+        })
+    }
 }

@@ -36,14 +36,18 @@ struct State {
     mono_s: u64,
     /// The wall clock when it was last trusted, and what passed since: seconds since 1970.
     wall_s: Option<i64>,
+    /// As in [`Elapsed`]: the next process of this boot may be the first that has a clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    off_since: Option<i64>,
 }
 
 impl Elapsed {
     /// Goes on from what was written down; at least from `least_s`, which is known to have passed.
-    pub(crate) fn open(place: Place, boot: BootId, least_s: u64, now: &Now) -> Self {
+    pub(crate) fn open(place: Place, boot: BootId, least_s: u64, now: &Now) -> std::io::Result<Self> {
         let boot = boot.to_string();
         let mono_s = now.mono_ns / 1_000_000_000;
-        let read = place.read(FILE).ok().flatten();
+        // A disk that fails is no reason to begin anew: what passed would be forgotten for good with the next write.
+        let read = place.read(FILE)?;
         let state: Option<State> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let (mut elapsed_s, mut off_since, mut wall_s) = (0, None, None);
         if let Some(state) = &state {
@@ -51,13 +55,14 @@ impl Elapsed {
             let same = state.boot_id == boot;
             let passed = if same { mono_s.saturating_sub(state.mono_s) } else { mono_s };
             elapsed_s = state.elapsed_s.saturating_add(passed);
-            off_since = state.wall_s.filter(|_| !same);
+            off_since = if same { state.off_since } else { state.wall_s };
             wall_s = state.wall_s.map(|wall| wall.saturating_add_unsigned(passed));
         }
-        let at = State { elapsed_s: elapsed_s.max(least_s), boot_id: boot.clone(), mono_s, wall_s };
+        let at =
+            State { elapsed_s: elapsed_s.max(least_s), boot_id: boot.clone(), mono_s, wall_s, off_since };
         let mut elapsed = Self { place, boot, written_s: 0, at, off_since };
         elapsed.pass(now);
-        elapsed
+        Ok(elapsed)
     }
 
     /// Lets time pass, and says how much has in all. Writes it down now and then: what can't be written is tried again, and
@@ -73,6 +78,11 @@ impl Elapsed {
     /// Seconds in all, as of the last tick.
     pub(crate) fn seconds(&self) -> u64 {
         self.at.elapsed_s
+    }
+
+    #[cfg(test)]
+    pub(crate) fn written_s(&self) -> u64 {
+        self.written_s
     }
 
     /// Writes down what has passed.
@@ -96,7 +106,13 @@ impl Elapsed {
         let elapsed_s = self.at.elapsed_s.saturating_add(passed).saturating_add(off);
         // Without a clock, what it would show if the machine had not been off: that is what the time off is measured from.
         let wall_s = wall_s.or(self.at.wall_s.map(|wall| wall.saturating_add_unsigned(passed)));
-        self.at = State { elapsed_s, boot_id: self.boot.clone(), mono_s: mono_s.max(self.at.mono_s), wall_s };
+        self.at = State {
+            elapsed_s,
+            boot_id: self.boot.clone(),
+            mono_s: mono_s.max(self.at.mono_s),
+            wall_s,
+            off_since: self.off_since,
+        };
     }
 }
 
@@ -118,7 +134,7 @@ mod tests {
     }
 
     fn open(dir: &tempfile::TempDir, boot: u128, now: &Now) -> Elapsed {
-        Elapsed::open(place(dir), BootId(boot), 0, now)
+        Elapsed::open(place(dir), BootId(boot), 0, now).unwrap()
     }
 
     #[test]
@@ -172,10 +188,39 @@ mod tests {
     }
 
     #[test]
+    fn the_time_off_is_known_to_a_later_process_of_the_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        open(&dir, 1, &now(100, Some(1_000_000))).write().unwrap();
+        // Two processes of the next boot: only the second has a clock.
+        open(&dir, 2, &now(10, None)).write().unwrap();
+        let third = open(&dir, 2, &now(20, Some(1_000_000 + DAY as i64)));
+        assert_eq!(third.seconds(), DAY);
+        // And it is counted once.
+        let mut third = third;
+        third.write().unwrap();
+        assert_eq!(open(&dir, 2, &now(21, Some(1_000_001 + DAY as i64))).seconds(), DAY + 1);
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_now_is_not_begun_anew() {
+        let memory = glassgate_audit::simulated::Memory::new(1);
+        let open = |at: u64| {
+            Elapsed::open(Place::new(std::sync::Arc::new(memory.clone())), BootId(1), 0, &now(at, None))
+        };
+        open(0).unwrap().write().unwrap();
+        let mut first = open(5000).unwrap();
+        first.write().unwrap();
+        memory.fail(1000);
+        assert!(open(5001).is_err());
+        memory.mend();
+        assert_eq!(open(5002).unwrap().seconds(), 5002);
+    }
+
+    #[test]
     fn a_file_that_means_nothing_is_begun_anew_and_not_below_what_is_known() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), b"{\"elapsed_s\":").unwrap();
-        let elapsed = Elapsed::open(place(&dir), BootId(1), 77, &now(5, None));
+        let elapsed = Elapsed::open(place(&dir), BootId(1), 77, &now(5, None)).unwrap();
         assert_eq!(elapsed.seconds(), 77);
     }
 }

@@ -27,6 +27,7 @@ use glassgate_policy::vocab::Purposes;
 use glassgate_policy::{Category, ObservationLevel, Purpose, SubjectId};
 use glassgate_sealed::case::Book;
 use glassgate_sealed::keys::{KeyId, Keys};
+use glassgate_sealed::on_record;
 use glassgate_sealed::seal::{DayKey, Facts, UploadFact};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
@@ -372,8 +373,7 @@ impl Sealed {
         let mut destroyed = Vec::new();
         for id in keys {
             let name = id.to_string();
-            log.append(now, &Record::SealedKey { change: Word(change), key: &name, charter: None, uid });
-            match kept.keys.destroy(id) {
+            match on_record::destroy(&mut kept.keys, id, (change, uid), now, log) {
                 Ok(()) => {
                     info!("the key {name} is destroyed");
                     destroyed.push(name);

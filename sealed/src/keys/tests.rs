@@ -1,6 +1,7 @@
 use super::*;
 use crate::holder::{new_identity, read_identity};
 use glassgate_audit::disk::Folder;
+use glassgate_audit::simulated::Memory;
 use glassgate_policy::audit::WallQuality;
 use glassgate_policy::charter::{Holder, PublicKey};
 
@@ -108,6 +109,27 @@ fn retention_ends_by_time_that_passed_and_what_is_left_opens_nothing() {
     assert_eq!(keys.due(&now(40.1)), [later]);
     let reopened = Keys::open(disk(&dir), BootId(1), &now(31.0)).unwrap();
     assert_eq!(reopened.of(day("2027-01-01")..=day("2027-12-31"), Purpose::Leak), [later]);
+}
+
+#[test]
+fn a_power_cut_while_a_key_is_destroyed_leaves_nothing_of_it() {
+    let (terms, _) = terms();
+    for seed in 0..40 {
+        let memory = Memory::new(seed);
+        let open = |at: f64| Keys::open(Arc::new(memory.folder("keys")), BootId(1), &now(at)).unwrap();
+        let mut keys = open(0.0);
+        let id = make(&mut keys, &terms, "2027-03-01", 30, &now(0.0)).id();
+        memory.die_after(seed % 8);
+        let done = keys.destroy(id).is_ok();
+        memory.crash();
+        let mut keys = open(0.0);
+        assert!(keys.damaged().is_empty(), "{seed}: {:?}", keys.damaged());
+        assert!(!done || keys.is_empty(), "{seed}");
+        // It was destroyed, or is there whole and is destroyed now.
+        keys.destroy(id).unwrap();
+        let left: Vec<_> = memory.all().into_iter().map(|(path, _)| path).collect();
+        assert!(left.iter().all(|path| path == "keys/elapsed.json"), "{seed}: {left:?}");
+    }
 }
 
 #[test]

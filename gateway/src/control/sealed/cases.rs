@@ -4,12 +4,12 @@ use super::{Kept, Sealed};
 use crate::control::log::Log;
 use glassgate_audit::reader::Reader;
 use glassgate_policy::audit::{AuditSink, Now, Record};
-use glassgate_policy::case::{CaseAct, CaseRecord, Denial, KeyChange};
+use glassgate_policy::case::{CaseRecord, Denial, KeyChange};
 use glassgate_policy::charter::Charter;
 use glassgate_sealed::case::{Asked as Scope, Brief, Circumstances, Denied, Statement, Step, Summary, Taken};
 use glassgate_sealed::keys::Listed;
+use glassgate_sealed::on_record::{self, NotTaken, Submitted};
 use glassgate_sealed::view::Look;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::thread;
@@ -146,26 +146,18 @@ impl Sealed {
         log: &mut dyn AuditSink,
     ) -> Result<(String, Taken), Denied> {
         let Some(Kept { keys, book }) = &mut self.kept else { return Err(not_kept()) };
-        let judged = book.judge(said, keys, circumstances)?;
-        let (case, role, act) = (judged.case().to_owned(), judged.role(), judged.act());
-        let denied = || Denied { case: case.clone(), role: Some(role), why: Denial::NotKept };
-        let known = book.about(&case).ok_or_else(denied)?;
-        let record = known.record(Some(role), None, 0);
-        let record = match act {
-            CaseAct::Open => Record::CaseOpened(record),
-            CaseAct::Approve => Record::CaseApproved(record),
-            CaseAct::Refuse => Record::CaseRefused(record),
-            CaseAct::Show => Record::CaseShown(record),
-            CaseAct::Close => Record::CaseClosed(record),
-            CaseAct::Tell => Record::CaseTold(record),
+        let NotTaken { denied, log } = match on_record::submit(said, keys, book, circumstances, log) {
+            Ok(Submitted { case, act, role, taken }) => {
+                info!("case {case}: {act} by {role}");
+                return Ok((case, taken));
+            }
+            Err(not) => not,
         };
-        if let Err(why) = log.act(circumstances.now, &record) {
+        if let Some(why) = log {
+            let case = &denied.case;
             warn!("case {case}: nothing is done, since the audit log does not take the record of it: {why}");
-            return Err(denied());
         }
-        info!("case {case}: {act} by {role}");
-        let zone = circumstances.charter.map_or(TimeZone::UTC, |charter| charter.file().zone.clone());
-        book.take(judged, keys, &zone).map(|taken| (case, taken))
+        Err(denied)
     }
 
     fn record_denied(&mut self, denied: &Denied, now: &Now, log: &mut dyn AuditSink) {
