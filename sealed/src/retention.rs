@@ -55,8 +55,11 @@ impl Elapsed {
             let same = state.boot_id == boot;
             let passed = if same { mono_s.saturating_sub(state.mono_s) } else { mono_s };
             elapsed_s = state.elapsed_s.saturating_add(passed);
-            off_since = if same { state.off_since } else { state.wall_s };
-            wall_s = state.wall_s.map(|wall| wall.saturating_add_unsigned(passed));
+            // What is known to have passed beyond what was written down passed on the wall clock as well: it is no time off.
+            let beyond_s = least_s.saturating_sub(if same { elapsed_s } else { state.elapsed_s });
+            let later = |wall: i64| wall.saturating_add_unsigned(beyond_s);
+            off_since = if same { state.off_since } else { state.wall_s }.map(later);
+            wall_s = state.wall_s.map(|wall| later(wall.saturating_add_unsigned(passed)));
         }
         let at =
             State { elapsed_s: elapsed_s.max(least_s), boot_id: boot.clone(), mono_s, wall_s, off_since };
@@ -214,6 +217,16 @@ mod tests {
         assert!(open(5001).is_err());
         memory.mend();
         assert_eq!(open(5002).unwrap().seconds(), 5002);
+    }
+
+    #[test]
+    fn what_a_key_knows_to_have_passed_is_not_counted_as_time_off_again() {
+        let dir = tempfile::tempdir().unwrap();
+        open(&dir, 1, &now(0, Some(1_000_000))).write().unwrap();
+        // A day later a key is made, whose file says so, and the power goes before the time is written down; off for an hour.
+        let wall_s = 1_000_000 + DAY as i64 + 3600;
+        let next = Elapsed::open(place(&dir), BootId(2), DAY, &now(0, Some(wall_s))).unwrap();
+        assert_eq!(next.seconds(), DAY + 3600);
     }
 
     #[test]
