@@ -94,7 +94,7 @@ pub struct Verified {
 /// Verifies the log in a folder. Gives the first thing that is wrong.
 pub fn verify(folder: &Path, question: &Question) -> Found<Verified> {
     let (mut found, mut tries) = (once(folder, question), 0..5);
-    // One that is being written moves its files: what is missing there is missing again.
+    // One that is being written moves its files, and goes on while they are read one after the other: what is missing there is missing again.
     while tries.next().is_some() && found.as_ref().is_err_and(|found| found.what.contains("is missing")) {
         let before = std::mem::replace(&mut found, once(folder, question));
         tries.end = if before == found { 0 } else { 5 };
@@ -351,13 +351,14 @@ impl Walk<'_> {
         let (mut segments, mut torn, signed) = (Vec::new(), 0, self.size);
         for path in names.iter().map(|number| format!("wal/{number:08}")) {
             let bytes = bytes(self.folder, &path)?.unwrap_or_default();
-            // A header names the first entry; without one nothing was ever written.
-            let first = number(&bytes, 16).filter(|_| bytes.starts_with(b"GGAUDIT1"));
+            // A header names the first entry; without one nothing was ever written. One that has nothing behind it was given up, and what was promised meanwhile stands before it.
+            let holds_any = bytes.iter().skip(64).any(|byte| *byte != 0);
+            let first = number(&bytes, 16).filter(|_| holds_any && bytes.starts_with(b"GGAUDIT1"));
             segments.extend(first.map(|first| (path, first, bytes)));
         }
         for (n, (path, first, bytes)) in segments.iter().enumerate() {
             if *first > self.size {
-                return bad(path, Some(self.size), None, "begins behind the last entry that is there");
+                return bad(path, Some(self.size), None, "begins later: what is between is missing");
             }
             // What one has from where the next begins was never promised.
             let end = segments.get(n + 1).map_or(u64::MAX, |(_, first, _)| *first);
