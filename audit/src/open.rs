@@ -110,6 +110,7 @@ pub(crate) fn begin(
         }
         Err(other) => return Err(other.into_open(&path)),
     };
+    rewrite_end(&*disk, &found).map_err(io_error)?;
     recovered.entries = found.grown.tree.size();
     if recovered.entries == 0 && recovered.damaged.is_none() {
         // Set aside by a run that did not get to say so.
@@ -198,6 +199,23 @@ fn read(disk: &dyn Disk, options: &Options) -> Result<(Signer, Found), Begin> {
         Err(Damage::Broken(why)) => Err(Begin::Damage(why)),
         Err(Damage::Io { path, source }) => Err(Begin::Io(path.into(), source)),
     }
+}
+
+/// Makes durable what was read of the segment that the log is gone on with behind. A process that was killed may not have synced its last group, or not have been able to: then
+/// it stands in memory alone, where pages may be called clean that never came to the disk, so that a sync would do nothing. All of it is written once more. What stands in
+/// segments before that one was synced, or stands at the beginning of the next once more.
+fn rewrite_end(disk: &dyn Disk, found: &Found) -> io::Result<()> {
+    let holds = found.segments.iter().rposition(|segment| segment.end > segment.first);
+    for segment in found.segments.iter().skip(holds.unwrap_or_default()) {
+        let path = wal::path(segment.number);
+        let Some(bytes) = disk.read(&path)? else { continue };
+        // Behind it are the zeros of the space that was taken.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let mut file = disk.open(&path)?;
+        file.write_at(0, bytes.get(..end).unwrap_or_default())?;
+        file.sync()?;
+    }
+    Ok(())
 }
 
 /// A key whose name is the origin that is wished for, or follows from the key itself.

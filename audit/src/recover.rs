@@ -87,7 +87,8 @@ pub(crate) fn recover(disk: &dyn Disk, key: &Verifier) -> Result<Found, Damage> 
     for (number, path) in segments {
         found.next_segment = number.saturating_add(1);
         let bytes = disk.read(&path).map_err(|e| Damage::at(&path, e))?.unwrap_or_default();
-        let Some(first) = wal::first_leaf(number, &bytes) else {
+        // One that was begun and given up has its header at most. It says nothing of where others end: what was promised meanwhile stands in the one before.
+        let Some(first) = wal::first_leaf(number, &bytes).filter(|_| wal::holds_any(&bytes)) else {
             found.empty.push(path);
             continue;
         };

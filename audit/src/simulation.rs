@@ -1,4 +1,4 @@
-//! Whole lives of a log, by a seed: records, time, a disk that fails, crashes at any call, and what must be true all the same.
+//! Whole lives of a log, by a seed: records, time, a disk that fails, power cuts at any call, processes that are killed, and what must be true all the same.
 //!
 //! The writer has no thread and no clock, and knows the disk by a trait only, so a seed is a run that comes out the same each time.
 //! What must be true:
@@ -42,6 +42,7 @@ struct Known {
 struct Tally {
     lives: u64,
     crashes: u64,
+    kills: u64,
     clean: u64,
     records: u64,
     acknowledged: u64,
@@ -149,6 +150,12 @@ impl Run {
             // What is closed may lose its power all the same.
         }
         drop(writer);
+        // A process that is killed leaves in memory what it did not sync, where the next one reads it.
+        if !self.memory.is_dead() && self.random.chance(400) {
+            self.memory.mend();
+            self.tally.kills += 1;
+            return;
+        }
         self.memory.crash();
         self.tally.crashes += 1;
     }
@@ -308,6 +315,7 @@ impl Run {
 fn add(sum: &mut Tally, one: Tally) {
     sum.lives += one.lives;
     sum.crashes += one.crashes;
+    sum.kills += one.kills;
     sum.clean += one.clean;
     sum.records += one.records;
     sum.acknowledged += one.acknowledged;
@@ -345,5 +353,6 @@ fn seeds() {
             assert!(sum.faults.get(call).is_some_and(|n| *n > 0), "no `{call}` ever failed: {sum:?}");
         }
         assert!(sum.acknowledged > 0 && sum.missing > 0 && sum.removed > 0 && sum.clean > 0, "{sum:?}");
+        assert!(sum.kills > 0, "{sum:?}");
     }
 }

@@ -84,6 +84,11 @@ impl Group {
     }
 }
 
+/// Whether a segment has more than its header and the zeros of the space that was taken for it.
+pub(crate) fn holds_any(segment: &[u8]) -> bool {
+    segment.get(HEADER..).is_some_and(|groups| groups.iter().any(|byte| *byte != 0))
+}
+
 /// What a group says of itself.
 struct Claim {
     len: usize,

@@ -9,9 +9,6 @@
 //! * A case shows what its two holders approved and nothing else, and each of its steps is durable in the log before it is taken.
 //! * Of a life that ends in order `records offered = durable + lost`, exactly.
 //!
-//! A process is killed on a disk that has not failed since the last time; after a failure the machine goes down with it. What a failed sync left in
-//! memory is read by a process that follows as if it were on the disk, and the log does not stand that: then a power cut, and it is set aside as damaged.
-//!
 //! `cargo test -p glassgate-sealed --lib simulation` runs 200 seeds; `GLASSGATE_SEEDS=100000` as many as it says, and `GLASSGATE_SEED=17` that one; `GLASSGATE_GO_ON=1` does not
 //! stop at the first that fails; with `GLASSGATE_TRACE=1` each call of the disk is told. Keys and signatures are drawn anew each time: what is done and what fails is not.
 

@@ -96,8 +96,6 @@ pub(super) struct World {
     asked: Vec<Asked>,
     /// While the machine was on, when keys were last looked at.
     ticked_on_s: u64,
-    /// Calls of the disk that had failed when a process was last killed.
-    failed: u64,
     /// Of the time off, what was counted since.
     unwritten_s: u64,
     over: bool,
@@ -133,7 +131,6 @@ impl World {
             written_s: 0,
             asked: Vec::new(),
             ticked_on_s: 0,
-            failed: 0,
             unwritten_s: 0,
             over: false,
             tally: Tally::default(),
@@ -232,8 +229,7 @@ impl World {
 
     /// The process is killed, or the power goes, if it must.
     fn kill(&mut self) {
-        let failed = self.disk.faults().values().sum();
-        if self.disk.is_dead() || std::mem::replace(&mut self.failed, failed) != failed {
+        if self.disk.is_dead() {
             return self.cut();
         }
         self.tally.count("kills", 1);
