@@ -58,15 +58,28 @@ pub struct Options {
     /// tried on both.
     #[arg(long, value_enum)]
     pub driver: Option<Driver>,
-    /// Only this part.
+    /// Only this part. May be given several times; they run in the order of a whole run, each as short as it is there. A part that is alone
+    /// does all that it can.
     #[arg(long, value_enum)]
-    pub only: Option<Part>,
+    pub only: Vec<Part>,
     /// Install what is missing without asking.
     #[arg(long, short)]
     pub yes: bool,
     /// A gateway that is built already; without it, the release build is made first.
     #[arg(long, value_name = "FILE")]
     pub binary: Option<std::path::PathBuf>,
+}
+
+impl Options {
+    /// Whether this part runs.
+    fn asks_for(&self, part: Part) -> bool {
+        if self.only.is_empty() { !ON_REQUEST.contains(&part) } else { self.only.contains(&part) }
+    }
+
+    /// Whether only one part was asked for.
+    fn is_alone(&self) -> bool {
+        self.only.len() == 1
+    }
 }
 
 /// A part of the task.
@@ -125,7 +138,7 @@ pub struct Stage<'a> {
 /// Runs all parts, or one; an error when something was not as it should be.
 pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Setup");
-    let browser = options.only.is_none_or(|only| matches!(only, Part::Notice | Part::Block | Part::Browser));
+    let browser = [Part::Notice, Part::Block, Part::Browser].into_iter().any(|part| options.asks_for(part));
     setup::run(&setup::Options { yes: options.yes, browser, ..setup::Options::default() })?;
     let binary = match &options.binary {
         Some(binary) => std::fs::canonicalize(binary).with_context(|| binary.display().to_string())?,
@@ -134,20 +147,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     ui::heading("Lab");
     let mut lab = Lab::start(slot::Kind::Test, &workspace::target().join("lab"), stop)?;
     let mut checks = Checks::default();
-    let alone = [
-        Part::Lcores,
-        Part::Inband,
-        Part::Fallback,
-        Part::Links,
-        Part::Charter,
-        Part::Notice,
-        Part::Cases,
-        Part::Page,
-        Part::Browser,
-        Part::Sealing,
-        Part::Canary,
-    ];
-    if options.only.is_none_or(|only| !alone.contains(&only)) {
+    if RULES.iter().any(|(part, ..)| options.asks_for(*part)) {
         rules(&lab, &binary, options, &mut checks, stop)?;
     }
     type Try = fn(&mut Lab, &Path, &Options, &mut Tried<'_>, &Stop) -> Result<()>;
@@ -170,8 +170,8 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
             inband::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
         }),
         (Part::Fallback, "Fallback", |lab, binary, options, tried, stop| {
-            let alone = options.only.is_some();
-            fallback::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), alone, tried, stop)
+            let driver = options.driver.unwrap_or(Driver::AfXdp);
+            fallback::run(lab, binary, driver, options.is_alone(), tried, stop)
         }),
         (Part::Links, "Links", |lab, binary, options, tried, stop| {
             links::run(lab, binary, options.driver.unwrap_or(Driver::AfXdp), tried, stop)
@@ -187,8 +187,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         }),
     ];
     for (part, title, run) in parts {
-        let is_asked_for = options.only.map_or(!ON_REQUEST.contains(&part), |only| only == part);
-        if is_asked_for {
+        if options.asks_for(part) {
             let began = Instant::now();
             ui::heading(title);
             let mut tried = Tried { checks: &mut checks };
@@ -199,21 +198,23 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     checks.conclude()
 }
 
+type Rule = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
+
 /// The parts that need one lcore and one gateway for all.
+const RULES: [(Part, &str, Rule); 5] = [
+    (Part::Block, "Block", block::run),
+    (Part::Bypass, "Bypass", bypass::run),
+    (Part::Identity, "Identity", identity::run),
+    (Part::Limit, "Limit", limit::run),
+    (Part::Uploads, "Uploads", uploads::run),
+];
+
 fn rules(lab: &Lab, binary: &Path, options: &Options, checks: &mut Checks, stop: &Stop) -> Result<()> {
     let setup = Setup { more: identity::configure(lab)?, ..Setup::default() };
     let gateway = Gateway::start_first(lab, binary, options.driver, &setup, stop)?;
-    let stage = Stage { lab, gateway: &gateway, stop, alone: options.only.is_some() };
-    type Try = fn(&Stage<'_>, &mut Tried<'_>) -> Result<()>;
-    let parts: [(Part, &str, Try); 5] = [
-        (Part::Block, "Block", block::run),
-        (Part::Bypass, "Bypass", bypass::run),
-        (Part::Identity, "Identity", identity::run),
-        (Part::Limit, "Limit", limit::run),
-        (Part::Uploads, "Uploads", uploads::run),
-    ];
-    for (part, title, run) in parts {
-        if options.only.is_some_and(|only| only != part) {
+    let stage = Stage { lab, gateway: &gateway, stop, alone: options.is_alone() };
+    for (part, title, run) in RULES {
+        if !options.asks_for(part) {
             continue;
         }
         let began = Instant::now();

@@ -23,24 +23,47 @@ pub fn parse(exported: &str) -> Vec<Value> {
 }
 
 /// How often these say that the clock was stepped. Steps that came while nothing could be written are told together.
-pub fn clock_steps(records: &[Value]) -> u64 {
+fn clock_steps(records: &[Value]) -> u64 {
     let steps = records.iter().filter(|record| record["event_type"] == "clock_step");
     steps.map(|record| record["steps"].as_u64().unwrap_or(1)).sum()
 }
 
-/// Waits until so many steps of the clock are on record since the start. Two steps between two looks of the log are one, as two that cancel
-/// each other are none: whoever counts them waits for each.
-pub fn await_clock_steps(gateway: &Gateway, steps: u64, stop: &Stop) -> Result<()> {
-    let end = Instant::now() + ON_RECORD;
-    loop {
-        let told = clock_steps(&parse(since_last_start(&gateway.command(&["audit", "export"])?)));
-        if told >= steps {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < end,
-            "after {ON_RECORD:?} {told} of {steps} steps of the clock are on record"
-        );
-        stop.pause(Duration::from_millis(200))?;
+/// Steps of the clock that somebody makes and counts.
+pub struct ClockSteps {
+    /// Those on record since the start and before: a log that goes on from another gateway whose clock was another one says so at its start.
+    before: u64,
+    made: u64,
+}
+
+impl ClockSteps {
+    /// From now on. The gateway has been up for as long as it takes to look at its clock once.
+    pub fn begin(gateway: &Gateway) -> Result<Self> {
+        Ok(Self { before: on_record(gateway)?, made: 0 })
     }
+
+    /// Waits until a step that was made is on record. Two steps between two looks of the log are one, as two that cancel each other are
+    /// none: so each is awaited before the next.
+    pub fn made(&mut self, gateway: &Gateway, stop: &Stop) -> Result<()> {
+        self.made += 1;
+        let end = Instant::now() + ON_RECORD;
+        while on_record(gateway)? < self.before + self.made {
+            ensure!(
+                Instant::now() < end,
+                "after {ON_RECORD:?} step {} of the clock is not on record",
+                self.made
+            );
+            stop.pause(Duration::from_millis(200))?;
+        }
+        Ok(())
+    }
+
+    /// What the records since the last start say, whether it is each once, and in words.
+    pub fn told(&self, records: &[Value]) -> (bool, String) {
+        let told = clock_steps(records).saturating_sub(self.before);
+        (told == self.made, format!("{told} of {}, {} before", self.made, self.before))
+    }
+}
+
+fn on_record(gateway: &Gateway) -> Result<u64> {
+    Ok(clock_steps(&parse(since_last_start(&gateway.command(&["audit", "export"])?))))
 }

@@ -9,7 +9,7 @@ use super::stage::{Stage, await_now, setup, uses};
 use crate::actions::stream::Figures;
 use crate::demo::api::Now;
 use crate::demo::gateway::{self, Setup};
-use crate::demo::records::{await_clock_steps, clock_steps, parse, since_last_start};
+use crate::demo::records::{ClockSteps, parse, since_last_start};
 
 /// What it may cost 99 of 100 datagrams.
 const SLOWER: Duration = Duration::from_millis(1);
@@ -106,23 +106,23 @@ pub(super) fn clock(stage: &mut Stage<'_>) -> Result<()> {
         let many = (0..200).map(|n: i64| (n * 7919 % 4001 - 2000) * 3600).collect();
         stage.size(few, many)
     };
-    let count = steps.len() as u64;
-    let (figures, same) = stage.beside(|lab, gateway, stop| {
+    let (figures, (same, counted)) = stage.beside(|lab, gateway, stop| {
         let pids = |now: &Now| now.processes.iter().map(|process| process.pid).collect::<Vec<_>>();
         let before = pids(&gateway.now()?);
-        for (told, step) in (1..).zip(steps) {
+        let mut counted = ClockSteps::begin(gateway)?;
+        for step in steps {
             gateway::set_clock(lab.dir(), step)?;
-            await_clock_steps(gateway, told, stop)?;
+            counted.made(gateway, stop)?;
         }
         await_now(gateway, "it says what time it is", stop, Now::is_ready)?;
-        Ok(pids(&gateway.now()?) == before)
+        Ok((pids(&gateway.now()?) == before, counted))
     })?;
     stage.unharmed(&figures);
     stage.found("processes", if same { "the same" } else { "not the same" }, "none ends", same);
     stage.accounted()?;
     let records =
         stage.take_gateway().map(|gateway| gateway.stop_for_records()).transpose()?.unwrap_or_default();
-    let told = clock_steps(&parse(since_last_start(&records)));
-    stage.found("steps on record", format!("{told} of {count}"), "each, once", told == count);
+    let (fine, words) = counted.told(&parse(since_last_start(&records)));
+    stage.found("steps on record", words, "each, once", fine);
     Ok(())
 }
