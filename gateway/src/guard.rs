@@ -520,11 +520,12 @@ impl Guard {
     /// The data plane is gone: whoever can forwards in its place.
     fn fall_back(&mut self, cause: UninspectedCause, now: Instant) {
         let ends = self.dataplane.ends_lately(now);
-        let hold = self.fallback.forwards() && ends >= ENDS_TO_HOLD && !self.stopping;
-        let forwarder = self.fallback.engage(hold || self.stopping);
+        let forwarder = self.fallback.engage(ends >= ENDS_TO_HOLD || self.stopping);
         if self.stopping {
             return;
         }
+        // Only where somebody forwards in its place: else a data plane that ends again and again is better than none.
+        let hold = ends >= ENDS_TO_HOLD && forwarder != Forwarder::Nobody;
         if forwarder != Forwarder::Nobody
             && let Some(since) = self.outage_since.take()
         {

@@ -16,6 +16,7 @@ mod bridge;
 mod rebind;
 mod relay;
 
+use super::netlink;
 use crate::config::{Device, Guard};
 use bridge::Bridge;
 use glassgate_policy::audit::Forwarder;
@@ -91,13 +92,8 @@ impl Fallback {
         }
     }
 
-    /// Whether there is one.
-    pub(super) fn forwards(&self) -> bool {
-        self.forwarder() != Forwarder::Nobody
-    }
-
-    /// Lets it forward, and gives who forwards now. Only when no fast path has the ports; to do it twice does no harm. `lasting`: no fast path
-    /// is going to be started soon.
+    /// Lets it forward, and gives who forwards now: nobody where it could not. Only when no fast path has the ports; to do it twice does no
+    /// harm. `lasting`: no fast path is going to be started soon.
     pub(super) fn engage(&mut self, lasting: bool) -> Forwarder {
         if let How::Rebind(rebind) = &self.how
             && !lasting
@@ -105,7 +101,7 @@ impl Fallback {
         {
             return Forwarder::Nobody;
         }
-        self.switch(
+        let engaged = self.switch(
             "take over",
             match &self.how {
                 How::Nobody(_) => Ok(()),
@@ -114,7 +110,7 @@ impl Fallback {
                 How::Relay(relay) => relay.engage(),
             },
         );
-        self.forwarder()
+        if engaged { self.forwarder() } else { Forwarder::Nobody }
     }
 
     /// Takes from it what the next fast path is going to open.
@@ -143,13 +139,35 @@ impl Fallback {
     /// Frames that both ports received since they were made, as far as the kernel counts them.
     pub(super) fn received(&self) -> Option<u64> {
         let [lan, uplink] = &self.ports;
-        let received = |port: &Option<String>| Some(super::netlink::ask(port.as_deref()?).ok()?.received);
+        let received = |port: &Option<String>| {
+            let port = netlink::index(port.as_deref()?).ok()?;
+            Some(netlink::ask(port).ok()?.received)
+        };
         Some(received(lan)?.wrapping_add(received(uplink)?))
     }
 
-    fn switch(&self, what: &str, done: io::Result<()>) {
-        if let Err(e) = done {
+    /// Whether it was done; if not, why is said.
+    fn switch(&self, what: &str, done: io::Result<()>) -> bool {
+        if let Err(e) = &done {
             warn!(fallback = self.forwarder().as_str(), "could not {what}: {e}");
         }
+        done.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RelayFile;
+
+    #[test]
+    fn who_could_not_take_over_is_not_said_to_forward() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bypass0");
+        let config = RelayFile { file: file.clone(), bypass: "1".to_owned(), inline: "0".to_owned() };
+        let mut fallback = Fallback { how: How::Relay(Relay::new(&config)), ports: [None, None] };
+        assert_eq!(fallback.engage(true), Forwarder::Nobody, "there is no card");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(fallback.engage(true), Forwarder::Relay);
     }
 }

@@ -15,7 +15,7 @@
 //! Without `LOST`, what a driver does to its link when a program is put on it would be passed on. Without `GRACE`, a port
 //! that negotiates for three seconds after it was set up would take the other one down, and that one it, for ever.
 
-use super::netlink::{Changes, LinkState, set_up};
+use super::netlink::{self, Changes, LinkState};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::io;
@@ -127,6 +127,11 @@ impl Drop for Links {
             warn!("`{}` can't be set up again: {e}", self.name(side));
         }
     }
+}
+
+/// By its name: an interface that was taken away comes back with another index.
+fn set_up(name: &str, up: bool) -> io::Result<()> {
+    netlink::set_up(netlink::index(name)?, up)
 }
 
 /// A port that is to be set up or taken down.

@@ -32,6 +32,10 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_STATS64: u16 = 23;
+const IFLA_AF_SPEC: u16 = 26;
+const AF_INET6: u16 = 10;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// `nlmsghdr` and `ifinfomsg`.
 const HEADERS: usize = 16 + 16;
@@ -53,16 +57,14 @@ pub(super) struct LinkState {
 }
 
 /// Sets an interface up or down.
-pub(super) fn set_up(interface: &str, up: bool) -> io::Result<()> {
+pub(super) fn set_up(interface: u32, up: bool) -> io::Result<()> {
     change(interface, u32::from(up) * IFF_UP, IFF_UP, &[])
 }
 
 /// Changes the flags in `mask`, and what `attributes` say.
-pub(super) fn change(interface: &str, flags: u32, mask: u32, attributes: &[u8]) -> io::Result<()> {
-    let socket = open(SocketFlags::CLOEXEC)?;
-    let index = name_to_index(&socket, interface)?;
-    let request = request(RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags, mask, attributes);
-    acknowledged(&socket, &request)
+pub(super) fn change(interface: u32, flags: u32, mask: u32, attributes: &[u8]) -> io::Result<()> {
+    let request = request(RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, interface, flags, mask, attributes);
+    acknowledged(&open(SocketFlags::CLOEXEC)?, &request)
 }
 
 /// Makes an interface of a kind, such as `bridge`; `data` is for the kind. `EEXIST` where there is one of the name.
@@ -74,25 +76,33 @@ pub(super) fn create(name: &str, kind: &str, data: &[u8]) -> io::Result<()> {
 }
 
 /// Puts an interface under another one.
-pub(super) fn put_under(interface: &str, master: &str) -> io::Result<()> {
-    let index = name_to_index(&open(SocketFlags::CLOEXEC)?, master)?;
-    change(interface, 0, 0, &attribute(IFLA_MASTER, &index.to_ne_bytes()))
+pub(super) fn put_under(interface: u32, master: u32) -> io::Result<()> {
+    change(interface, 0, 0, &attribute(IFLA_MASTER, &master.to_ne_bytes()))
+}
+
+/// Has an interface give itself no address of IPv6: with one it would say things of its own on the wire, under a bridge as well. A kernel without
+/// IPv6 has nothing to do.
+pub(super) fn without_ipv6(interface: u32) -> io::Result<()> {
+    let spec = nested(AF_INET6, &attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]));
+    match change(interface, 0, 0, &nested(IFLA_AF_SPEC, &spec)) {
+        Err(e) if e.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => Ok(()),
+        other => other,
+    }
 }
 
 /// Takes an interface out of what it is under.
-pub(super) fn take_out(interface: &str) -> io::Result<()> {
+pub(super) fn take_out(interface: u32) -> io::Result<()> {
     change(interface, 0, 0, &attribute(IFLA_MASTER, &[0; 4]))
 }
 
 /// Sets what an interface is as a port of its master, which is of this kind.
-pub(super) fn change_as_port(interface: &str, kind: &str, data: &[u8]) -> io::Result<()> {
+pub(super) fn change_as_port(interface: u32, kind: &str, data: &[u8]) -> io::Result<()> {
     let info =
         [attribute(IFLA_INFO_SLAVE_KIND, kind.as_bytes()), nested(IFLA_INFO_SLAVE_DATA, data)].concat();
-    let socket = open(SocketFlags::CLOEXEC)?;
-    let index = name_to_index(&socket, interface)?;
     // Unlike RTM_SETLINK this one heeds what is said about the port.
     let how = NLM_F_REQUEST | NLM_F_ACK;
-    acknowledged(&socket, &request(RTM_NEWLINK, how, index, 0, 0, &nested(IFLA_LINKINFO, &info)))
+    let request = request(RTM_NEWLINK, how, interface, 0, 0, &nested(IFLA_LINKINFO, &info));
+    acknowledged(&open(SocketFlags::CLOEXEC)?, &request)
 }
 
 /// What an interface is at the moment.
@@ -105,10 +115,9 @@ pub(super) struct Interface {
 }
 
 /// Asks what an interface is.
-pub(super) fn ask(interface: &str) -> io::Result<Interface> {
+pub(super) fn ask(interface: u32) -> io::Result<Interface> {
     let socket = open(SocketFlags::CLOEXEC)?;
-    let index = name_to_index(&socket, interface)?;
-    send(&socket, &request(RTM_GETLINK, NLM_F_REQUEST, index, 0, 0, &[]), SendFlags::empty())?;
+    send(&socket, &request(RTM_GETLINK, NLM_F_REQUEST, interface, 0, 0, &[]), SendFlags::empty())?;
     let mut answer = vec![0u8; 32 << 10];
     let (_, len) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
     let answer = answer.get(..len).unwrap_or_default();
@@ -124,7 +133,7 @@ pub(super) fn ask(interface: &str) -> io::Result<Interface> {
     })
 }
 
-/// Its index.
+/// The index of an interface, which is what all of the above take: udev may give it another name between two steps, and its index stays.
 pub(super) fn index(interface: &str) -> io::Result<u32> {
     Ok(name_to_index(open(SocketFlags::CLOEXEC)?, interface)?)
 }

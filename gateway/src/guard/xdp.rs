@@ -12,7 +12,7 @@ const IFLA_XDP_FD: u16 = 1;
 /// Takes the program off. An interface without one is no error.
 pub(super) fn detach(interface: &str) -> io::Result<()> {
     let none = netlink::attribute(IFLA_XDP_FD, &(-1i32).to_ne_bytes());
-    netlink::change(interface, 0, 0, &netlink::nested(IFLA_XDP, &none))
+    netlink::change(netlink::index(interface)?, 0, 0, &netlink::nested(IFLA_XDP, &none))
 }
 
 #[cfg(test)]

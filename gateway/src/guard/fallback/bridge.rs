@@ -59,7 +59,7 @@ impl Bridge {
         let ours = make().map_err(|e| format!("a bridge can't be made: {e}"))?;
         let mut masters = [None; 2];
         for (master, port) in masters.iter_mut().zip(ports) {
-            *master = netlink::ask(port).map_err(|e| format!("`{port}`: {e}"))?.master;
+            *master = netlink::index(port).and_then(netlink::ask).map_err(|e| format!("`{port}`: {e}"))?.master;
         }
         let other = masters.iter().flatten().any(|master| *master != ours);
         if other && masters[0] != masters[1] {
@@ -79,7 +79,7 @@ impl Bridge {
     pub(super) fn engage(&self) -> io::Result<()> {
         for port in &self.ports {
             if !self.foreign {
-                put_under(port)?;
+                put_under(netlink::index(port)?)?;
             }
         }
         Ok(())
@@ -89,7 +89,7 @@ impl Bridge {
         if self.standing {
             return Ok(());
         }
-        self.ports.iter().try_for_each(|port| netlink::take_out(port))
+        self.ports.iter().try_for_each(|port| netlink::take_out(netlink::index(port)?))
     }
 }
 
@@ -121,9 +121,10 @@ pub(super) fn make() -> io::Result<u32> {
     }
     // Closed before it is set up: an address of the link's own would be announced.
     close(Path::new("/proc/sys/net"))?;
-    netlink::change(NAME, IFF_NOARP, IFF_NOARP, &[])?;
-    netlink::set_up(NAME, true)?;
-    netlink::index(NAME)
+    let bridge = netlink::index(NAME)?;
+    netlink::change(bridge, IFF_NOARP, IFF_NOARP, &[])?;
+    netlink::set_up(bridge, true)?;
+    Ok(bridge)
 }
 
 fn close(root: &Path) -> io::Result<()> {
@@ -137,11 +138,11 @@ fn close(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a port under the bridge and sets it up.
-pub(super) fn put_under(port: &str) -> io::Result<()> {
+/// Puts a port under the bridge and sets it up. The port is told by its index.
+pub(super) fn put_under(port: u32) -> io::Result<()> {
     let ours = netlink::index(NAME)?;
     if netlink::ask(port)?.master != Some(ours) {
-        netlink::put_under(port, NAME)?;
+        netlink::put_under(port, ours)?;
     }
     let on_off = |kind, value: u8| attribute(kind, &[value]);
     let data = [

@@ -11,6 +11,7 @@
 //! from who has it, `drivers_probe` has it looked at again. An interface that does not come within [`PATIENCE`] is an error, and the other port
 //! is done all the same: a bridge of one port forwards nothing, but the next try may find both.
 
+use super::super::netlink;
 use super::bridge;
 use std::fmt;
 use std::io;
@@ -71,7 +72,9 @@ impl Rebind {
         let until = Instant::now() + PATIENCE;
         for (card, given) in self.cards.iter().zip(given) {
             given?;
-            bridge::put_under(&card.await_interface(until)?)?;
+            let interface = card.await_interface(until)?;
+            netlink::without_ipv6(interface)?;
+            bridge::put_under(interface)?;
         }
         Ok(())
     }
@@ -146,11 +149,12 @@ impl Card {
         (self.write)(self, &self.root.join("bus/pci/drivers_probe"), &self.address)
     }
 
-    /// The interface of its kernel driver.
-    fn await_interface(&self, until: Instant) -> io::Result<String> {
+    /// The index of its kernel driver's interface. Not the name: on a machine with udev that is `eth0` for some milliseconds and then another one, and
+    /// the step that came too late left the port outside the bridge until the next data plane had started.
+    fn await_interface(&self, until: Instant) -> io::Result<u32> {
         loop {
-            if let Some(name) = self.interface() {
-                return Ok(name);
+            if let Some(index) = self.interface() {
+                return Ok(index);
             }
             if Instant::now() >= until {
                 let has = self.driver().unwrap_or_else(|| "nobody".to_owned());
@@ -163,11 +167,11 @@ impl Card {
         }
     }
 
-    /// Virtio devices have theirs one folder further down.
-    fn interface(&self) -> Option<String> {
+    /// Virtio devices have theirs one folder further down. None while it is not there, and when it gets its other name meanwhile.
+    fn interface(&self) -> Option<u32> {
         let first = |folder: &Path| {
             let entry = std::fs::read_dir(folder).ok()?.flatten().next()?;
-            Some(entry.file_name().to_string_lossy().into_owned())
+            std::fs::read_to_string(entry.path().join("ifindex")).ok()?.trim().parse().ok()
         };
         let device = self.device();
         first(&device.join("net")).or_else(|| {
@@ -229,7 +233,8 @@ mod tests {
                 let driver = if wanted.trim().is_empty() { "virtio-pci" } else { wanted.trim() };
                 symlink(format!("../../drivers/{driver}"), device.join("driver")).unwrap();
                 if driver == "virtio-pci" {
-                    std::fs::create_dir_all(net.join("ens3")).unwrap();
+                    std::fs::create_dir_all(net.join("eth0")).unwrap();
+                    std::fs::write(net.join("eth0/ifindex"), "7\n").unwrap();
                 }
             }
             other => panic!("{other} is written"),
@@ -246,13 +251,32 @@ mod tests {
             for _ in 0..2 {
                 card.give_to_kernel().unwrap();
                 card.give_to_kernel().unwrap();
-                assert_eq!(card.await_interface(Instant::now()).unwrap(), "ens3");
+                assert_eq!(card.await_interface(Instant::now()).unwrap(), 7);
                 card.take_back().unwrap();
                 card.take_back().unwrap();
                 assert_eq!((card.driver().as_deref(), card.interface()), (Some("vfio-pci"), None));
                 assert!(card.await_interface(Instant::now()).is_err());
             }
         }
+    }
+
+    #[test]
+    fn an_interface_that_just_gets_its_other_name_is_waited_for() {
+        let dir = tree("net");
+        let mut card = Card::find(ADDRESS.to_owned(), dir.path()).unwrap();
+        card.write = kernel;
+        card.give_to_kernel().unwrap();
+        // Gone between the look into the folder and that for the number.
+        let net = card.device().join("net");
+        std::fs::remove_file(net.join("eth0/ifindex")).unwrap();
+        let index = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| card.await_interface(Instant::now() + PATIENCE));
+            std::fs::create_dir_all(net.join("enp0s3")).unwrap();
+            std::fs::write(net.join("enp0s3/ifindex"), "7\n").unwrap();
+            std::fs::remove_dir(net.join("eth0")).unwrap();
+            waits.join().unwrap()
+        });
+        assert_eq!(index.unwrap(), 7);
     }
 
     #[test]
