@@ -1,5 +1,6 @@
 //! From power-on to forwarding, and what is there then.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -210,18 +211,43 @@ fn wear(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
         let said = machine.run("sync; cat /sys/block/vda/stat")?;
         Ok(said.split_whitespace().nth(6).context("no count of sectors")?.parse::<u64>()? * 512)
     };
-    let before = written()?;
+    let (before, by_before) = (written()?, writers(machine)?);
     stop.pause(REST)?;
     let bytes = written()? - before;
+    // File systems and what keeps their blocks add to it: this says who began it.
+    let mut by: Vec<(u64, String)> = writers(machine)?
+        .into_iter()
+        .map(|(who, n)| (n.saturating_sub(by_before.get(&who).copied().unwrap_or_default()) / 1000, who))
+        .filter(|(kilobytes, _)| *kilobytes > 0)
+        .collect();
+    by.sort_unstable_by(|a, b| b.cmp(a));
+    let by: Vec<_> = by.iter().map(|(kilobytes, who)| format!("{who} {kilobytes} kB")).collect();
     let day = bytes * 86_400 / REST.as_secs() / 1_000_000;
     let limit = Budgets::read(&sources().join("budgets.toml"))?.day()?;
     held.hold(
         "written to the disk at rest, as megabytes a day",
         day <= limit,
-        format!("{day} ({} kB in {} s, a sync at its end)", bytes / 1000, REST.as_secs()),
+        format!(
+            "{day} ({} kB in {} s, a sync at its end; of it {})",
+            bytes / 1000,
+            REST.as_secs(),
+            if by.is_empty() { "nothing by a process".to_owned() } else { by.join(", ") }
+        ),
         &format!("{limit}, image/budgets.toml"),
     );
     Ok(())
+}
+
+/// What each process has had written to disks, bytes, by its name and number.
+fn writers(machine: &Machine) -> Result<BTreeMap<String, u64>> {
+    let said = machine.run(
+        "for p in /proc/[0-9]*; do { read -r c < $p/comm && while read -r k v; do case $k in write_bytes:) echo \"$v $c ${p#/proc/}\";; esac; done < $p/io; } 2> /dev/null; done",
+    )?;
+    let line = |line: &str| {
+        let (bytes, who) = line.split_once(' ')?;
+        Some((who.to_owned(), bytes.parse().ok()?))
+    };
+    Ok(said.lines().filter_map(line).collect())
 }
 
 /// A start with a clock of 1970, on wires.

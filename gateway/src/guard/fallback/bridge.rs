@@ -59,7 +59,8 @@ impl Bridge {
         let ours = make().map_err(|e| format!("a bridge can't be made: {e}"))?;
         let mut masters = [None; 2];
         for (master, port) in masters.iter_mut().zip(ports) {
-            *master = netlink::index(port).and_then(netlink::ask).map_err(|e| format!("`{port}`: {e}"))?.master;
+            *master =
+                netlink::index(port).and_then(netlink::ask).map_err(|e| format!("`{port}`: {e}"))?.master;
         }
         let other = masters.iter().flatten().any(|master| *master != ours);
         if other && masters[0] != masters[1] {
