@@ -120,7 +120,7 @@ pub struct State {
     pub prev: Option<u64>,
     /// Entries that went up, of all logs.
     pub sent: u64,
-    /// Bytes of all messages, with their subjects and ids.
+    /// Bytes of all messages, with their subjects.
     pub bytes: u64,
     /// Entries that stayed because their kind is not on the list.
     pub kept: u64,
@@ -177,9 +177,11 @@ impl<S: Source> Agent<S> {
             let mut answers = Vec::with_capacity(window.len());
             for message in window {
                 let subject = message.said.topic().subject(&self.site);
-                let (bytes, id) = (message.bytes(), message.id());
-                next.bytes += (bytes.len() + subject.len() + id.len()) as u64;
-                let publish = PublishMessage::build().payload(bytes.into()).message_id(id);
+                let bytes = message.bytes();
+                next.bytes += (bytes.len() + subject.len()) as u64;
+                // No `Nats-Msg-Id`: a server notes an id when it proposes a message, and where that proposal falls with its leader it may take the
+                // same message for one that it has (nats-server 2.9.10). The hub tells what comes twice by itself.
+                let publish = PublishMessage::build().payload(bytes.into());
                 answers.push(context.send_publish(subject, publish).await?);
             }
             for answer in answers {
@@ -202,9 +204,9 @@ impl<S: Source> Agent<S> {
             return Ok(());
         }
         let subject = up::Topic::Checkpoints.subject(&self.site);
-        let (bytes, id) = (message.bytes(), message.id());
-        let size = (bytes.len() + subject.len() + id.len()) as u64;
-        let publish = PublishMessage::build().payload(bytes.into()).message_id(id);
+        let bytes = message.bytes();
+        let size = (bytes.len() + subject.len()) as u64;
+        let publish = PublishMessage::build().payload(bytes.into());
         context.send_publish(subject, publish).await?.await?;
         self.state.bytes += size;
         self.state.checkpoint = message.id();

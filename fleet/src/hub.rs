@@ -1,5 +1,7 @@
 //! The hub: takes what the stream of all sites has into its store.
 
+mod fetch;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+
+use fetch::Fetch;
 
 use crate::joined::{DEFAULT_K, FleetK, MIN_K};
 use crate::link::{HUB_STREAM, Link, hub_stream, jetstream};
@@ -44,6 +48,9 @@ pub struct HubConfig {
     /// their own audit log.
     #[serde(default)]
     pub direct: bool,
+    /// Seconds without a message of a site after which it is asked what it has, in case the servers do not bring it.
+    #[serde(default = "quiet_s")]
+    pub quiet_s: u64,
     /// The cluster.
     pub link: Link,
 }
@@ -54,6 +61,10 @@ fn store_file() -> PathBuf {
 
 const fn default_k() -> u32 {
     DEFAULT_K
+}
+
+const fn quiet_s() -> u64 {
+    30
 }
 
 const fn replicas() -> usize {
@@ -69,6 +80,8 @@ pub(crate) const fn stream_gib() -> u32 {
 pub struct Done {
     /// Entries that were new.
     pub new: u64,
+    /// Those of them that were fetched, as they did not come by themselves.
+    pub fetched: u64,
     /// Entries that came again.
     pub again: u64,
     /// Messages that were refused.
@@ -91,12 +104,17 @@ impl HubConfig {
 pub async fn run(config: &HubConfig) -> Result<()> {
     let mut store = HubStore::open(&config.store, config.check()?)?;
     let client = config.link.connect("glassgate hub").await?;
+    let mut fetch = Fetch::new(client.clone());
     let context = jetstream(client);
     let mut done = Done::default();
     loop {
-        if let Err(why) = follow(config, &context, &mut store, &mut done).await {
+        if let Err(why) = follow(config, &context, &mut store, &mut fetch, &mut done).await {
             eprintln!("glassgate hub: tried again in a second: {why:#}");
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // Also where the cluster has no stream: sites may be reached all the same.
+        if let Err(why) = fetch.round(config, &mut store, &mut done).await {
+            eprintln!("glassgate hub: sites could not be asked: {why:#}");
         }
     }
 }
@@ -118,6 +136,7 @@ async fn follow(
     config: &HubConfig,
     context: &jetstream::Context,
     store: &mut HubStore,
+    fetch: &mut Fetch,
     done: &mut Done,
 ) -> Result<()> {
     let stream = stream(config, context).await?;
@@ -152,12 +171,18 @@ async fn follow(
             expected += 1;
             cursor = info.stream_sequence;
             let source = message.headers.as_ref().and_then(|headers| headers.get(SOURCE));
-            let source = source.map(|value| site_of(value.as_str()).to_owned());
+            let (source, origin) = source.map(|value| source_of(value.as_str())).unzip();
+            let source = source.map(str::to_owned);
+            if let Some(site) = &source {
+                fetch.heard(site);
+            }
             let (seq, subject) = (info.stream_sequence, message.subject.to_string());
-            batch.push(Raw { seq, subject, source, payload: message.payload.to_vec() });
+            let (origin, payload) = (origin.flatten(), message.payload.to_vec());
+            batch.push(Raw { seq, subject, source, origin, payload });
         }
         idle = if batch.is_empty() { idle + 1 } else { 0 };
         take(config, store, done, &created, &mut batch)?;
+        fetch.round(config, store, done).await?;
         // A consumer whose server died says nothing at all.
         if idle >= 3 {
             idle = 0;
@@ -192,8 +217,24 @@ fn take(
     Ok(())
 }
 
-/// The site of a stream that a message was taken from: `GG_UP_plant-7:hash 12`, the hash where the stream is in another domain.
-fn site_of(header: &str) -> &str {
-    let stream = header.split([' ', ':']).next().unwrap_or_default();
-    stream.strip_prefix("GG_UP_").unwrap_or_default()
+/// The site of a stream that a message was taken from, and its number there: `GG_UP_plant-7:hash 12`, the hash where the stream is in another domain.
+fn source_of(header: &str) -> (&str, Option<u64>) {
+    let mut parts = header.split(' ');
+    let stream = parts.next().and_then(|stream| stream.split(':').next()).unwrap_or_default();
+    let number = parts.next().and_then(|number| number.parse().ok());
+    (stream.strip_prefix("GG_UP_").unwrap_or_default(), number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_say_where_a_message_is_from() {
+        assert_eq!(source_of("GG_UP_plant-7:x9Y 12"), ("plant-7", Some(12)));
+        // As later versions do.
+        assert_eq!(source_of("GG_UP_plant-7 12 > gg.>"), ("plant-7", Some(12)));
+        assert_eq!(source_of("GG_UP_plant-7"), ("plant-7", None));
+        assert_eq!(source_of("OTHER 12"), ("", Some(12)));
+    }
 }

@@ -76,7 +76,6 @@ pub fn site_stream(site: &Site) -> Config {
         max_message_size: 2 * crate::up::MAX_MESSAGE as i32,
         discard: DiscardPolicy::Old,
         storage: StorageType::File,
-        duplicate_window: Duration::from_secs(120),
         ..Config::default()
     }
 }

@@ -1,6 +1,10 @@
 //! What the hub keeps: one SQLite file. A row is known by log and number of the entry, so what comes twice is there once; the place in the stream is in the same
 //! transaction as the rows, so a hub that was killed goes on where it was.
 
+mod reach;
+
+pub use reach::SiteStream;
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,8 +18,8 @@ use crate::words::Site;
 
 /// Logs of a site that are kept: a log is begun anew when its disk was damaged or replaced.
 const MAX_LOGS: i64 = 64;
-/// The form of the file.
-const VERSION: i64 = 1;
+/// The form of the file. 1 was without [`reach`].
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
@@ -45,6 +49,8 @@ pub struct Raw {
     pub subject: String,
     /// The site whose stream it was taken from, as the servers say; `None` if it was published to the hub's stream itself.
     pub source: Option<String>,
+    /// Its number there, if it was.
+    pub origin: Option<u64>,
     /// What it says.
     pub payload: Vec<u8>,
 }
@@ -80,9 +86,16 @@ impl HubStore {
         )?;
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables == 0 {
-            conn.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+            conn.execute_batch(&format!(
+                "BEGIN; {SCHEMA} {} PRAGMA user_version = {VERSION}; COMMIT;",
+                reach::SCHEMA
+            ))?;
         }
-        let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let mut version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 1 {
+            conn.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 2; COMMIT;", reach::SCHEMA))?;
+            version = 2;
+        }
         if version != VERSION {
             bail!("{} has version {version}, this program knows {VERSION}", path.display());
         }
@@ -116,20 +129,7 @@ impl HubStore {
         let Some(last) = batch.last() else { return Ok(Taken::default()) };
         let k = self.k;
         let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut taken = Taken::default();
-        for raw in batch {
-            match take_one(&tx, raw, sites, k, now)? {
-                Ok(true) => taken.new += 1,
-                Ok(false) => taken.again += 1,
-                Err((site, why)) => {
-                    taken.refused += 1;
-                    tx.prepare_cached(
-                        "INSERT INTO refused VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
-                    )?
-                    .execute([site.as_str(), why.as_str()])?;
-                }
-            }
-        }
+        let taken = take_all(&tx, batch, sites, k, now)?;
         tx.prepare_cached(
             "INSERT INTO stream VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET created = ?2, seq = ?3",
         )?
@@ -313,6 +313,30 @@ pub struct Total {
 }
 
 type Outcome = Result<bool, (String, Refused)>;
+
+/// Takes each; the caller commits.
+fn take_all(tx: &Transaction<'_>, batch: &[Raw], sites: &[Site], k: FleetK, now: i64) -> Result<Taken> {
+    let mut taken = Taken::default();
+    for raw in batch {
+        match take_one(tx, raw, sites, k, now)? {
+            Ok(true) => taken.new += 1,
+            Ok(false) => taken.again += 1,
+            Err((site, why)) => {
+                taken.refused += 1;
+                tx.prepare_cached(
+                    "INSERT INTO refused VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+                )?
+                .execute([site.as_str(), why.as_str()])?;
+            }
+        }
+        if let (Some(source), Some(origin)) = (&raw.source, raw.origin)
+            && sites.iter().any(|site| site.as_str() == source)
+        {
+            reach::came(tx, source, origin.cast_signed())?;
+        }
+    }
+    Ok(taken)
+}
 
 /// Whether it is new; or who sent what is refused, and why. Nobody's name is kept that is not known.
 fn take_one(tx: &Transaction<'_>, raw: &Raw, sites: &[Site], k: FleetK, now: i64) -> Result<Outcome> {

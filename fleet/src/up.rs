@@ -369,11 +369,6 @@ pub enum Came {
 }
 
 impl Message {
-    /// What the message is known by: the same entry has the same id, however often it is sent.
-    pub fn id(&self) -> String {
-        format!("{}/{}/{}", self.site, self.log, self.seq)
-    }
-
     /// The bytes on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()

@@ -13,6 +13,7 @@ fn raw(at: u64, site: &str, seq: u64, prev: Option<u64>, entry: &str) -> Raw {
         seq: at,
         subject: message.said.topic().subject(&site),
         source: Some(site.to_string()),
+        origin: Some(at),
         payload: message.bytes(),
     }
 }
@@ -156,7 +157,13 @@ fn a_second_past_of_a_log_is_refused_and_the_newest_checkpoint_stays() {
         let message = CheckpointMessage::new(&site, &key.verifier().to_string(), &note).unwrap();
         at += 1;
         let subject = "gg.a.up.checkpoints".to_owned();
-        let raw = Raw { seq: at, subject, source: Some("a".to_owned()), payload: message.bytes() };
+        let raw = Raw {
+            seq: at,
+            subject,
+            source: Some("a".to_owned()),
+            origin: Some(at),
+            payload: message.bytes(),
+        };
         take(&mut store, &[raw])
     };
     let (new, again) = (Taken { new: 1, ..Taken::default() }, Taken { again: 1, ..Taken::default() });

@@ -59,7 +59,7 @@ impl Stage {
             Some(temporary)
         };
         // What is built meanwhile does not become part of what is tried.
-        for name in ["glassgate-fleet", "examples/boxes"] {
+        for name in ["glassgate-fleet", "examples/boxes", "examples/lose"] {
             let built = workspace::target().join("debug").join(name);
             fs::copy(&built, dir.join(built.file_name().unwrap_or_default()))?;
         }
@@ -109,7 +109,7 @@ impl Stage {
         }
         let hub = dir.join("out/hub/hub.toml");
         let text = fs::read_to_string(&hub)?;
-        fs::write(&hub, format!("store = \"{}\"\n{text}", dir.join("hub.sqlite").display()))?;
+        fs::write(&hub, format!("store = \"{}\"\nquiet_s = 5\n{text}", dir.join("hub.sqlite").display()))?;
         fs::create_dir_all(dir.join("log"))?;
         Ok(Self {
             relays,
@@ -199,6 +199,15 @@ impl Stage {
         self.start("hub", &command)
     }
 
+    /// Deletes from the stream of the cluster what a hub that is not running has not taken, and gives how many messages waited and how many are gone.
+    pub(super) fn lose(&self) -> Result<(u64, u64)> {
+        let mut command = Command::new(self.dir.join("lose"));
+        command.arg(self.dir.join("out/hub/hub.toml"));
+        let said: Value = serde_json::from_str(&process::capture(&mut command)?)?;
+        let n = |name: &str| said[name].as_u64().unwrap_or_default();
+        Ok((n("waiting"), n("deleted")))
+    }
+
     fn await_ready(&mut self, server: &str, stop: &Stop) -> Result<()> {
         let daemon = self.running.get_mut(server).with_context(|| format!("{server} is not running"))?;
         daemon.await_line("Server is ready", Duration::from_secs(20), stop).map(drop)
@@ -260,12 +269,21 @@ impl Stage {
                 }
             }
             if Instant::now() > end {
+                let mut of_sites = BTreeMap::<String, usize>::new();
+                for (site, ..) in self.rows().unwrap_or_default().into_keys() {
+                    *of_sites.entry(site).or_default() += 1;
+                }
                 let words: Vec<_> = self
                     .running
                     .iter()
-                    .map(|(name, daemon)| format!("{name}:\n{}", daemon.last_words()))
+                    .map(|(name, daemon)| {
+                        // Servers say much about what is well.
+                        let said = daemon.last_words();
+                        let said: Vec<_> = said.lines().filter(|line| !line.contains("[INF]")).collect();
+                        format!("{name}:\n{}", said.join("\n"))
+                    })
                     .collect();
-                bail!("{there} of {count} rows arrived within {limit:?}\n{}", words.join("\n"));
+                bail!("{there} of {count} rows arrived within {limit:?}: {of_sites:?}\n{}", words.join("\n"));
             }
             stop.pause(Duration::from_millis(500))?;
         }
