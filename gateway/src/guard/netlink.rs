@@ -24,6 +24,7 @@ const NLA_F_NESTED: u16 = 0x8000;
 const NLMSG_ERROR: u16 = 2;
 const RTMGRP_LINK: u32 = 1;
 const IFF_UP: u32 = 1;
+const IFF_RUNNING: u32 = 1 << 6;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
@@ -39,6 +40,8 @@ const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// `nlmsghdr` and `ifinfomsg`.
 const HEADERS: usize = 16 + 16;
+/// Where a message about an interface has its flags.
+const FLAGS: usize = 16 + 8;
 
 /// An interface and how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +115,14 @@ pub(super) struct Interface {
     pub(super) master: Option<u32>,
     /// Frames that it received since it was made.
     pub(super) received: u64,
+    flags: u32,
+}
+
+impl Interface {
+    /// It is up and has a link, and the kernel has not said so to who waits for that: a bridge lets nothing through such a port.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.flags & (IFF_UP | IFF_LOWER_UP | IFF_RUNNING) == IFF_UP | IFF_LOWER_UP
+    }
 }
 
 /// Asks what an interface is.
@@ -130,6 +141,7 @@ pub(super) fn ask(interface: u32) -> io::Result<Interface> {
         received: find(body, IFLA_STATS64)
             .and_then(|stats| stats.first_chunk().map(|b| u64::from_ne_bytes(*b)))
             .unwrap_or_default(),
+        flags: u32_at(answer, FLAGS).unwrap_or_default(),
     })
 }
 
@@ -232,7 +244,7 @@ fn messages(mut bytes: &[u8], links: &mut Vec<LinkNow>) {
     {
         let message = bytes.get(..len.min(bytes.len())).unwrap_or_default();
         if let (Some(kind @ (RTM_NEWLINK | RTM_DELLINK)), Some(flags)) =
-            (u16_at(message, 4), u32_at(message, 24))
+            (u16_at(message, 4), u32_at(message, FLAGS))
             && let Some(name) = name(message)
         {
             let there = kind == RTM_NEWLINK;
@@ -302,6 +314,19 @@ mod tests {
         let links = changes.take().unwrap();
         assert!(links.iter().any(|link| link.name == "lo"), "{links:?}");
         assert!(changes.ask("no-such-if").is_err());
+    }
+
+    #[test]
+    fn a_link_that_the_kernel_has_not_told_of_holds_a_port_back() {
+        let is_held_back = |flags| Interface { flags, ..Interface::default() }.is_held_back();
+        assert!(is_held_back(IFF_UP | IFF_LOWER_UP));
+        for flags in
+            [0, IFF_UP, IFF_LOWER_UP, IFF_UP | IFF_RUNNING, IFF_UP | IFF_LOWER_UP | IFF_RUNNING, IFF_RUNNING]
+        {
+            assert!(!is_held_back(flags), "{flags:#x}");
+        }
+        let lo = ask(index("lo").unwrap()).unwrap();
+        assert_ne!(lo.flags & IFF_UP, 0, "{lo:?}");
     }
 
     /// A message about `wan`, with another attribute before its name.

@@ -7,17 +7,22 @@
 //! Which driver a card is taken back to is the one that it has at the start, or what stands in its `driver_override`: so whoever prepares a
 //! machine can leave the cards, and the traffic, with the kernel until the first fast path is ready.
 //!
+//! Linux tells of changes of links once a second (`net/core/link_watch.c`; at once only for an interface that is up and has just got its link). The
+//! driver of virtio says that it has none and right after that it has one: where the first is told, the second waits, and the bridge lets nothing
+//! through for a second. A card that has fared so is bound again: both fall into the second then, and nothing is told of the first.
+//!
 //! All of it by files of sysfs (`Documentation/ABI/testing/sysfs-bus-pci`): `driver_override` says who may have a device, `driver/unbind` takes it
 //! from who has it, `drivers_probe` has it looked at again. An interface that does not come within [`PATIENCE`] is an error, and the other port
 //! is done all the same: a bridge of one port forwards nothing, but the next try may find both.
 
-use super::super::netlink;
+use super::super::netlink::{self, Interface};
 use super::bridge;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
+use tracing::info;
 
 /// How long a kernel driver gets to make its interface.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -72,9 +77,14 @@ impl Rebind {
         let until = Instant::now() + PATIENCE;
         for (card, given) in self.cards.iter().zip(given) {
             given?;
-            let interface = card.await_interface(until)?;
-            netlink::without_ipv6(interface)?;
-            bridge::put_under(interface)?;
+            if card.put_under(until)?.is_held_back() {
+                info!(
+                    card = card.address,
+                    "given to its kernel driver once more: the first time its link is told of only after a second"
+                );
+                card.bind("")?;
+                card.put_under(until)?;
+            }
         }
         Ok(())
     }
@@ -147,6 +157,14 @@ impl Card {
             (self.write)(self, &device.join("driver/unbind"), &self.address)?;
         }
         (self.write)(self, &self.root.join("bus/pci/drivers_probe"), &self.address)
+    }
+
+    /// Puts its kernel driver's interface under the bridge, and gives how that is then.
+    fn put_under(&self, until: Instant) -> io::Result<Interface> {
+        let interface = self.await_interface(until)?;
+        netlink::without_ipv6(interface)?;
+        bridge::put_under(interface)?;
+        netlink::ask(interface)
     }
 
     /// The index of its kernel driver's interface. Not the name: on a machine with udev that is `eth0` for some milliseconds and then another one, and
