@@ -24,6 +24,10 @@ const EVERY: Duration = Duration::from_millis(50);
 /// From the last frame by the kernel's bridge to the first by DPDK.
 const HANDOVER: Duration = Duration::from_secs(5);
 
+/// Without a write for so long, the machine has done what its start brought with it: the first rollup and checkpoint come within a minute.
+const SETTLED: Duration = Duration::from_secs(20);
+/// How long that is waited for; what never settles is counted as it is.
+const SETTLES: Duration = Duration::from_secs(180);
 /// For how long writes at rest are counted.
 const REST: Duration = Duration::from_secs(60);
 
@@ -208,9 +212,17 @@ fn hardening(machine: &Machine, held: &mut Held) -> Result<()> {
 /// What is written to the disk while nothing happens, as megabytes a day: flash wears by it.
 fn wear(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
     let written = || -> Result<u64> {
-        let said = machine.run("sync; cat /sys/block/vda/stat")?;
-        Ok(said.split_whitespace().nth(6).context("no count of sectors")?.parse::<u64>()? * 512)
+        machine.run("sync")?;
+        writes(machine)
     };
+    let (began, mut at, mut since) = (Instant::now(), writes(machine)?, Instant::now());
+    while since.elapsed() < SETTLED && began.elapsed() < SETTLES {
+        stop.pause(Duration::from_secs(2))?;
+        let now = writes(machine)?;
+        if now != at {
+            (at, since) = (now, Instant::now());
+        }
+    }
     let (before, by_before) = (written()?, writers(machine)?);
     stop.pause(REST)?;
     let bytes = written()? - before;
@@ -228,14 +240,21 @@ fn wear(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
         "written to the disk at rest, as megabytes a day",
         day <= limit,
         format!(
-            "{day} ({} kB in {} s, a sync at its end; of it {})",
+            "{day} ({} kB in {} s, a sync at its end, {} s after the start had been looked at; of it {})",
             bytes / 1000,
             REST.as_secs(),
+            (began.elapsed() - REST).as_secs(),
             if by.is_empty() { "nothing by a process".to_owned() } else { by.join(", ") }
         ),
         &format!("{limit}, image/budgets.toml"),
     );
     Ok(())
+}
+
+/// Bytes that the disk was given to write since the start.
+fn writes(machine: &Machine) -> Result<u64> {
+    let said = machine.run("cat /sys/block/vda/stat")?;
+    Ok(said.split_whitespace().nth(6).context("no count of sectors")?.parse::<u64>()? * 512)
 }
 
 /// What each process has had written to disks, bytes, by its name and number.
