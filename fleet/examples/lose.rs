@@ -1,17 +1,28 @@
-//! Deletes from the cluster's stream what a hub has not taken yet: the first third of it, and the last twenty. Says as JSON how many. For `cargo xtask
-//! fleet`, while the hub is not running: servers that leave something out do so when they like.
+//! Deletes from the cluster's stream what a hub has not taken yet: the first third of it, and the last twenty. Then asks each site, as the hub, to empty and to
+//! delete its own stream. Says as JSON how many messages are gone and how many of the requests were answered. For `cargo xtask fleet`, while the hub is not running: servers
+//! that leave something out do so when they like.
+
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::StreamExt as _;
+use futures_util::stream::SelectAll;
 use glassgate_fleet::hub::HubConfig;
 use glassgate_fleet::joined::FleetK;
-use glassgate_fleet::link::{HUB_STREAM, jetstream};
+use glassgate_fleet::link::{HUB_STREAM, jetstream, stream_of};
 use glassgate_fleet::store::HubStore;
+
+/// What a box must not do for anybody but its own agent.
+const COMMANDS: [&str; 4] = ["STREAM.PURGE", "STREAM.MSG.DELETE", "STREAM.UPDATE", "STREAM.DELETE"];
+/// The answer to a request that a box lets in comes within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let file = std::env::args().nth(1).context("which hub.toml?")?;
     let config: HubConfig = toml::from_str(&std::fs::read_to_string(&file).context(file)?)?;
-    let context = jetstream(config.link.connect("glassgate lab").await?);
+    let client = config.link.connect("glassgate lab").await?;
+    let context = jetstream(client.clone());
     let stream = context.get_stream(HUB_STREAM).await?;
     let info = stream.cached_info();
     let taken =
@@ -25,6 +36,30 @@ async fn main() -> Result<()> {
         ensure!(stream.delete_message(seq).await?, "{seq} is not deleted");
         deleted += 1;
     }
-    println!("{{\"waiting\":{waiting},\"deleted\":{deleted}}}");
+    let mut answers = SelectAll::new();
+    for site in &config.sites {
+        answers.push(client.subscribe(format!("gg.{site}.deliver.lab.*")).await?);
+    }
+    // One that is allowed, to see that an answer would come.
+    for (site, request) in config
+        .sites
+        .iter()
+        .flat_map(|site| std::iter::once("STREAM.INFO").chain(COMMANDS).map(move |request| (site, request)))
+    {
+        let subject = format!("$JS.{site}.API.{request}.{}", stream_of(site));
+        let reply = format!("gg.{site}.deliver.lab.{}", request.replace('.', "_"));
+        client.publish_with_reply(subject, reply, "{\"seq\":1}".into()).await?;
+    }
+    client.flush().await?;
+    let (mut informed, mut obeyed) = (0, 0);
+    while let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, answers.next()).await {
+        // An empty one is of our own server: nobody there has heard the request.
+        match (answer.payload.is_empty(), answer.subject.ends_with(".STREAM_INFO")) {
+            (true, _) => {}
+            (false, true) => informed += 1,
+            (false, false) => obeyed += 1,
+        }
+    }
+    println!("{{\"waiting\":{waiting},\"deleted\":{deleted},\"informed\":{informed},\"obeyed\":{obeyed}}}");
     Ok(())
 }

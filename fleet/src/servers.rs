@@ -13,7 +13,7 @@ use rcgen::{
 };
 use serde::Deserialize;
 
-use crate::link::{HUB_DOMAIN, SITE_BYTES};
+use crate::link::{HUB_DOMAIN, SITE_BYTES, stream_of};
 use crate::words::Site;
 
 /// What a fleet is made of.
@@ -174,15 +174,53 @@ fn tls(at: &Path, map: &str) -> String {
     )
 }
 
+/// Requests to the JetStream of a box that its server lets in: to have its stream delivered, and to be told what it has and what one message was. No other one, so
+/// nobody in the cluster empties, changes or deletes the stream of a box, whoever has the hub or a server.
+fn let_in(site: &Site) -> [String; 3] {
+    let stream = stream_of(site);
+    ["CONSUMER.CREATE.>".to_owned(), format!("STREAM.INFO.{stream}"), format!("STREAM.MSG.GET.{stream}")]
+        .map(|request| format!("$JS.{site}.API.{request}"))
+}
+
 /// What a box may do in the cluster: answer what is asked of its own JetStream, and deliver its own stream to whom asked for it. It can publish to no other
 /// site's subjects, ask nothing of the cluster's JetStream, and hears of nobody else.
 fn box_rights(site: &Site) -> String {
     let user = user_of(site);
     let says = format!("[\"gg.{site}.deliver.>\", \"$JSC.R.>\"]");
-    let hears = format!("[\"$JS.{site}.API.>\", \"$JS.FC.GG_UP_{site}.>\"]");
+    let hears = quoted(&[let_in(site).as_slice(), &[format!("$JS.FC.{}.>", stream_of(site))]].concat());
     format!(
         "{{ user: \"{user}\", permissions: {{ publish: {{ allow: {says} }}, subscribe: {{ allow: {hears} }} }} }}"
     )
+}
+
+/// What the server of a box refuses by itself, whatever the servers of the cluster allow: requests that change its JetStream, and messages under its own subjects, which nobody but
+/// its agent writes. A list of what is refused, since nats-server has none of what is let in for this direction.
+fn refused(site: &Site) -> String {
+    let requests = [
+        "INFO",
+        "ACCOUNT.>",
+        "META.>",
+        "SERVER.>",
+        "STREAM.CREATE.>",
+        "STREAM.UPDATE.>",
+        "STREAM.DELETE.>",
+        "STREAM.PURGE.>",
+        "STREAM.MSG.DELETE.>",
+        "STREAM.SNAPSHOT.>",
+        "STREAM.RESTORE.>",
+        "STREAM.TEMPLATE.>",
+        "STREAM.PEER.>",
+        "STREAM.LEADER.>",
+        "CONSUMER.DURABLE.>",
+    ];
+    let requests = requests.map(|request| format!("$JS.{site}.API.{request}"));
+    quoted(&[requests.as_slice(), &[format!("gg.{site}.up.>")]].concat())
+}
+
+/// A list of the configuration of servers.
+fn quoted(texts: &[String]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| format!("\"{text}\"")).collect();
+    format!("[{}]", texts.join(", "))
 }
 
 /// A server always tells a box its own address, and the box prefers that from then on: so it is the one that boxes reach it by. Those of the others are not told (`no_advertise`), as boxes
@@ -242,7 +280,8 @@ fn leaf_conf(fleet: &Fleet, site: &Site, port: u16, at: &Path) -> String {
         "# Written by `glassgate fleet config`: changed there, not here.\n\
          server_name: \"box-{site}\"\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 1MB\nping_interval: \"10s\"\nping_max: 2\n{tls}\n\
          jetstream {{ store_dir: \"{store}\", domain: \"{site}\", max_mem: 16MB, max_file: {bytes} }}\n\
-         leafnodes {{\n  reconnect: 2\n  remotes: [ {{\n    urls: [{urls}]\n    tls {{ cert_file: \"{shown}/certificate.pem\", key_file: \"{shown}/key.pem\", ca_file: \"{shown}/authority.pem\", timeout: 5 }}\n  }} ]\n}}\n",
+         leafnodes {{\n  reconnect: 2\n  remotes: [ {{\n    urls: [{urls}]\n    tls {{ cert_file: \"{shown}/certificate.pem\", key_file: \"{shown}/key.pem\", ca_file: \"{shown}/authority.pem\", timeout: 5 }}\n    deny_imports: {refused}\n  }} ]\n}}\n",
+        refused = refused(site),
         tls = tls(at, "verify_and_map: true")
             + &format!("\nauthorization {{ users: [ {{ user: \"{}\" }} ] }}", user_of(site)),
         store = store.display(),

@@ -187,12 +187,18 @@ fn once(options: &Options, server: &std::path::Path, findings: &mut Vec<Finding>
         writer.stop()?;
         own.extend(boxes::rows(site, &stage.log_of(site))?);
     }
-    let (waiting, deleted) = stage.lose()?;
+    let [waiting, deleted, informed, obeyed] = stage.lose()?;
     found(
         "messages that the servers lost before the hub saw them, among them the last ones",
         format!("{deleted} of {waiting}"),
         "more than 0",
         deleted > 0,
+    );
+    found(
+        "commands of the hub that boxes let in, and boxes that say what they have when it asks",
+        format!("{obeyed}, {informed}"),
+        "0, all",
+        obeyed == 0 && informed == SITES.len() as u64,
     );
     stage.start_hub()?;
     let mended = Instant::now();

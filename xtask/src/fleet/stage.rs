@@ -199,13 +199,14 @@ impl Stage {
         self.start("hub", &command)
     }
 
-    /// Deletes from the stream of the cluster what a hub that is not running has not taken, and gives how many messages waited and how many are gone.
-    pub(super) fn lose(&self) -> Result<(u64, u64)> {
+    /// Deletes from the stream of the cluster what a hub that is not running has not taken, and gives how many messages waited and how many are gone;
+    /// then commands the boxes, as the hub, and gives how many answered a question and how many commands were let in.
+    pub(super) fn lose(&self) -> Result<[u64; 4]> {
         let mut command = Command::new(self.dir.join("lose"));
         command.arg(self.dir.join("out/hub/hub.toml"));
         let said: Value = serde_json::from_str(&process::capture(&mut command)?)?;
         let n = |name: &str| said[name].as_u64().unwrap_or_default();
-        Ok((n("waiting"), n("deleted")))
+        Ok(["waiting", "deleted", "informed", "obeyed"].map(n))
     }
 
     fn await_ready(&mut self, server: &str, stop: &Stop) -> Result<()> {
