@@ -15,6 +15,7 @@
 pub mod boot;
 pub mod crash;
 pub mod cuts;
+pub mod forget;
 pub mod journal;
 pub mod line;
 pub mod machine;
@@ -76,6 +77,8 @@ pub enum Part {
     PowerCut,
     /// The fast path killed and stopped.
     Crash,
+    /// Factory reset by the console and by the button.
+    Forget,
     /// A clock of 1970.
     Clock,
 }
@@ -196,11 +199,12 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     let mut noted = false;
     let (mut machine, mut tested) = (None, Tested::read());
     type Try = fn(&Stage<'_>, &mut Held, &mut Option<Machine>) -> Result<()>;
-    // One machine lives through the first three.
-    let parts: [(Part, &str, Try); 5] = [
+    // One machine lives through the first four.
+    let parts: [(Part, &str, Try); 6] = [
         (Part::Boot, "Boot", boot::run),
         (Part::Crash, "Crash", crash::run),
         (Part::Update, "Update", update::run),
+        (Part::Forget, "Forget", forget::run),
         (Part::Clock, "Clock", |stage, held, _| cuts::clock(stage, held)),
         (Part::PowerCut, "Power cut", |stage, held, _| cuts::run(stage, held)),
     ];

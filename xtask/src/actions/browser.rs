@@ -25,6 +25,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
 pub(super) use self::account::code_soon;
+pub(crate) use self::account::make_first;
 
 use self::account::Person;
 use self::look::{At, LIVE, VIEWS, View};

@@ -1,20 +1,23 @@
 //! From power-on to forwarding, and what is there then.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::machine::{MANAGEMENT, Machine, Start, empty_disk};
 use super::traffic::{Pings, ROUTER};
 use super::wires::Wires;
 use super::{BOOT, Held, Stage};
+use crate::actions::browser::make_first;
 use crate::image::budget::Budgets;
 use crate::image::sources;
-use crate::lab::Lab;
 use crate::lab::devices::DEVICES;
+use crate::lab::webdriver::Browser;
+use crate::lab::{Lab, browser, dns, quic};
 use crate::process;
 use crate::stop::Stop;
 
@@ -74,7 +77,8 @@ fn first(stage: &Stage<'_>, held: &mut Held, machine: &Machine, mut pings: Pings
     clients(stage.lab, held, stage.stop)?;
     page(stage.lab, machine, &said, held, stage.stop)?;
     hardening(machine, held)?;
-    wear(machine, held, stage.stop)
+    wear(machine, held, stage.stop)?;
+    record(stage, machine, held)
 }
 
 fn seconds(since: Instant) -> String {
@@ -113,7 +117,47 @@ fn clients(lab: &Lab, held: &mut Held, stop: &Stop) -> Result<()> {
             "200, whole",
         );
     }
+    let (name, size, limit) = ("www.zhipin.com", 1_000_000, Duration::from_secs(60));
+    let (server, began) = (SocketAddr::from((dns::address(name, false)?, 443)), Instant::now());
+    let fetched = lab.netns(&DEVICES[0]).enter(move || quic::fetch(server, name, &ca, size, limit))?;
+    let fetched = fetched.join().unwrap_or_else(|_| bail!("a thread panicked"));
+    held.hold(
+        "a megabyte by QUIC",
+        fetched.as_ref().is_ok_and(|digest| *digest == lab.origin.sha256(size)),
+        fetched
+            .map_or_else(|why| format!("{why:#}"), |digest| format!("SHA-256 {digest}, {}", seconds(began))),
+        "whole",
+    );
     Ok(())
+}
+
+/// What a browser sees when somebody has made the first account: that frames passed uninspected before the data plane was there is on record.
+fn record(stage: &Stage<'_>, machine: &Machine, held: &mut Held) -> Result<()> {
+    // As a time server would, which this network has not: codes of logins need a clock.
+    machine.run("mkdir -p /run/systemd/timesync && : > /run/systemd/timesync/synchronized")?;
+    let secret = machine.run("glassgate account first-secret")?;
+    let secret = secret.split_whitespace().last().context("no secret of the first account")?;
+    let (netns, port) = (&stage.lab.gateway, format!("{MANAGEMENT}:8480"));
+    let key = browser::key_of(netns, &port, "localhost", stage.stop)?;
+    let chromium = Browser::start(netns, Some(&key), &stage.dir.join("chromedriver.log"), stage.stop)?;
+    let base = format!("https://{port}");
+    let joined = make_first(&chromium, &base, secret);
+    held.hold(
+        "Chromium: the first account is made with the secret of the console",
+        joined.is_ok(),
+        joined.err().map_or_else(|| chromium.address().unwrap_or_default(), |why| format!("{why:#}")),
+        "",
+    );
+    chromium.go(&format!("{base}/log?lang=en&kind=uninspected"))?;
+    let rows = chromium.run("return document.querySelector('table.records').innerText")?;
+    let rows = rows.as_str().unwrap_or_default().trim().replace('\n', " | ");
+    held.hold(
+        "a record on the page: frames passed uninspected until the data plane was there",
+        rows.contains("kernel") && rows.contains("start"),
+        rows,
+        "",
+    );
+    chromium.draw(&stage.dir.join("log.png"), false)
 }
 
 /// The page at the management port, with the certificate that the console names, and nowhere else.
@@ -181,7 +225,7 @@ fn hardening(machine: &Machine, held: &mut Held) -> Result<()> {
         verity.trim().replace('\n', " | "),
         "",
     );
-    let logins = machine.ask("for p in /proc/[0-9]*; do cat $p/comm; done | while read -r c; do case $c in *getty*|*login|*sshd*) echo $c;; esac; done; while IFS=: read -r n p _; do case $p in '!'*|'*') ;; *) echo $n has a password;; esac; done < /etc/shadow")?.0;
+    let logins = machine.ask("for p in /proc/[0-9]*; do cat $p/comm 2> /dev/null; done | while read -r c; do case $c in *getty*|*login|*sshd*) echo $c;; esac; done; while IFS=: read -r n p _; do case $p in '!'*|'*') ;; *) echo $n has a password;; esac; done < /etc/shadow")?.0;
     held.hold(
         "nobody can log in: no getty, no sshd, no password",
         logins.trim().is_empty(),
@@ -195,6 +239,14 @@ fn hardening(machine: &Machine, held: &mut Held) -> Result<()> {
         "no unit has failed",
         failed.trim().is_empty(),
         if failed.trim().is_empty() { "none".to_owned() } else { failed.trim().replace('\n', "; ") },
+        "none",
+    );
+    // 100 is a service that may do everything.
+    let loose = machine.run("for u in glassgate glassgate-ports glassgate-console glassgate-confirm glassgate-retry glassgate-forget glassgate-stick@sda glassgate-forget-console@ttyS0 glassgate-forget-button@event0; do systemd-analyze security --threshold=50 --no-pager $u.service > /dev/null 2>&1 || echo $u; done")?;
+    held.hold(
+        "units of ours that `systemd-analyze security` calls looser than 5.0",
+        loose.trim().is_empty(),
+        if loose.trim().is_empty() { "none".to_owned() } else { loose.trim().replace('\n', ", ") },
         "none",
     );
     let doctor = machine.ask("glassgate doctor --running")?;

@@ -73,7 +73,8 @@ fn ends(stage: &Stage<'_>, held: &mut Held, machine: &Machine) -> Result<()> {
                         .to_owned(),
                     "",
                 );
-                let said = machine.run("ls -1 /sys/class/net/glassgate0/brif; echo; cat /proc/net/if_inet6")?;
+                let said =
+                    machine.run("ls -1 /sys/class/net/glassgate0/brif; echo; cat /proc/net/if_inet6")?;
                 let (ports, addresses) = said.split_once("\n\n").unwrap_or_default();
                 let own =
                     |port: &&str| addresses.lines().any(|line| line.split_whitespace().last() == Some(port));

@@ -219,6 +219,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Presses the button of the case.
+    pub fn press(&mut self) -> Result<()> {
+        self.qmp.ask("system_powerdown", json!({})).map(drop)
+    }
+
+    /// Waits until it has switched itself off.
+    pub fn await_off(mut self, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        while self.qemu.ended().is_none() {
+            ensure!(Instant::now() < end, "it is still on after {limit:?}");
+            self.stop.pause(Duration::from_millis(200))?;
+        }
+        Ok(())
+    }
+
     /// Pulls it out.
     pub fn pull_stick(&mut self) -> Result<()> {
         self.qmp.ask("device_del", json!({ "id": "usb" }))?;

@@ -14,7 +14,13 @@ pub const INSTALL: Duration = Duration::from_secs(420);
 const TRIAL: Duration = Duration::from_secs(300);
 /// Wrong signature, good update, broken update: one machine, as it would be.
 pub fn run(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) -> Result<()> {
-    let mut machine = stage.take(machine)?;
+    let mut taken = stage.take(machine)?;
+    updates(stage, held, &mut taken)?;
+    *machine = Some(taken);
+    Ok(())
+}
+
+fn updates(stage: &Stage<'_>, held: &mut Held, machine: &mut Machine) -> Result<()> {
     machine.await_forwarding()?;
 
     let (from, since) = (machine.console.len(), Instant::now());
@@ -107,7 +113,6 @@ pub fn run(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) ->
         history.trim().replace('\n', " | "),
         "",
     );
-    machine.cut();
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use ring::hmac;
 use super::look::{At, drain};
 use super::{SOON, pictures, text};
 use crate::actions::Tried;
-use crate::lab::webdriver::{PHONE, WIDE};
+use crate::lab::webdriver::{Browser, PHONE, WIDE};
 
 /// Seconds that a code is of (RFC 6238).
 const STEP_S: u64 = 30;
@@ -50,6 +50,16 @@ pub(super) fn first(at: &At<'_>, secret: &str, tried: &mut Tried<'_>) -> Result<
     browser.screen(WIDE)?;
     drain(browser)?;
     Ok(joined)
+}
+
+/// Makes the first account of a page, and leaves the browser in its session.
+pub(crate) fn make_first(browser: &Browser, base: &str, secret: &str) -> Result<()> {
+    let person = Person { name: "engineer", password: "three ships in one green bottle" };
+    let at = At { browser, base: base.to_owned(), name: "first" };
+    browser.screen(WIDE)?;
+    browser.go(&format!("{base}/join?lang=en"))?;
+    browser.write("input[name=name]", person.name)?;
+    join(&at, person, secret, "firmware").map(drop)
 }
 
 /// Joins with an invitation; the session begins.
