@@ -57,16 +57,11 @@ pub fn run(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) ->
 
     machine.run(&format!("echo kept > {MARK}; sync"))?;
     let from = machine.console.len();
-    machine.press()?;
-    machine.press()?;
+    press(stage, &mut machine, 2)?;
     let said = machine.console.expect(&["pressed 2 times: nothing happens"], from, SOON, stage.stop);
     held.hold("by the button: two presses do nothing", said.is_ok(), "", "");
     let (from, since) = (machine.console.len(), Instant::now());
-    for _ in 0..PRESSES {
-        machine.press()?;
-        // As a finger does; an event that the kernel has not read yet takes the next one in.
-        stage.stop.pause(Duration::from_millis(400))?;
-    }
+    press(stage, &mut machine, PRESSES)?;
     let last = forgotten(stage, &machine, from)?;
     hold(held, "by the button", &after, &last, since);
     let history = machine.run("cat /var/lib/glassgate/updates/history")?;
@@ -80,6 +75,18 @@ pub fn run(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) ->
         off.err().map_or(String::new(), |why| why.to_string()),
         "",
     );
+    Ok(())
+}
+
+/// Presses the button so often, as a finger does: to ACPI two presses are one as long as nobody has seen the first.
+fn press(stage: &Stage<'_>, machine: &mut Machine, times: usize) -> Result<()> {
+    let from = machine.console.len();
+    machine.press()?;
+    machine.console.expect(&["the button was pressed: once"], from, SOON, stage.stop)?;
+    for _ in 1..times {
+        stage.stop.pause(Duration::from_millis(1200))?;
+        machine.press()?;
+    }
     Ok(())
 }
 
