@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | guard | tracing, mounting, namespaces, modules, another kernel, swap, core dumps, new privileges; for all that it starts | seccomp list of what is refused, `PR_SET_DUMPABLE`, `RLIMIT_CORE` |
 //! | data plane | opening anything, new sockets, new processes, new privileges, capabilities, core dumps | seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
-//! | control | files but its own, TCP but its page and the ports of a witness and of who is told of alerts, new privileges, capabilities, core dumps | Landlock, `capset`, `PR_SET_DUMPABLE` |
+//! | control | files but its own, TCP but its page and the ports of a witness and of who is told of alerts, new processes, sockets that are neither Internet nor Unix, memory that becomes code, new privileges, capabilities, core dumps | Landlock, seccomp allow-list on all threads, `capset`, `PR_SET_DUMPABLE` |
 //!
 //! Landlock does not know UDP: the socket of the RADIUS listener is taken before, like its secrets. No other is opened but to send alerts by syslog.
 //!
-//! A system call that is not on the data plane's list fails with `EPERM`, it does not kill: a driver that meets one
-//! after start must not cost the cable. Threads that DPDK made itself keep their capabilities (only a thread can give
+//! A system call that is not on a list fails with `EPERM`, it does not kill: a driver that meets one
+//! after start must not cost the cable, nor a library of the control process what is on record. Threads that DPDK made itself keep their capabilities (only a thread can give
 //! up its own), but are under the same list, which leaves nothing to use them on.
 
 mod syscalls;
@@ -55,9 +55,19 @@ pub(crate) fn no_capabilities() -> Result<()> {
 /// open. Returns what holds the process, in words.
 pub(crate) fn data_plane() -> Result<String> {
     no_capabilities()?;
-    let filter = syscalls::filter().context("building the list of system calls")?;
+    let filter = syscalls::data_plane().context("building the list of system calls")?;
     seccompiler::apply_filter_all_threads(&filter).context("installing the list of system calls")?;
-    Ok(format!("seccomp ({} system calls, no files, no sockets, no processes)", syscalls::count()))
+    Ok(format!("seccomp ({} system calls, no files, no sockets, no processes)", syscalls::data_plane_count()))
+}
+
+/// Gives up the capabilities of the control process, and the system calls that it does not need once it listens. Returns what holds it from
+/// then on, in words.
+pub(crate) fn control_listens() -> Result<String> {
+    no_capabilities()?;
+    for filter in syscalls::control().context("building the list of system calls")? {
+        seccompiler::apply_filter_all_threads(&filter).context("installing the list of system calls")?;
+    }
+    Ok(format!("seccomp ({} system calls, no processes)", syscalls::control_count()))
 }
 
 /// Confines the control process to its own files and its own port. To be called before it starts threads. Returns what

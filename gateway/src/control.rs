@@ -198,7 +198,7 @@ fn serve(channel: &Channel) -> Result<()> {
     let identity = tls::identity(&config.page, &hosts.in_certificate()).context("the page")?;
     let (access, first) = Access::open(&config.page.dir, commands.clone())?;
     let alerts = Arc::new(Targets::open(&config.alerts.targets)?);
-    let confinement = confine::control(&config)?;
+    let files = confine::control(&config)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Both are taken before anything is promised.
@@ -210,7 +210,7 @@ fn serve(channel: &Channel) -> Result<()> {
         socket::bind(&config.socket)
             .with_context(|| format!("`control.socket`: {} can't be made", config.socket.display()))?
     };
-    confine::no_capabilities()?;
+    let confinement = format!("{files}, {}", confine::control_listens()?);
     let past = Past::start(&config);
     let shared = Shared {
         snapshot,

@@ -68,6 +68,31 @@ fn part() {
             refused("open", std::fs::File::open("/etc/hostname").map(drop));
             refused("socket", tcp(0));
         }
+        Ok("control's calls") => {
+            println!("{}", control_listens().unwrap());
+            let dir = tempfile::tempdir().unwrap();
+            let (path, other) = (dir.path().join("a"), dir.path().join("b"));
+            refused("files", {
+                std::fs::write(&path, b"x").unwrap();
+                std::fs::File::open(&path).unwrap().sync_all().unwrap();
+                std::fs::rename(&path, &other)
+            });
+            refused(
+                "thread",
+                std::thread::Builder::new().spawn(|| ()).unwrap().join().map_err(|_| unreachable!()),
+            );
+            // Landlock is not there to refuse it.
+            refused("process", Command::new("/bin/true").status().map(drop));
+            let socket = |family| {
+                rustix::net::socket(family, rustix::net::SocketType::DGRAM, None)
+                    .map(drop)
+                    .map_err(Into::into)
+            };
+            refused("internet", socket(rustix::net::AddressFamily::INET));
+            refused("netlink", socket(rustix::net::AddressFamily::NETLINK));
+            let limits = rustix::process::getrlimit(Resource::Nofile);
+            refused("limit", setrlimit(Resource::Nofile, limits).map_err(Into::into));
+        }
         Ok("control") => {
             let dir = tempfile::tempdir().unwrap();
             let text = format!(
@@ -138,9 +163,24 @@ fn the_guard_and_what_it_starts_can_t_get_out() {
 }
 
 #[test]
-fn what_is_refused_to_all_is_nothing_that_the_data_plane_needs() {
+fn what_is_refused_to_all_is_nothing_that_one_of_them_needs() {
     for call in syscalls::NEVER {
-        assert!(!syscalls::ALLOWED.contains(call), "{call}");
+        assert!(!syscalls::DATA_PLANE.contains(call) && !syscalls::CONTROL.contains(call), "{call}");
+    }
+}
+
+#[test]
+fn control_starts_threads_and_no_processes() {
+    let said = play("control's calls");
+    for line in [
+        "files: possible",
+        "thread: possible",
+        "process: refused",
+        "internet: possible",
+        "netlink: refused",
+        "limit: refused",
+    ] {
+        assert!(said.lines().any(|l| l == line), "{line}\n{said}");
     }
 }
 
