@@ -9,6 +9,9 @@
 //! QEMU without KVM: everything in the machine is some ten times slower than on hardware, so times are upper bounds. A power cut is a disk as it
 //! was after some write of an update, see [`cuts`].
 //!
+//! Parts that measure how long nothing passes have the builder for themselves. After them a second machine runs beside the one in the lab, on
+//! wires: a clock of 1970, and the power cuts as soon as the update is there that they cut; at the end two of them run side by side.
+//!
 //! The images differ from those that are shipped by one service, a shell on the second serial line; it looks inside, and does nothing
 //! that the machine should do by itself.
 
@@ -25,6 +28,8 @@ pub mod update;
 pub mod wires;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -46,7 +51,7 @@ pub const BOOT: Duration = Duration::from_secs(420);
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask image-test                       all parts, half an hour
+  cargo xtask image-test                       all parts, less than half an hour
   cargo xtask image-test --only update
   cargo xtask image-test --binary target/image/root/usr/bin/glassgate --only boot
 
@@ -77,6 +82,8 @@ pub enum Part {
     PowerCut,
     /// The fast path killed and stopped.
     Crash,
+    /// What is written to the disk while nothing happens.
+    Wear,
     /// Factory reset by the console and by the button.
     Forget,
     /// A clock of 1970.
@@ -93,10 +100,12 @@ pub struct Check {
     goal: String,
 }
 
-/// Everything that was held so far.
+/// What a part has held so far.
 #[derive(Debug, Default)]
 pub struct Held {
-    part: String,
+    part: &'static str,
+    /// Another part is under way, so lines say whose they are.
+    beside: bool,
     checks: Vec<Check>,
 }
 
@@ -110,9 +119,10 @@ impl Held {
         } else {
             format!(" {}", ui::dim(format_args!("(goal: {goal})")))
         };
-        ui::line(format_args!("  {mark} {what}: {figure}{beside}"));
+        let whose = if self.beside { ui::dim(format_args!("{}: ", self.part)) } else { String::new() };
+        ui::line(format_args!("  {mark} {whose}{what}: {figure}{beside}"));
         self.checks.push(Check {
-            part: self.part.clone(),
+            part: self.part.to_owned(),
             what: what.to_owned(),
             fine,
             figure,
@@ -125,8 +135,31 @@ impl Held {
         self.hold("the part went to its end", false, format!("{why:#}"), "");
     }
 
-    fn write(&self, to: &Path) -> Result<()> {
-        std::fs::write(to, serde_json::to_string_pretty(&self.checks)? + "\n")?;
+    fn fine(&self) -> bool {
+        self.checks.iter().all(|check| check.fine)
+    }
+}
+
+/// What all parts have held, and which of them the repository is told of.
+struct Results {
+    checks: Vec<Check>,
+    tested: Tested,
+    /// What is tried, of the moment at which the run began; nothing where that is not what the work tree gives.
+    inputs: Option<String>,
+    noted: bool,
+    file: PathBuf,
+}
+
+impl Results {
+    /// A part has ended.
+    fn take(&mut self, part: Part, held: Held, took: Duration) -> Result<()> {
+        ui::line(ui::dim(format_args!("  {} took {:.0} s", held.part, took.as_secs_f64())));
+        if let Some(inputs) = self.inputs.as_deref().filter(|_| held.fine()) {
+            self.tested.note(part, inputs, held.checks.len(), took)?;
+            self.noted = true;
+        }
+        self.checks.extend(held.checks);
+        std::fs::write(&self.file, serde_json::to_string_pretty(&self.checks)? + "\n")?;
         Ok(())
     }
 }
@@ -195,57 +228,70 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
         dir: &dir,
         stop,
     };
-    let mut held = Held::default();
-    let mut noted = false;
-    let (mut machine, mut tested) = (None, Tested::read());
-    type Try = fn(&Stage<'_>, &mut Held, &mut Option<Machine>) -> Result<()>;
-    // One machine lives through the first four.
-    let parts: [(Part, &str, Try); 6] = [
-        (Part::Boot, "Boot", boot::run),
-        (Part::Crash, "Crash", crash::run),
-        (Part::Update, "Update", update::run),
-        (Part::Forget, "Forget", forget::run),
-        (Part::Clock, "Clock", |stage, held, _| cuts::clock(stage, held)),
-        (Part::PowerCut, "Power cut", |stage, held, _| cuts::run(stage, held)),
-    ];
-    for (part, title, run) in parts {
-        if !options.only.is_empty() && !options.only.contains(&part) {
-            continue;
+    let results = Mutex::new(Results {
+        checks: Vec::new(),
+        tested: Tested::read(),
+        inputs: (options.binary.is_none() && !options.keep_images).then_some(inputs),
+        noted: false,
+        file: dir.join("result.json"),
+    });
+    let wanted = |part| options.only.is_empty() || options.only.contains(&part);
+    let part = |part: Part, title, beside, run: &mut dyn FnMut(&mut Held) -> Result<()>| -> Result<()> {
+        if !wanted(part) {
+            return Ok(());
         }
         ui::heading(title);
-        title.clone_into(&mut held.part);
-        let (began, before) = (Instant::now(), held.checks.len());
-        if matches!(part, Part::Clock | Part::PowerCut) {
-            machine = None;
-        }
-        match run(&stage, &mut held, &mut machine) {
+        let mut held = Held { part: title, beside, checks: Vec::new() };
+        let began = Instant::now();
+        match run(&mut held) {
             Err(why) if why.is::<Interrupted>() => return Err(why),
             Err(why) => held.broke(&why),
             Ok(()) => {}
         }
-        ui::line(ui::dim(format_args!("  {title} took {:.0} s", began.elapsed().as_secs_f64())));
-        held.write(&dir.join("result.json"))?;
-        let done = held.checks.get(before..).unwrap_or_default();
-        // Of what the work tree gives, nothing else.
-        if done.iter().all(|check| check.fine) && options.binary.is_none() && !options.keep_images {
-            tested.note(part, &inputs, done.len(), began.elapsed())?;
-            noted = true;
-        }
+        results.lock().unwrap_or_else(PoisonError::into_inner).take(part, held, began.elapsed())
+    };
+    // One machine lives through the parts in the lab.
+    let mut machine = None;
+    part(Part::Boot, "Boot", false, &mut |held| boot::run(&stage, held, &mut machine))?;
+    part(Part::Crash, "Crash", false, &mut |held| crash::run(&stage, held, &mut machine))?;
+    let in_lab_done = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let beside = scope.spawn(|| -> Result<()> {
+            part(Part::Clock, "Clock", true, &mut |held| cuts::clock(&stage, held))?;
+            part(Part::PowerCut, "Power cut", true, &mut |held| cuts::run(&stage, held, &in_lab_done))
+        });
+        // The machine ends with the thread that started it.
+        let mut in_lab = || -> Result<()> {
+            part(Part::Update, "Update", true, &mut |held| update::run(&stage, held, &mut machine))?;
+            stage.recording.close();
+            part(Part::Wear, "Wear", true, &mut |held| boot::wear(&stage, held, &mut machine))?;
+            part(Part::Forget, "Forget", true, &mut |held| forget::run(&stage, held, &mut machine))
+        };
+        let in_lab = in_lab();
+        stage.recording.close();
+        drop(machine.take());
+        in_lab_done.store(true, Ordering::Relaxed);
+        let beside = beside.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+        in_lab.and(beside)
+    })?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if results.noted {
+        ui::line(format_args!("\nnoted in {}: commit it", results.tested.write()?.display()));
     }
-    drop(machine);
-    if noted {
-        ui::line(format_args!("\nnoted in {}: commit it", tested.write()?.display()));
-    }
-    let failed = held.checks.iter().filter(|check| !check.fine).count();
+    let failed = results.checks.iter().filter(|check| !check.fine).count();
     if failed > 0 {
-        bail!("{failed} of {} checks failed; see {}", held.checks.len(), dir.join("console.log").display());
+        bail!(
+            "{failed} of {} checks failed; see {}",
+            results.checks.len(),
+            dir.join("console.log").display()
+        );
     }
     let took = began.elapsed();
     ui::line(format_args!(
-        "\n{} checks held in {} minutes; {}",
-        held.checks.len(),
-        took.as_secs().div_ceil(60),
-        dir.join("result.json").display()
+        "\n{} checks held in {:.1} minutes; {}",
+        results.checks.len(),
+        took.as_secs_f64() / 60.0,
+        results.file.display()
     ));
     Ok(())
 }

@@ -27,7 +27,9 @@ const EVERY: Duration = Duration::from_millis(50);
 /// From the last frame by the kernel's bridge to the first by DPDK.
 const HANDOVER: Duration = Duration::from_secs(5);
 
-/// Without a write for so long, the machine has done what its start brought with it: the first rollup and checkpoint come within a minute.
+/// The gateway's start brings writes of its own with it: the first rollup and checkpoint come within so long.
+const FIRST: Duration = Duration::from_secs(90);
+/// Without a write for so long after that, the machine has done what its start brought with it.
 const SETTLED: Duration = Duration::from_secs(20);
 /// How long that is waited for; what never settles is counted as it is.
 const SETTLES: Duration = Duration::from_secs(180);
@@ -77,7 +79,6 @@ fn first(stage: &Stage<'_>, held: &mut Held, machine: &Machine, mut pings: Pings
     clients(stage.lab, held, stage.stop)?;
     page(stage.lab, machine, &said, held, stage.stop)?;
     hardening(machine, held)?;
-    wear(machine, held, stage.stop)?;
     record(stage, machine, held)
 }
 
@@ -262,12 +263,26 @@ fn hardening(machine: &Machine, held: &mut Held) -> Result<()> {
 }
 
 /// What is written to the disk while nothing happens, as megabytes a day: flash wears by it.
-fn wear(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
-    let written = || -> Result<u64> {
+pub fn wear(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) -> Result<()> {
+    let running = stage.take(machine)?;
+    running.await_forwarding()?;
+    written(&running, held, stage.stop)?;
+    *machine = Some(running);
+    Ok(())
+}
+
+fn written(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
+    let synced = || -> Result<u64> {
         machine.run("sync")?;
         writes(machine)
     };
-    let (began, mut at, mut since) = (Instant::now(), writes(machine)?, Instant::now());
+    let began = Instant::now();
+    while let up = uptime(machine)?
+        && up < FIRST
+    {
+        stop.pause(FIRST - up)?;
+    }
+    let (mut at, mut since) = (writes(machine)?, Instant::now());
     while since.elapsed() < SETTLED && began.elapsed() < SETTLES {
         stop.pause(Duration::from_secs(2))?;
         let now = writes(machine)?;
@@ -275,9 +290,9 @@ fn wear(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
             (at, since) = (now, Instant::now());
         }
     }
-    let (before, by_before) = (written()?, writers(machine)?);
+    let (before, by_before) = (synced()?, writers(machine)?);
     stop.pause(REST)?;
-    let bytes = written()? - before;
+    let bytes = synced()? - before;
     // File systems and what keeps their blocks add to it: this says who began it.
     let mut by: Vec<(u64, String)> = writers(machine)?
         .into_iter()
@@ -301,6 +316,17 @@ fn wear(machine: &Machine, held: &mut Held, stop: &Stop) -> Result<()> {
         &format!("{limit}, image/budgets.toml"),
     );
     Ok(())
+}
+
+/// How long the gateway has been running.
+fn uptime(machine: &Machine) -> Result<Duration> {
+    let said = machine.run(
+        "read -r up _ < /proc/uptime; echo $up; systemctl show -P ExecMainStartTimestampMonotonic glassgate",
+    )?;
+    let mut words = said.split_whitespace();
+    let up: f64 = words.next().context("no time since the start")?.parse()?;
+    let started: u64 = words.next().context("systemd does not say when the gateway started")?.parse()?;
+    Ok(Duration::from_secs_f64(up).saturating_sub(Duration::from_micros(started)))
 }
 
 /// Bytes that the disk was given to write since the start.

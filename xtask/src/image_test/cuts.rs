@@ -5,12 +5,14 @@
 //! loses is tried as well: of every other cut, half of what was not flushed is lost.
 //!
 //! Where the cuts are: half of them after writes to the ESP, which has the state of the slots, half spread over all writes from the beginning of
-//! the installation to the confirmation, trial start included. Two machines run side by side, each on wires of its own.
+//! the installation to the confirmation, trial start included. While the machine in the lab runs, one of these runs beside it, afterwards two,
+//! each on wires of its own.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -20,98 +22,133 @@ use super::update::INSTALL;
 use super::wires::Wires;
 use super::{BOOT, Held, Stage, boot};
 use crate::image::disk;
+use crate::stop::Stop;
 
 /// At how many writes the power is cut.
-const CUTS: usize = 24;
-/// Machines at a time: as many as the smallest builder has CPUs.
-const AT_ONCE: usize = 2;
+const CUTS: usize = 20;
+/// Between two looks at whether somebody else has ended.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The log of an update's writes, and where in it the update is.
 #[derive(Debug)]
 pub struct Recording {
     /// The log.
     pub path: PathBuf,
-    from: OnceLock<usize>,
-    to: OnceLock<usize>,
+    update: Mutex<Update>,
+    changed: Condvar,
+}
+
+/// How far the update has come that is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Update {
+    /// It began after so many entries, if it has.
+    UnderWay(Option<usize>),
+    /// These are its entries.
+    Done(usize, usize),
+    /// There will be none.
+    None,
 }
 
 impl Recording {
     /// Of which nothing is known yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, from: OnceLock::new(), to: OnceLock::new() }
+        Self { path, update: Mutex::new(Update::UnderWay(None)), changed: Condvar::new() }
+    }
+
+    fn set(&self, next: impl FnOnce(Update) -> Update) {
+        let mut update = self.update.lock().unwrap_or_else(PoisonError::into_inner);
+        *update = next(*update);
+        self.changed.notify_all();
     }
 
     /// The update begins now.
     pub fn begin(&self) -> Result<()> {
-        _ = self.from.set(Journal::count(&self.path)?);
+        let from = Journal::count(&self.path)?;
+        self.set(|_| Update::UnderWay(Some(from)));
         Ok(())
-    }
-
-    fn window(&self) -> (usize, usize) {
-        (self.from.get().copied().unwrap_or(0), self.to.get().copied().unwrap_or(0))
     }
 
     /// It is confirmed.
     pub fn end(&self) -> Result<()> {
-        _ = self.to.set(Journal::count(&self.path)?);
+        let to = Journal::count(&self.path)?;
+        self.set(|update| match update {
+            Update::UnderWay(Some(from)) => Update::Done(from, to),
+            other => other,
+        });
         Ok(())
+    }
+
+    /// Whoever records has ended: what is not confirmed by now never will be.
+    pub fn close(&self) {
+        self.set(|update| if let Update::UnderWay(_) = update { Update::None } else { update });
+    }
+
+    /// Waits until the update is confirmed; gives where it is, or that nobody has recorded one.
+    fn window(&self, stop: &Stop) -> Result<Option<(usize, usize)>> {
+        let mut update = self.update.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match *update {
+                Update::Done(from, to) => return Ok(Some((from, to))),
+                Update::None => return Ok(None),
+                Update::UnderWay(_) => {}
+            }
+            stop.check()?;
+            update = self.changed.wait_timeout(update, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
 /// A cut: after so many writes, with or without what was in the disk's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cut {
+    /// From 1.
+    number: usize,
     after: usize,
     loses_cache: bool,
 }
 
-/// Makes the disks, starts machines on them, and a machine whose clock shows 1970 beside them.
-pub fn run(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
-    if stage.recording().to.get().is_none() {
-        record(stage)?;
-    }
-    let recording = stage.recording();
-    let journal = Journal::read(&recording.path)?;
-    let (from, to) = recording.window();
+/// Makes the disks and starts machines on them: one at a time, and two from when nothing runs in the lab any more.
+pub fn run(stage: &Stage<'_>, held: &mut Held, in_lab_done: &AtomicBool) -> Result<()> {
+    let (from, to) = match stage.recording().window(stage.stop)? {
+        Some(window) => window,
+        None => record(stage)?,
+    };
+    let journal = Journal::read(&stage.recording().path)?;
     let cuts = choose(&journal.entries, from, to)?;
     let next = AtomicUsize::new(0);
     let results = Mutex::new((held, 0));
-    std::thread::scope(|scope| -> Result<()> {
-        let workers: Vec<_> = (0..AT_ONCE)
-            .map(|number| {
-                let (next, cuts, journal, results) = (&next, &cuts, &journal, &results);
-                let dir = stage.dir.join(format!("cut-{number}"));
-                // The machine ends with the thread that started it.
-                scope.spawn(move || -> Result<()> {
-                    while let Some((n, cut)) = {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        cuts.get(n).map(|cut| (n, *cut))
-                    } {
-                        stage.stop.check()?;
-                        let outcome = one(stage, journal, cut, n as u64, &dir);
-                        let what = format!(
-                            "cut {} of {}, after write {} of {}{}",
-                            n + 1,
-                            cuts.len(),
-                            cut.after - from,
-                            to - from,
-                            if cut.loses_cache { ", half of what was not flushed is lost" } else { "" }
-                        );
-                        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                        results.1 += usize::from(outcome.is_ok());
-                        match outcome {
-                            Ok(figure) => results.0.hold(&what, true, figure, "it comes up"),
-                            Err(why) => results.0.hold(&what, false, format!("{why:#}"), "it comes up"),
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        for worker in workers {
-            worker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    let take = || cuts.get(next.fetch_add(1, Ordering::Relaxed)).copied();
+    let worker = |dir: &str| -> Result<()> {
+        let dir = stage.dir.join(dir);
+        while let Some(cut) = take() {
+            stage.stop.check()?;
+            let outcome = one(stage, &journal, cut, &dir);
+            let what = format!(
+                "cut {} of {}, after write {} of {}{}",
+                cut.number,
+                cuts.len(),
+                cut.after - from,
+                to - from,
+                if cut.loses_cache { ", half of what was not flushed is lost" } else { "" }
+            );
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.1 += usize::from(outcome.is_ok());
+            match outcome {
+                Ok(figure) => results.0.hold(&what, true, figure, "it comes up"),
+                Err(why) => results.0.hold(&what, false, format!("{why:#}"), "it comes up"),
+            }
         }
         Ok(())
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let second = scope.spawn(|| {
+            while !in_lab_done.load(Ordering::Relaxed) && next.load(Ordering::Relaxed) < cuts.len() {
+                stage.stop.pause(LOOK)?;
+            }
+            worker("cut-1")
+        });
+        let first = worker("cut-0");
+        second.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?.and(first)
     })?;
     let (held, up) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     held.hold(
@@ -132,7 +169,7 @@ pub fn clock(stage: &Stage<'_>, held: &mut Held) -> Result<()> {
 }
 
 /// An update on wires, for want of one that was done before.
-fn record(stage: &Stage<'_>) -> Result<()> {
+fn record(stage: &Stage<'_>) -> Result<(usize, usize)> {
     let dir = stage.dir.join("recorded");
     empty_disk(&stage.images.first.disk, &dir)?;
     let _wires = Wires::lay(&dir)?;
@@ -140,13 +177,13 @@ fn record(stage: &Stage<'_>) -> Result<()> {
     let how = Start { journal: Some(&recording.path), ..Start::default() };
     let mut machine = Machine::start(&dir, &how, stage.stop)?;
     machine.await_forwarding()?;
-    recording.begin()?;
+    let from = Journal::count(&recording.path)?;
     machine.stick(&stage.images.second.bundle, "glassgate.raucb")?;
     machine.console.expect(&["is installed"], 0, INSTALL, stage.stop)?;
     machine.console.expect(&["is confirmed"], 0, INSTALL + BOOT, stage.stop)?;
-    recording.end()?;
+    let to = Journal::count(&recording.path)?;
     machine.cut();
-    Ok(())
+    Ok((from, to))
 }
 
 fn choose(entries: &[Entry], from: usize, to: usize) -> Result<Vec<Cut>> {
@@ -170,21 +207,21 @@ fn choose(entries: &[Entry], from: usize, to: usize) -> Result<Vec<Cut>> {
     Ok(after
         .into_iter()
         .enumerate()
-        .map(|(n, write)| Cut { after: write + 1, loses_cache: n % 2 == 1 })
+        .map(|(n, write)| Cut { number: n + 1, after: write + 1, loses_cache: n % 2 == 1 })
         .collect())
 }
 
 /// The disk of a cut, and what a machine makes of it.
-fn one(stage: &Stage<'_>, journal: &Journal, cut: Cut, seed: u64, dir: &Path) -> Result<String> {
+fn one(stage: &Stage<'_>, journal: &Journal, cut: Cut, dir: &Path) -> Result<String> {
     empty_disk(&stage.images.first.disk, dir)?;
     let disk = File::options().write(true).open(dir.join("disk.img"))?;
     let certain = if cut.loses_cache { journal.flushed(cut.after) } else { cut.after };
     journal.apply(&disk, 0, certain, || true)?;
-    let mut coin = Coin(seed + 1);
+    let mut coin = Coin(cut.number as u64);
     journal.apply(&disk, certain, cut.after, || coin.toss())?;
     drop(disk);
     let mut wires = Wires::lay(dir)?;
-    let machine = Machine::start(dir, &Start::default(), stage.stop)?;
+    let machine = Machine::start(dir, &Start { one_cpu: true, ..Start::default() }, stage.stop)?;
     wires.await_passing(BOOT, stage.stop)?;
     let passes = machine.since.elapsed();
     // By then the state of the slots was read, and mended where that was needed.

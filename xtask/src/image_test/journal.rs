@@ -95,9 +95,10 @@ fn parse(file: &File) -> Result<Vec<Entry>> {
     let number = |bytes: &[u8], at: usize| -> u64 {
         bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
     };
-    let length = file.metadata()?.len();
     let mut head = [0; 32];
     file.read_exact_at(&mut head, 0)?;
+    // Asked after the count, which goes up when entries are there: the machine may be writing still.
+    let length = file.metadata()?.len();
     ensure!(number(&head, 0) == MAGIC && number(&head, 8) == 1, "it does not begin as one");
     let (count, size) = (number(&head, 16), number(&head, 24) & 0xffff_ffff);
     ensure!(size == SECTOR, "its sectors have {size} bytes");
