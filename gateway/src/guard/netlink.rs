@@ -33,6 +33,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_STATS64: u16 = 23;
+const IFLA_CARRIER: u16 = 33;
 const IFLA_AF_SPEC: u16 = 26;
 const AF_INET6: u16 = 10;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -76,6 +77,11 @@ pub(super) fn create(name: &str, kind: &str, data: &[u8]) -> io::Result<()> {
     let attributes = [attribute(IFLA_IFNAME, &zero_ended(name)), nested(IFLA_LINKINFO, &info)].concat();
     let how = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     acknowledged(&open(SocketFlags::CLOEXEC)?, &request(RTM_NEWLINK, how, 0, 0, 0, &attributes))
+}
+
+/// Gives an interface without a cable a link, or takes it. `EOPNOTSUPP` where the link is not to be had by asking.
+pub(super) fn set_carrier(interface: u32, on: bool) -> io::Result<()> {
+    change(interface, 0, 0, &attribute(IFLA_CARRIER, &[u8::from(on)]))
 }
 
 /// Puts an interface under another one.
