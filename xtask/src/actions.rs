@@ -33,6 +33,7 @@ pub mod inband;
 pub mod lcores;
 pub mod limit;
 pub mod links;
+pub mod monitoring;
 pub mod notice;
 pub mod page;
 pub mod sealing;

@@ -320,6 +320,44 @@ mod tests {
         assert!(text.contains("glassgate_process_up{process=\"dataplane\"} 1\n"));
     }
 
+    /// What dashboards and rules ask for is there: a metric under another name is an empty panel, which nobody notices.
+    #[test]
+    fn what_dashboards_ask_for_is_there() {
+        let text = render(&sample::snapshot());
+        let told: HashSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let rules = include_str!("../../../docs/monitoring/rules.yml");
+        let [boxed, sites] = [
+            include_str!("../../../docs/monitoring/box.json"),
+            include_str!("../../../docs/monitoring/sites.json"),
+        ];
+        let words = |text: &'static str| {
+            text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
+                .filter(|word| word.starts_with("glassgate_") || word.starts_with("site:glassgate_"))
+        };
+        let recorded: HashSet<&str> =
+            rules.split("record: ").skip(1).flat_map(|rest| words(rest).next()).collect();
+        let mut asked = 0;
+        for word in [boxed, sites, rules].into_iter().flat_map(words) {
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(told.contains(name) || recorded.contains(name), "{word} is asked for and not told");
+            asked += 1;
+        }
+        assert!(asked > 60 && recorded.len() == 12, "{asked} {}", recorded.len());
+        for dashboard in [boxed, sites] {
+            let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+            for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
+            {
+                assert!(
+                    panel["description"].as_str().is_some_and(|text| !text.is_empty()),
+                    "{}",
+                    panel["title"]
+                );
+                assert!(panel["targets"][0]["expr"].is_string(), "{}", panel["title"]);
+            }
+        }
+    }
+
     #[test]
     fn no_label_leads_to_a_person() {
         let text = render(&sample::snapshot());

@@ -1,25 +1,20 @@
-//! The page's data as programs see them: promtool reads the metrics, Prometheus itself scrapes them, schemathesis asks everything that
-//! the OpenAPI file describes, in every way that it says and many that it does not.
+//! The page's data as programs see them: promtool reads the metrics, [Prometheus itself](monitoring) scrapes them, schemathesis asks everything
+//! that the OpenAPI file describes, in every way that it says and many that it does not.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 
-use super::{Tried, accounted};
+use super::{Tried, accounted, monitoring};
 use crate::demo::api;
 use crate::demo::gateway::{Driver, Gateway, Setup};
 use crate::lab::Lab;
-use crate::process::{self, Daemon};
+use crate::process;
 use crate::setup::tools;
 use crate::stop::Stop;
 use crate::ui;
 
-/// Where Prometheus listens, on loopback.
-const PROMETHEUS: &str = "127.0.0.1:19099";
-/// How long it may take to have scraped.
-const SCRAPED: Duration = Duration::from_secs(30);
 /// How long schemathesis may take.
 const ASKED: Duration = Duration::from_secs(300);
 /// What can't be said in a schema: of which spans and names there is an answer. What is refused is refused in words.
@@ -40,13 +35,13 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let gateway = Gateway::start_as(lab, binary, driver, &Setup::default(), stop)?;
 
     let metrics = api::get(gateway.address(), "/metrics")?;
-    let mut check = std::process::Command::new(promtool);
+    let mut check = std::process::Command::new(&promtool);
     check.args(["check", "metrics"]);
     let done = process::run(&mut check, metrics.as_bytes(), Duration::from_secs(30), stop)?;
     let words = format!("{} lines; {}", metrics.lines().count(), done.stderr.trim());
     tried.hold("promtool check metrics", done.status.success() && done.stderr.trim().is_empty(), words);
 
-    scraped(lab, &gateway, &prometheus, tried, stop)?;
+    monitoring::run(lab, &gateway, &[prometheus, promtool], tried, stop)?;
 
     let doing = ui::doing("schemathesis");
     let rules = lab.dir().join("schemathesis.toml");
@@ -69,57 +64,4 @@ pub fn run(lab: &Lab, binary: &Path, driver: Driver, tried: &mut Tried<'_>, stop
     let (fine, words) = accounted(&now);
     tried.hold("every frame is accounted for", fine, words);
     Ok(())
-}
-
-/// A Prometheus that scrapes it, with its token and over TLS.
-fn scraped(
-    lab: &Lab,
-    gateway: &Gateway,
-    prometheus: &Path,
-    tried: &mut Tried<'_>,
-    stop: &Stop,
-) -> Result<()> {
-    let config = format!(
-        "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n  - job_name: glassgate\n    scheme: https\n    \
-         tls_config: {{ insecure_skip_verify: true }}\n    authorization: {{ credentials: {} }}\n    \
-         static_configs: [{{ targets: ['{}'] }}]\n",
-        api::TOKEN,
-        gateway.address()
-    );
-    let file = lab.dir().join("prometheus.yml");
-    std::fs::write(&file, config)?;
-    let mut command = std::process::Command::new(prometheus);
-    command.arg(format!("--config.file={}", file.display()));
-    command.arg(format!("--storage.tsdb.path={}", lab.dir().join("prometheus").display()));
-    command.args([&format!("--web.listen-address={PROMETHEUS}"), "--log.level=warn"]);
-    let mut daemon = Daemon::start("prometheus", &command, &lab.dir().join("prometheus.log"))?;
-    let asked = await_value("glassgate_flows_capacity", stop);
-    daemon.end(Duration::from_secs(10));
-    let (fine, words) = match asked {
-        Ok(value) => (value.parse::<f64>().is_ok_and(|value| value > 0.0), format!("flows_capacity {value}")),
-        Err(why) => (false, format!("{why:#}: {}", daemon.last_words())),
-    };
-    tried.hold("Prometheus scrapes it", fine, words);
-    Ok(())
-}
-
-/// The value of a metric, once Prometheus knows it.
-fn await_value(metric: &str, stop: &Stop) -> Result<String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
-    let end = Instant::now() + SCRAPED;
-    loop {
-        let asked = agent.get(format!("http://{PROMETHEUS}/api/v1/query?query={metric}")).call();
-        let value = asked.ok().and_then(|mut answer| {
-            let text = answer.body_mut().read_to_string().ok()?;
-            let answer: Value = serde_json::from_str(&text).ok()?;
-            answer.pointer("/data/result/0/value/1")?.as_str().map(str::to_owned)
-        });
-        match value {
-            Some(value) => return Ok(value),
-            None => {
-                (Instant::now() < end).then_some(()).context("nothing was scraped")?;
-                stop.pause(Duration::from_millis(250))?;
-            }
-        }
-    }
 }
