@@ -13,12 +13,15 @@
 use crate::checkpoint::{Checkpoint, CheckpointError, decimal};
 use crate::disk::Disk;
 use crate::merkle::{Hash, MAX_PROOF, consistency_proof, digest_of, verify_consistency};
-use crate::note::{MAX_NOTE, Note, NoteError, Signer, Verifier, parse_signatures};
+use crate::note::{KeyError, Kind, MAX_NOTE, Note, NoteError, Signer, Verifier, parse_signatures};
 use crate::tiles::{Files, TileError, Tiles};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Longest request that is read.
@@ -115,6 +118,52 @@ impl Answer {
     fn conflict(size: u64) -> Self {
         Self { content_type: "text/x.tlog.size", ..Self::new(409, format!("{size}\n")) }
     }
+}
+
+/// The private key of a witness, in its folder, for its owner alone.
+pub const KEY: &str = "key";
+/// The public one beside it.
+pub const PUBLIC_KEY: &str = "key.pub";
+
+/// Why a witness has no key.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnKeyError {
+    /// The file can't be read or written.
+    #[error("the key of the witness: {0}")]
+    Io(#[from] io::Error),
+    /// What is in the file is no private key.
+    #[error("the key of the witness can't be read: {0}")]
+    File(KeyError),
+    /// It is a log's.
+    #[error("the key is not one of a witness")]
+    Kind,
+    /// No key can have this name.
+    #[error("{0}")]
+    Name(KeyError),
+    /// No random numbers.
+    #[error("there is no random number")]
+    Random,
+}
+
+/// The key of the witness of a folder; it is made, durably and with this name, if there is none. One that is there keeps its name.
+pub fn own_key(disk: &dyn Disk, name: &str) -> Result<Signer, OwnKeyError> {
+    if let Some(text) = disk.read(KEY)? {
+        let key = Signer::parse(&String::from_utf8_lossy(&text)).map_err(OwnKeyError::File)?;
+        return if key.verifier().kind() == Kind::Cosignature { Ok(key) } else { Err(OwnKeyError::Kind) };
+    }
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| OwnKeyError::Random)?;
+    let key = Signer::from_seed(name, Kind::Cosignature, seed).map_err(OwnKeyError::Name)?;
+    disk.replace(KEY, format!("{}\n", key.to_secret_text()).as_bytes(), true)?;
+    disk.replace(PUBLIC_KEY, format!("{}\n", key.verifier()).as_bytes(), false)?;
+    Ok(key)
+}
+
+/// Holds the folder of a witness for as long as the file lives: two of the same memory would sign two pasts. Fails if somebody has it.
+pub fn lock(folder: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("lock"))?;
+    file.try_lock()?;
+    Ok(file)
 }
 
 /// A witness: its key, the logs it knows, and what it remembers of each in a folder.
@@ -241,7 +290,6 @@ mod tests {
     use super::*;
     use crate::disk::Folder;
     use crate::merkle::{leaf_hash, root_of};
-    use crate::note::Kind;
     use crate::testing::Faulty;
     use crate::tiles::{encode_hashes, partial_path, tile_path};
 
@@ -320,6 +368,24 @@ mod tests {
         let forged = scene.request(50, 60).replace("\n60\n", "\n61\n");
         assert_eq!(ask(&forged).0, 403);
         assert_eq!(ask(&scene.request(50, 60)).0, 200);
+    }
+
+    #[test]
+    fn its_key_is_made_once_and_its_folder_is_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let first = own_key(&folder, "w.example").unwrap();
+        assert_eq!(own_key(&folder, "other").unwrap().verifier(), first.verifier());
+        assert_eq!(folder.read(PUBLIC_KEY).unwrap().unwrap(), format!("{}\n", first.verifier()).as_bytes());
+        let other = Folder::open(&dir.path().join("b")).unwrap();
+        assert!(matches!(own_key(&other, "a b"), Err(OwnKeyError::Name(_))));
+        let log = Signer::from_seed("l", Kind::Ed25519, [1; 32]).unwrap();
+        other.replace(KEY, log.to_secret_text().as_bytes(), true).unwrap();
+        assert!(matches!(own_key(&other, "w"), Err(OwnKeyError::Kind)));
+        let held = lock(dir.path()).unwrap();
+        assert!(lock(dir.path()).is_err());
+        drop(held);
+        assert!(lock(dir.path()).is_ok());
     }
 
     #[test]

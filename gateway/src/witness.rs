@@ -12,22 +12,16 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
-use glassgate_audit::disk::{Disk, Folder};
+use glassgate_audit::disk::Folder;
 use glassgate_audit::note::{Kind, Signer, Verifier};
-use glassgate_audit::tiles::Files as _;
-use glassgate_audit::witness::{MAX_REQUEST, Witness};
-use ring::rand::{SecureRandom as _, SystemRandom};
-use std::fs::{File, OpenOptions};
+use glassgate_audit::witness::{MAX_REQUEST, OwnKeyError, Witness, lock, own_key};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Its key, in its folder.
-const KEY: &str = "key";
 
 /// Runs until it is killed: what it said is remembered before it is said.
 pub(crate) fn run(args: &Args) -> Result<Exit> {
     let folder = Folder::open(&args.dir).with_context(|| format!("{} can't be used", args.dir.display()))?;
-    let _lock = lock(args)?;
+    let _lock = lock(&args.dir).with_context(|| format!("another witness uses {}", args.dir.display()))?;
     let key = key(&folder, &args.name)?;
     let logs: Result<Vec<Verifier>> = args.logs.iter().map(|text| log_key(text)).collect();
     let witness =
@@ -47,30 +41,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
     })
 }
 
-/// Two of the same memory would sign two pasts.
-fn lock(args: &Args) -> Result<File> {
-    let path = args.dir.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.with_context(|| format!("{} can't be made", path.display()))?;
-    file.try_lock().with_context(|| format!("another witness uses {}", args.dir.display()))?;
-    Ok(file)
-}
-
 fn key(folder: &Folder, name: &str) -> Result<Signer> {
-    if let Some(text) = folder.read(KEY)? {
-        let key = Signer::parse(&String::from_utf8_lossy(&text)).context("the key of the witness")?;
-        anyhow::ensure!(key.verifier().kind() == Kind::Cosignature, "the key is not one of a witness");
-        return Ok(key);
-    }
-    let mut seed = [0; 32];
-    SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("there is no random number"))?;
-    let key = Signer::from_seed(name, Kind::Cosignature, seed)
-        .map_err(|e| Ended::new(Exit::Usage, format!("--name: {e}")))?;
-    folder.replace(KEY, format!("{}\n", key.to_secret_text()).as_bytes(), true).context("keeping the key")?;
-    folder
-        .replace("key.pub", format!("{}\n", key.verifier()).as_bytes(), false)
-        .context("keeping the key")?;
-    Ok(key)
+    own_key(folder, name).map_err(|e| match e {
+        OwnKeyError::Name(why) => Ended::new(Exit::Usage, format!("--name: {why}")).into(),
+        other => other.into(),
+    })
 }
 
 fn log_key(text: &str) -> Result<Verifier> {
@@ -132,14 +107,5 @@ pub(crate) mod tests {
                 config::Witness { address, url: format!("http://{address}/add-checkpoint"), key: public };
             Self { settings, _stop: stop }
         }
-    }
-
-    #[test]
-    fn its_key_is_made_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        let first = key(&folder, "w.example").unwrap();
-        assert_eq!(key(&folder, "other").unwrap().verifier(), first.verifier());
-        assert!(key(&Folder::open(&dir.path().join("b")).unwrap(), "a b").is_err());
     }
 }
