@@ -1,5 +1,5 @@
 //! Deletes from the cluster's stream what a hub has not taken yet: the first third of it, and the last twenty. Then asks each site, as the hub, to empty and to
-//! delete its own stream. Says as JSON how many messages are gone and how many of the requests were answered. For `cargo xtask fleet`, while the hub is not running: servers
+//! delete its own stream, and the witnesses of each, in the site's name, to sign a checkpoint of a log that the site does not have. Says as JSON how many messages are gone and how many of the requests were answered. For `cargo xtask fleet`, while the hub is not running: servers
 //! that leave something out do so when they like.
 
 use std::time::{Duration, Instant};
@@ -8,10 +8,16 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
+use glassgate_audit::checkpoint::Checkpoint;
+use glassgate_audit::note::{Kind, Signer};
 use glassgate_fleet::hub::HubConfig;
 use glassgate_fleet::joined::FleetK;
 use glassgate_fleet::link::{HUB_STREAM, jetstream, stream_of};
 use glassgate_fleet::store::HubStore;
+use glassgate_fleet::up::VERSION;
+use glassgate_fleet::witness::ask_subject;
+use glassgate_fleet::witness::said::Ask;
+use glassgate_fleet::words::{LogId, Site};
 
 /// What a box must not do for anybody but its own agent.
 const COMMANDS: [&str; 4] = ["STREAM.PURGE", "STREAM.MSG.DELETE", "STREAM.UPDATE", "STREAM.DELETE"];
@@ -19,6 +25,15 @@ const COMMANDS: [&str; 4] = ["STREAM.PURGE", "STREAM.MSG.DELETE", "STREAM.UPDATE
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Until servers that lost one of them do what they are asked for, beside compilers.
 const ELECTED: Duration = Duration::from_secs(60);
+
+/// What a witness would take, if it came from the box of the site.
+fn ask_of_nobody(site: &Site) -> Result<Vec<u8>> {
+    let log = Signer::from_seed("glassgate/nobody", Kind::Ed25519, [7; 32])?;
+    let checkpoint = Checkpoint { origin: "glassgate/nobody".to_owned(), size: 1, root: [7; 32] };
+    let (key, note) = (log.verifier().to_string(), checkpoint.sign(&log));
+    let ask = Ask { v: VERSION, site: site.clone(), log: LogId::of(&key), key, note, proofs: Vec::new() };
+    Ok(ask.bytes())
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -63,6 +78,9 @@ async fn main() -> Result<()> {
         let subject = format!("$JS.{site}.API.{request}.{}", stream_of(site));
         let reply = format!("gg.{site}.deliver.lab.{}", request.replace('.', "_"));
         client.publish_with_reply(subject, reply, "{\"seq\":1}".into()).await?;
+    }
+    for site in &config.sites {
+        client.publish(ask_subject(site), ask_of_nobody(site)?.into()).await?;
     }
     client.flush().await?;
     let (mut informed, mut obeyed) = (0, 0);

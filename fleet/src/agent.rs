@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::{Link, jetstream, site_stream};
 use crate::up::{self, CheckpointMessage, Kept, Message, VERSION};
+use crate::witness;
 use crate::words::{LogId, Site};
 
 /// Messages that are on their way at the same time.
@@ -41,6 +42,9 @@ pub struct AgentConfig {
     /// Seconds between two checkpoints that go up, 1 to 86400.
     #[serde(default = "checkpoint_every")]
     pub checkpoint_s: u64,
+    /// Who witnesses for whom; nobody, where there is no such part.
+    #[serde(default)]
+    pub witness: witness::Config,
     /// The server beside the box.
     pub link: Link,
 }
@@ -227,6 +231,13 @@ pub async fn run(config: &AgentConfig) -> Result<()> {
     fs::create_dir_all(&config.state).with_context(|| config.state.display().to_string())?;
     let file = config.state.join(format!("{}.json", config.site));
     let mut agent = Agent::new(config.site.clone(), Folder::new(&config.audit), Some(file));
+    // It must not wait for what goes up, which may be much.
+    let witnessing = config.clone();
+    tokio::spawn(async move {
+        if let Err(why) = witness::run(&witnessing).await {
+            eprintln!("glassgate fleet: no witnessing: {why:#}");
+        }
+    });
     let client = config.link.connect(&format!("glassgate agent {}", config.site)).await?;
     let context = jetstream(client);
     let interval = Duration::from_millis(config.interval_ms.clamp(100, 600_000));

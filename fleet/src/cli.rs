@@ -13,6 +13,7 @@ use crate::agent::{self, AgentConfig};
 use crate::hub::{self, HubConfig};
 use crate::servers::{self, Fleet};
 use crate::store::HubStore;
+use crate::witness::board::Board;
 
 /// Many gateways.
 #[derive(Debug, Subcommand)]
@@ -20,14 +21,15 @@ pub enum FleetCommand {
     /// Send what may go up from the audit log of this box to the nats-server beside it, until it is ended.
     ///
     /// What goes up is on a list: counts that k people stand behind, checkpoints, health, alerts. Nothing of it waits for this command, and
-    /// nothing of it needs more than to read the folder of the log.
+    /// nothing of it needs more than to read the folder of the log. Where its file names witnesses, it has them cosign the checkpoints of this box, and
+    /// cosigns those of others.
     Agent(AgentOptions),
     /// Write the files of a fleet: certificates, configurations of the servers, of the agents and of the hub.
     ///
     /// Certificates that are there stay. A site that is left out of the description has no right any more once the servers of the
     /// cluster were started anew, one after the other.
     Config(ConfigOptions),
-    /// Say how the sites are, from the store of a hub: versions, what is missing, alerts, sums.
+    /// Say how the sites are, from the store of a hub: logs whose witnesses refused them first, then versions, what is missing, alerts, sums.
     Status(StatusOptions),
     /// Print all rows of counts that a hub has, as comma-separated values.
     Rows(RowsOptions),
@@ -116,6 +118,11 @@ fn status(options: &StatusOptions) -> Result<()> {
     let store = HubStore::read(&options.store)?;
     let (sites, alerts, refused, totals) =
         (store.sites()?, store.alerts()?, store.refused()?, store.totals()?);
+    let board = Board::read(&options.store)?;
+    let (witnessed, conflicts) = match &board {
+        Some(board) => (board.logs()?, board.conflicts()?),
+        None => Default::default(),
+    };
     let mut out = std::io::stdout().lock();
     if options.json {
         let alerts: Vec<_> = alerts
@@ -126,9 +133,14 @@ fn status(options: &StatusOptions) -> Result<()> {
             .iter()
             .map(|(site, reason, n)| json!({ "site": site, "reason": reason, "messages": n }))
             .collect();
-        let all = json!({ "sites": sites, "alerts": alerts, "refused": refused, "totals": totals });
+        let all = json!({ "sites": sites, "alerts": alerts, "refused": refused, "totals": totals,
+            "witnessed": witnessed, "conflicts": conflicts });
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
+    }
+    // First, as nothing else of a site with a conflict can be believed.
+    for conflict in &conflicts {
+        writeln!(out, "{conflict}")?;
     }
     for site in &sites {
         let seen = jiff::Timestamp::from_second(site.seen).unwrap_or_default();
@@ -137,6 +149,13 @@ fn status(options: &StatusOptions) -> Result<()> {
             out,
             "{}: last heard of {seen}, {version}, {} entries, {} rows of counts, {} missing",
             site.site, site.entries, site.aggregates, site.missing
+        )?;
+    }
+    for log in &witnessed {
+        writeln!(
+            out,
+            "{}: {} entries of {}, witnesses that stand behind them: {}",
+            log.site, log.size, log.log, log.witnesses
         )?;
     }
     for (site, alert, severity) in &alerts {

@@ -17,6 +17,8 @@ use fetch::Fetch;
 use crate::joined::{DEFAULT_K, FleetK, MIN_K};
 use crate::link::{HUB_STREAM, Link, hub_stream, jetstream};
 use crate::store::{HubStore, Raw, Taken};
+use crate::witness::Ring;
+use crate::witness::board::Board;
 use crate::words::Site;
 
 /// Sites of one hub.
@@ -51,6 +53,9 @@ pub struct HubConfig {
     /// Seconds without a message of a site after which it is asked what it has, in case the servers do not bring it.
     #[serde(default = "quiet_s")]
     pub quiet_s: u64,
+    /// Witnesses of each log, as the sites' own files say; others are not believed to be.
+    #[serde(default = "witnesses")]
+    pub witnesses: usize,
     /// The cluster.
     pub link: Link,
 }
@@ -65,6 +70,10 @@ const fn default_k() -> u32 {
 
 const fn quiet_s() -> u64 {
     30
+}
+
+pub(crate) const fn witnesses() -> usize {
+    Ring::WITNESSES
 }
 
 const fn replicas() -> usize {
@@ -103,6 +112,7 @@ impl HubConfig {
 /// Runs a hub until its process is ended. Whatever fails is said and tried again.
 pub async fn run(config: &HubConfig) -> Result<()> {
     let mut store = HubStore::open(&config.store, config.check()?)?;
+    store.board = Some(Board::open(&config.store, Ring::new(&config.sites, config.witnesses))?);
     let client = config.link.connect("glassgate hub").await?;
     let mut fetch = Fetch::new(client.clone());
     let context = jetstream(client);

@@ -22,4 +22,5 @@ pub mod link;
 pub mod servers;
 pub mod store;
 pub mod up;
+pub mod witness;
 pub mod words;

@@ -46,7 +46,16 @@ pub struct Link {
 impl Link {
     /// Connects, and keeps trying for ever; what is asked meanwhile waits for its own time.
     pub async fn connect(&self, name: &str) -> Result<Client> {
-        let mut options = ConnectOptions::new()
+        self.connect_by(ConnectOptions::new(), name).await
+    }
+
+    /// The same, for one that listens to subjects on which others speak: as many messages wait for it on each, and what comes then is lost.
+    pub async fn connect_bounded(&self, name: &str, waiting: usize) -> Result<Client> {
+        self.connect_by(ConnectOptions::new().subscription_capacity(waiting), name).await
+    }
+
+    async fn connect_by(&self, options: ConnectOptions, name: &str) -> Result<Client> {
+        let mut options = options
             .name(name)
             .retry_on_initial_connect()
             .connection_timeout(Duration::from_secs(5))

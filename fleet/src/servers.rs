@@ -14,6 +14,7 @@ use rcgen::{
 use serde::Deserialize;
 
 use crate::link::{HUB_DOMAIN, SITE_BYTES, stream_of};
+use crate::witness::{Ring, answer_subject, ask_subject};
 use crate::words::Site;
 
 /// What a fleet is made of.
@@ -24,6 +25,9 @@ pub struct Fleet {
     pub sites: Vec<Site>,
     /// The servers of the cluster.
     pub server: Vec<Server>,
+    /// Boxes that witness the log of each site, up to 8; 0: nobody does.
+    #[serde(default = "crate::hub::witnesses")]
+    pub witnesses: usize,
     /// Where the servers of the cluster keep their streams; each in a folder of its name.
     #[serde(default = "cluster_folder")]
     pub cluster_folder: PathBuf,
@@ -116,6 +120,7 @@ pub fn write(fleet: &Fleet, dir: &Path) -> Result<()> {
     }
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let authority = Authority::open(dir)?;
+    let ring = Ring::new(&fleet.sites, fleet.witnesses);
     for server in &fleet.server {
         let to = dir.join(server.name.as_str());
         authority.certify(
@@ -123,7 +128,7 @@ pub fn write(fleet: &Fleet, dir: &Path) -> Result<()> {
             &format!("{}.server.glassgate.internal", server.name),
             &[&server.host, "127.0.0.1"],
         )?;
-        put(&to.join("nats.conf"), &cluster_conf(fleet, server, &place(fleet, &to)))?;
+        put(&to.join("nats.conf"), &cluster_conf(fleet, &ring, server, &place(fleet, &to)))?;
     }
     for (at, site) in fleet.sites.iter().enumerate() {
         let to = dir.join(site.as_str());
@@ -131,7 +136,7 @@ pub fn write(fleet: &Fleet, dir: &Path) -> Result<()> {
         let port = if fleet.one_machine { fleet.leaf_port + u16::try_from(at)? } else { fleet.leaf_port };
         put(&to.join("nats.conf"), &leaf_conf(fleet, site, port, &place(fleet, &to)))?;
         let link = link_toml(&[format!("tls://127.0.0.1:{port}")], &place(fleet, &to));
-        put(&to.join("agent.toml"), &format!("site = \"{site}\"\n\n{link}"))?;
+        put(&to.join("agent.toml"), &format!("site = \"{site}\"\n\n{link}{}", witness_toml(&ring, site)))?;
     }
     let to = dir.join("hub");
     authority.certify(&to, HUB_USER, &["127.0.0.1"])?;
@@ -144,9 +149,10 @@ pub fn write(fleet: &Fleet, dir: &Path) -> Result<()> {
         _ => 5,
     };
     let hub = format!(
-        "sites = [{}]\nreplicas = {replicas}\nstream_gib = {}\n\n{}",
+        "sites = [{}]\nreplicas = {replicas}\nstream_gib = {}\nwitnesses = {}\n\n{}",
         sites.join(", "),
         fleet.stream_gib,
+        fleet.witnesses,
         link_toml(&servers, &place(fleet, &to))
     );
     put(&to.join("hub.toml"), &hub)
@@ -166,6 +172,11 @@ fn link_toml(servers: &[String], at: &Path) -> String {
     )
 }
 
+fn witness_toml(ring: &Ring, site: &Site) -> String {
+    let list = |sites: Vec<Site>| quoted(&sites.iter().map(Site::to_string).collect::<Vec<_>>());
+    format!("\n[witness]\nby = {}\nof = {}\n", list(ring.by(site)), list(ring.of(site)))
+}
+
 /// Certificates of both sides; the name in that of who comes says who it is.
 fn tls(at: &Path, map: &str) -> String {
     let at = at.display();
@@ -183,11 +194,18 @@ fn let_in(site: &Site) -> [String; 3] {
 }
 
 /// What a box may do in the cluster: answer what is asked of its own JetStream, and deliver its own stream to whom asked for it. It can publish to no other
-/// site's subjects, ask nothing of the cluster's JetStream, and hears of nobody else.
-fn box_rights(site: &Site) -> String {
+/// site's subjects, ask nothing of the cluster's JetStream, and hears of nobody else but what it witnesses: it asks its witnesses and hears their answers, and the other way round.
+fn box_rights(site: &Site, ring: &Ring) -> String {
     let user = user_of(site);
-    let says = format!("[\"gg.{site}.deliver.>\", \"$JSC.R.>\"]");
-    let hears = quoted(&[let_in(site).as_slice(), &[format!("$JS.FC.{}.>", stream_of(site))]].concat());
+    let (by, of) = (ring.by(site), ring.of(site));
+    let mut says = vec![format!("gg.{site}.deliver.>"), "$JSC.R.>".to_owned(), ask_subject(site)];
+    says.extend(of.iter().map(|other| answer_subject(site, other)));
+    let says = quoted(&says);
+    let mut hears = let_in(site).to_vec();
+    hears.push(format!("$JS.FC.{}.>", stream_of(site)));
+    hears.extend(of.iter().map(ask_subject));
+    hears.extend(by.iter().map(|witness| answer_subject(witness, site)));
+    let hears = quoted(&hears);
     format!(
         "{{ user: \"{user}\", permissions: {{ publish: {{ allow: {says} }}, subscribe: {{ allow: {hears} }} }} }}"
     )
@@ -225,16 +243,19 @@ fn quoted(texts: &[String]) -> String {
 
 /// A server always tells a box its own address, and the box prefers that from then on: so it is the one that boxes reach it by. Those of the others are not told (`no_advertise`), as boxes
 /// have them in their files.
-fn cluster_conf(fleet: &Fleet, server: &Server, at: &Path) -> String {
+fn cluster_conf(fleet: &Fleet, ring: &Ring, server: &Server, at: &Path) -> String {
     let routes: Vec<_> = fleet
         .server
         .iter()
         .filter(|other| other.name != server.name)
         .map(|other| format!("\"nats-route://{}:{}\"", other.host, other.routes))
         .collect();
-    let mut users = format!("    {{ user: \"{HUB_USER}\" }}\n");
+    // Whoever has the certificate of the hub asks no witness in the name of a site: it would use up the places that a witness has for that site's logs.
+    let asks = quoted(&["gg.*.ask".to_owned(), "gg.*.answer.*".to_owned()]);
+    let mut users =
+        format!("    {{ user: \"{HUB_USER}\", permissions: {{ publish: {{ deny: {asks} }} }} }}\n");
     for site in &fleet.sites {
-        _ = writeln!(users, "    {}", box_rights(site));
+        _ = writeln!(users, "    {}", box_rights(site, ring));
     }
     let cluster = if routes.is_empty() {
         String::new()

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::joined::FleetK;
 use crate::up::{Came, CheckpointMessage, Message, Refused, Said};
+use crate::witness::board::Board;
 use crate::words::Site;
 
 /// Logs of a site that are kept: a log is begun anew when its disk was damaged or replaced.
@@ -71,6 +72,8 @@ pub struct Taken {
 pub struct HubStore {
     conn: Connection,
     k: FleetK,
+    /// What witnesses say goes there, before the place in the stream says that it was taken.
+    pub board: Option<Board>,
 }
 
 impl HubStore {
@@ -100,14 +103,14 @@ impl HubStore {
             bail!("{} has version {version}, this program knows {VERSION}", path.display());
         }
         conn.execute("DELETE FROM aggregate WHERE people < ?", [k.get()])?;
-        Ok(Self { conn, k })
+        Ok(Self { conn, k, board: None })
     }
 
     /// Opens the file of a hub that may be running, to ask.
     pub fn read(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).with_context(|| path.display().to_string())?;
-        Ok(Self { conn, k: FleetK::default() })
+        Ok(Self { conn, k: FleetK::default(), board: None })
     }
 
     /// The last message of a stream that was taken. A stream that was made anew begins anew: its rows are known by their entries.
@@ -127,6 +130,7 @@ impl HubStore {
         now: i64,
     ) -> Result<Taken> {
         let Some(last) = batch.last() else { return Ok(Taken::default()) };
+        self.post(batch, now)?;
         let k = self.k;
         let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let taken = take_all(&tx, batch, sites, k, now)?;
@@ -136,6 +140,16 @@ impl HubStore {
         .execute(params![stream, created, last.seq.cast_signed()])?;
         tx.commit()?;
         Ok(taken)
+    }
+
+    /// Shows the board what witnesses say.
+    fn post(&mut self, batch: &[Raw], now: i64) -> Result<()> {
+        for conflict in
+            self.board.as_mut().map(|board| board.take(batch, now)).transpose()?.unwrap_or_default()
+        {
+            eprintln!("glassgate hub: {conflict}");
+        }
+        Ok(())
     }
 
     /// Each site: when it was last heard of, what it runs, how much came.
@@ -351,6 +365,7 @@ fn take_one(tx: &Transaction<'_>, raw: &Raw, sites: &[Site], k: FleetK, now: i64
     let (site, log) = match &came {
         Came::Record(message) => (&message.site, &message.log),
         Came::Checkpoint(message) => (&message.site, &message.log),
+        Came::Witness(report) => (&report.site, &report.log),
     };
     if !sites.contains(site) {
         return nobody(Refused::Unknown);
@@ -362,6 +377,9 @@ fn take_one(tx: &Transaction<'_>, raw: &Raw, sites: &[Site], k: FleetK, now: i64
     }
     tx.prepare_cached("INSERT INTO site (name, seen, version) VALUES (?1, ?2, '') ON CONFLICT (name) DO UPDATE SET seen = ?2")?
         .execute(params![site.as_str(), now])?;
+    if matches!(came, Came::Witness(_)) {
+        return Ok(Ok(false));
+    }
     let site_id: i64 = tx
         .prepare_cached("SELECT id FROM site WHERE name = ?")?
         .query_row([site.as_str()], |row| row.get(0))?;
@@ -383,6 +401,7 @@ fn take_one(tx: &Transaction<'_>, raw: &Raw, sites: &[Site], k: FleetK, now: i64
         }
     };
     match &came {
+        Came::Witness(_) => Ok(Ok(false)),
         Came::Checkpoint(message) => match keep_checkpoint(tx, log_id, message)? {
             Ok(new) => Ok(Ok(new)),
             Err(why) => refuse(why),

@@ -8,6 +8,7 @@ use glassgate_audit::checkpoint::Checkpoint;
 use glassgate_audit::note::{Kind, Note, Verifier};
 use serde::{Deserialize, Serialize};
 
+use crate::witness::said::Report;
 use crate::words::{BadWord, Digest, Key, Label, LogId, Moment, People, Shares, Site};
 
 /// The longest record that is looked at, and the longest message that is taken.
@@ -26,11 +27,14 @@ pub enum Topic {
     Alerts,
     /// Signed checkpoints of the audit log.
     Checkpoints,
+    /// What this box, as a witness, signed or refused of the logs of others.
+    Witness,
 }
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Aggregates, Self::Health, Self::Alerts, Self::Checkpoints];
+    pub const ALL: [Self; 5] =
+        [Self::Aggregates, Self::Health, Self::Alerts, Self::Checkpoints, Self::Witness];
 
     /// The word in subjects.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +43,7 @@ impl Topic {
             Self::Health => "health",
             Self::Alerts => "alerts",
             Self::Checkpoints => "checkpoints",
+            Self::Witness => "witness",
         }
     }
 
@@ -255,7 +260,7 @@ pub struct CheckpointMessage {
 /// Most signatures of a checkpoint that goes up: the log's, and those of witnesses.
 const MAX_SIGNATURES: usize = 8;
 /// The longest name of a key, in bytes.
-const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
 
 /// Why an entry does not go up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,6 +371,8 @@ pub enum Came {
     Record(Box<Message>),
     /// A checkpoint.
     Checkpoint(CheckpointMessage),
+    /// What a witness says of another site's log.
+    Witness(Box<Report>),
 }
 
 impl Message {
@@ -438,6 +445,9 @@ impl Came {
             return Err(Refused::Length);
         }
         let (site, topic) = Topic::of_subject(subject).ok_or(Refused::Subject)?;
+        if topic == Topic::Witness {
+            return Report::read(&site, bytes).map(|report| Self::Witness(Box::new(report)));
+        }
         if topic == Topic::Checkpoints {
             let message: CheckpointMessage = serde_json::from_slice(bytes).map_err(|_| Refused::Form)?;
             check(message.v, &message.site, &site, message.bytes() == bytes)?;

@@ -89,6 +89,7 @@ impl HubStore {
         sites: &[Site],
         now: i64,
     ) -> Result<Taken> {
+        self.post(batch, now)?;
         let k = self.k;
         let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let taken = super::take_all(&tx, batch, sites, k, now)?;
