@@ -2,7 +2,7 @@
 //!
 //! | part | done | asked |
 //! |---|---|---|
-//! | `once` | three boxes write their logs; a server of the cluster is killed, a site is cut off, the hub and an agent are killed | each row of counts is at the hub once; no canary is in a stream |
+//! | `once` | three boxes write their logs; a server of the cluster is killed, a site is cut off, the hub and an agent are killed; a box writes its past anew | each row of counts is at the hub once; no canary is in a stream; no witness signs the other past |
 //! | `thousand` | a thousand agents in one process send an hour of records each | what the hub takes of a core |
 //!
 //! Everything is on loopback, with real servers, agents and certificates, and needs neither root nor the lock of the labs. A link is a relay in this process, and a link that is cut
@@ -11,6 +11,7 @@
 mod boxes;
 mod relay;
 mod stage;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -275,6 +276,7 @@ fn once(options: &Options, server: &std::path::Path, findings: &mut Vec<Finding>
         crossed >= sent && crossed / messages.max(1) < 4096,
     );
     arrived?;
+    witnesses::run(&mut stage, &sizes, SITES[CUT], SITES[0], &mut found, stop)?;
     let revoked = stage.revoke(SITES[2], &SERVERS, stop);
     found(
         "a site that is left out of the fleet",

@@ -145,11 +145,31 @@ fn uploads(n: u64) -> Record<'static> {
     }
 }
 
-/// The rows of counts that a log has, read from the log itself.
-pub(super) fn rows(site: &str, folder: &Path) -> Result<super::Rows> {
+/// The name of a log, as agents say it.
+pub(super) fn log_id(folder: &Path) -> Result<String> {
     let key = std::fs::read_to_string(folder.join("key.pub")).context("key.pub")?;
     let digest = digest::digest(&digest::SHA256, key.trim_end().as_bytes());
-    let log: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Ok(digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Goes on with a log, or begins one where there is none but its private key, until it has so many entries at least; all are signed. One that is gone on with has a
+/// `gap` more: nobody kept count for it.
+pub(super) fn lengthen(folder: &Path, entries: u64) -> Result<()> {
+    let there = if folder.join("checkpoint").exists() { last(folder)? + 1 } else { 0 };
+    let (log, _) = Log::open(Options::new(folder), 2, Monotonic)?;
+    for n in there..entries {
+        let record = format!(r#"{{"event_type":"login","account":"nobody","uid":{n}}}"#);
+        ensure!(log.append(&Monotonic.now(), record.as_bytes()), "the log has no room for entry {n}");
+    }
+    close(log)?;
+    let written = last(folder)? + 1;
+    ensure!(written >= entries, "the log has {written} entries, not {entries}");
+    Ok(())
+}
+
+/// The rows of counts that a log has, read from the log itself.
+pub(super) fn rows(site: &str, folder: &Path) -> Result<super::Rows> {
+    let log = log_id(folder)?;
     let mut rows = BTreeMap::new();
     for entry in Reader::open(folder)?.entries(0) {
         let (seq, line) = entry?;

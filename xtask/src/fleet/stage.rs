@@ -21,7 +21,11 @@ pub(super) fn build(stop: &Stop) -> Result<()> {
     let doing = ui::doing("build glassgate-fleet");
     let log = workspace::target().join("build.log");
     fs::write(&log, "")?;
-    if !steps::run_logged(&steps::cargo("build -p glassgate-fleet --bins --examples"), &log, stop)? {
+    if !steps::run_logged(
+        &steps::cargo("build -p glassgate-fleet -p glassgate-audit-verify --bins --examples"),
+        &log,
+        stop,
+    )? {
         bail!("{}", process::tail(&log, 40));
     }
     doing.done("");
@@ -29,6 +33,8 @@ pub(super) fn build(stop: &Stop) -> Result<()> {
 }
 
 const PROGRAM: &str = "glassgate-fleet";
+/// What `glassgate audit verify` asks, with no code of the program that wrote the log.
+const VERIFIER: &str = "glassgate-audit-verify";
 
 /// Ports that were free a moment ago.
 fn ports(count: usize) -> Result<Vec<u16>> {
@@ -59,7 +65,7 @@ impl Stage {
             Some(temporary)
         };
         // What is built meanwhile does not become part of what is tried.
-        for name in ["glassgate-fleet", "examples/boxes", "examples/lose"] {
+        for name in [PROGRAM, VERIFIER, "examples/boxes", "examples/lose"] {
             let built = workspace::target().join("debug").join(name);
             fs::copy(&built, dir.join(built.file_name().unwrap_or_default()))?;
         }
@@ -100,7 +106,7 @@ impl Stage {
                     text = format!(
                         "audit = \"{}\"\nstate = \"{}\"\ninterval_ms = 250\ncheckpoint_s = 2\n{text}",
                         dir.join("log").join(site).display(),
-                        dir.join("state").display()
+                        dir.join("state").join(site).display()
                     );
                 }
                 fs::write(&path, text)?;
@@ -129,6 +135,22 @@ impl Stage {
         self.dir.join("log").join(site)
     }
 
+    /// What the agent of a site keeps.
+    pub(super) fn state_of(&self, site: &str) -> PathBuf {
+        self.dir.join("state").join(site)
+    }
+
+    /// Whether a log is what was signed, and continues the checkpoint in `witnessed`; with what is said of it.
+    pub(super) fn verify(&self, log: &Path, witnessed: Option<(&Path, &Path)>) -> Result<(bool, String)> {
+        let mut command = Command::new(self.dir.join(VERIFIER));
+        if let Some((note, key)) = witnessed {
+            command.arg("--witnessed").arg(note).arg("--witness-key").arg(key);
+        }
+        let done = command.arg(log).output().context(VERIFIER)?;
+        let said = if done.status.success() { done.stdout } else { done.stderr };
+        Ok((done.status.success(), String::from_utf8_lossy(&said).trim_end().to_owned()))
+    }
+
     fn start(&mut self, name: &str, command: &Command) -> Result<()> {
         self.starts += 1;
         let log = self.dir.join(format!("{name}.{}.log", self.starts));
@@ -153,7 +175,7 @@ impl Stage {
         let text = fs::read_to_string(self.dir.join("out").join(site).join("agent.toml"))?;
         let text = text.replace(&format!("site = \"{site}\""), &format!("site = \"{other}\""));
         let text = text.replace(
-            &self.dir.join("state").display().to_string(),
+            &self.state_of(site).display().to_string(),
             &self.dir.join("forged").display().to_string(),
         );
         let file = self.dir.join("forger.toml");
@@ -167,8 +189,11 @@ impl Stage {
     pub(super) fn forged(&self) -> Result<u64> {
         let mut sent = 0;
         for entry in fs::read_dir(self.dir.join("forged"))? {
-            let state: Value = serde_json::from_str(&fs::read_to_string(entry?.path())?)?;
-            sent += state["sent"].as_u64().unwrap_or_default();
+            let path = entry?.path();
+            if path.is_file() {
+                let state: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
+                sent += state["sent"].as_u64().unwrap_or_default();
+            }
         }
         Ok(sent)
     }
@@ -290,6 +315,23 @@ impl Stage {
         }
     }
 
+    /// What the hub says, once it says that, or time is up.
+    pub(super) fn await_status(
+        &self,
+        is_so: impl Fn(&Value) -> Result<bool>,
+        limit: Duration,
+        stop: &Stop,
+    ) -> Result<Value> {
+        let end = Instant::now() + limit;
+        loop {
+            let status = self.status()?;
+            if is_so(&status)? || Instant::now() > end {
+                return Ok(status);
+            }
+            stop.pause(Duration::from_millis(250))?;
+        }
+    }
+
     /// How long the log of each site is, by the newest checkpoint that the hub took for good; once that is as told, or time is up.
     pub(super) fn await_checkpoints(
         &self,
@@ -297,29 +339,25 @@ impl Stage {
         limit: Duration,
         stop: &Stop,
     ) -> Result<BTreeMap<String, u64>> {
-        let end = Instant::now() + limit;
-        loop {
-            let status = self.status()?;
-            let sites = status["sites"].as_array().into_iter().flatten();
-            let there: BTreeMap<String, u64> = sites
-                .map(|site| {
-                    let name = site["site"].as_str().unwrap_or_default().to_owned();
-                    (name, site["checkpoint_size"].as_u64().unwrap_or_default())
-                })
-                .collect();
-            let all = sizes.iter().all(|(site, size)| there.get(*site) == Some(size));
-            if all || Instant::now() > end {
-                return Ok(there);
-            }
-            stop.pause(Duration::from_millis(500))?;
-        }
+        let sizes_of = |status: &Value| -> BTreeMap<String, u64> {
+            let size = |site: &Value| {
+                let name = site["site"].as_str().unwrap_or_default().to_owned();
+                (name, site["checkpoint_size"].as_u64().unwrap_or_default())
+            };
+            status["sites"].as_array().into_iter().flatten().map(size).collect()
+        };
+        let are_there = |status: &Value| {
+            let there = sizes_of(status);
+            Ok(sizes.iter().all(|(site, size)| there.get(*site) == Some(size)))
+        };
+        Ok(sizes_of(&self.await_status(are_there, limit, stop)?))
     }
 
     /// Messages that agents sent, and their bytes.
     pub(super) fn sent(&self, sites: &[&str]) -> Result<(u64, u64)> {
         let (mut messages, mut bytes) = (0, 0);
         for site in sites {
-            let text = fs::read_to_string(self.dir.join("state").join(format!("{site}.json")))?;
+            let text = fs::read_to_string(self.state_of(site).join(format!("{site}.json")))?;
             let state: Value = serde_json::from_str(&text)?;
             messages += state["sent"].as_u64().unwrap_or_default();
             bytes += state["bytes"].as_u64().unwrap_or_default();
