@@ -10,12 +10,13 @@
 //! was after some write of an update, see [`cuts`].
 //!
 //! Parts that measure how long nothing passes have the builder for themselves. After them a second machine runs beside the one in the lab, on
-//! wires: a clock of 1970, and the power cuts as soon as the update is there that they cut; at the end two of them run side by side.
+//! wires: a clock of 1970, the configuration by a stick, and the power cuts as soon as the update is there that they cut; at the end two of them run side by side.
 //!
 //! The images differ from those that are shipped by one service, a shell on the second serial line; it looks inside, and does nothing
 //! that the machine should do by itself.
 
 pub mod boot;
+pub mod configure;
 pub mod crash;
 pub mod cuts;
 pub mod forget;
@@ -88,6 +89,8 @@ pub enum Part {
     Forget,
     /// A clock of 1970.
     Clock,
+    /// The configuration by a stick.
+    Configure,
 }
 
 /// What was held.
@@ -258,6 +261,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     std::thread::scope(|scope| -> Result<()> {
         let beside = scope.spawn(|| -> Result<()> {
             part(Part::Clock, "Clock", true, &mut |held| cuts::clock(&stage, held))?;
+            part(Part::Configure, "Configure", true, &mut |held| configure::run(&stage, held))?;
             part(Part::PowerCut, "Power cut", true, &mut |held| cuts::run(&stage, held, &in_lab_done))
         });
         // The machine ends with the thread that started it.

@@ -35,7 +35,10 @@ pub fn run(stage: &Stage<'_>, held: &mut Held, machine: &mut Option<Machine>) ->
     ))?;
     running.run("systemctl restart glassgate")?;
     running.await_forwarding()?;
-    ends(stage, held, &running)?;
+    if let Err(why) = ends(stage, held, &running) {
+        told(&running)?;
+        return Err(why);
+    }
     running.run(&format!("cp /run/glassgate/kept {CONFIG} && systemctl restart glassgate"))?;
     running.await_forwarding()?;
     *machine = Some(running);
@@ -57,8 +60,7 @@ fn ends(stage: &Stage<'_>, held: &mut Held, machine: &Machine) -> Result<()> {
                 &format!("{goal} ms, none twice"),
             );
             if gone > goal {
-                let said = machine.run("journalctl --no-pager -n 12 -o short-monotonic -u glassgate")?;
-                said.lines().for_each(|line| println!("       | {line}"));
+                told(machine)?;
             }
             if last {
                 // Which is no success, and says so by its code as well.
@@ -122,6 +124,13 @@ fn ends(stage: &Stage<'_>, held: &mut Held, machine: &Machine) -> Result<()> {
     );
     let pages = machine.run("cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")?;
     held.hold("huge pages after it, free and in all", true, pages.trim().replace('\n', " of "), "");
+    Ok(())
+}
+
+/// Prints what the gateway said last: the machine does not live as long as the question why.
+fn told(machine: &Machine) -> Result<()> {
+    let said = machine.run("journalctl --no-pager -n 12 -o short-monotonic -u glassgate")?;
+    said.lines().for_each(|line| println!("       | {line}"));
     Ok(())
 }
 

@@ -19,8 +19,10 @@ use super::Part;
 use crate::workspace;
 
 /// What the firmware is made of and guarded by, from the root of the work tree: files, and folders with all that is in them.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 11] = [
     "image",
+    "gateway/src/backup",
+    "gateway/src/backup.rs",
     "gateway/src/doctor",
     "gateway/src/doctor.rs",
     "gateway/src/guard",

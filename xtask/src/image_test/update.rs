@@ -117,7 +117,7 @@ fn updates(stage: &Stage<'_>, held: &mut Held, machine: &mut Machine) -> Result<
 }
 
 /// The last line of ours on the console.
-fn last(said: &str) -> String {
+pub fn last(said: &str) -> String {
     let mut lines = said.lines().rev().filter(|line| line.contains("Glassgate"));
     lines.next().unwrap_or("").trim().to_owned()
 }
