@@ -150,7 +150,7 @@ fn record(stage: &Stage<'_>, machine: &Machine, held: &mut Held) -> Result<()> {
         "",
     );
     chromium.go(&format!("{base}/log?lang=en&kind=uninspected"))?;
-    let rows = chromium.run("return document.querySelector('table.records').innerText")?;
+    let rows = chromium.run("return document.querySelector('#records table.records').innerText")?;
     let rows = rows.as_str().unwrap_or_default().trim().replace('\n', " | ");
     held.hold(
         "a record on the page: frames passed uninspected until the data plane was there",

@@ -83,8 +83,13 @@ fn updates(stage: &Stage<'_>, held: &mut Held, machine: &mut Machine) -> Result<
     held.hold("a broken update starts on trial", said.contains("on trial"), last(&said), "slot A");
     let since = Instant::now();
     let pings = Pings::start(stage.lab, Duration::from_millis(50), stage.dir)?;
-    let said =
-        machine.console.expect(&["did not confirm itself; running"], from, TRIAL + BOOT, stage.stop)?;
+    // The whole line: what is awaited may come in pieces over a serial line.
+    let said = machine.console.expect(
+        &["did not confirm itself; running 1.1.0 in slot B again", "in slot A is confirmed"],
+        from,
+        TRIAL + BOOT,
+        stage.stop,
+    )?;
     held.hold(
         "it is left by itself, and the version before runs again",
         said.contains("running 1.1.0 in slot B again"),
