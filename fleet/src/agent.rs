@@ -14,6 +14,8 @@ use glassgate_audit::checkpoint::Checkpoint;
 use glassgate_audit::reader::Reader;
 use serde::{Deserialize, Serialize};
 
+use crate::down::ask;
+use crate::down::keep::{Down, Keeper};
 use crate::link::{Link, jetstream, site_stream};
 use crate::up::{self, CheckpointMessage, Kept, Message, VERSION};
 use crate::witness;
@@ -47,6 +49,9 @@ pub struct AgentConfig {
     pub witness: witness::Config,
     /// The server beside the box.
     pub link: Link,
+    /// What may come down. Nothing is asked for where it is left out.
+    #[serde(default)]
+    pub down: Option<Down>,
 }
 
 fn audit_folder() -> PathBuf {
@@ -239,6 +244,13 @@ pub async fn run(config: &AgentConfig) -> Result<()> {
         }
     });
     let client = config.link.connect(&format!("glassgate agent {}", config.site)).await?;
+    if let Some(down) = &config.down {
+        let keeper = Keeper::new(down, &config.state.join(format!("{}.down.json", config.site)))?;
+        let (site, down, client) = (config.site.clone(), down.clone(), client.clone());
+        let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // On a thread of its own: what goes up does not wait until the gateway has read a pack.
+        std::thread::spawn(move || own.block_on(ask::run(site, down, keeper, client)));
+    }
     let context = jetstream(client);
     let interval = Duration::from_millis(config.interval_ms.clamp(100, 600_000));
     let checkpoint_every = Duration::from_secs(config.checkpoint_s.clamp(1, 86_400));

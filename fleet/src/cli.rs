@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::agent::{self, AgentConfig};
+use crate::down::cli::RolloutCommand;
 use crate::hub::{self, HubConfig};
 use crate::servers::{self, Fleet};
 use crate::store::HubStore;
@@ -33,6 +34,9 @@ pub enum FleetCommand {
     Status(StatusOptions),
     /// Print all rows of counts that a hub has, as comma-separated values.
     Rows(RowsOptions),
+    /// Offer a signed signature pack to the boxes, in stages; beside the store of a hub.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
 }
 
 /// `fleet agent`.
@@ -111,6 +115,7 @@ pub fn fleet(command: &FleetCommand) -> Result<()> {
         }
         FleetCommand::Status(options) => status(options),
         FleetCommand::Rows(options) => rows(options),
+        FleetCommand::Rollout(command) => crate::down::cli::run(command),
     }
 }
 

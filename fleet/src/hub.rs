@@ -1,6 +1,7 @@
 //! The hub: takes what the stream of all sites has into its store.
 
 mod fetch;
+pub mod rollout;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -113,7 +114,9 @@ impl HubConfig {
 pub async fn run(config: &HubConfig) -> Result<()> {
     let mut store = HubStore::open(&config.store, config.check()?)?;
     store.board = Some(Board::open(&config.store, Ring::new(&config.sites, config.witnesses))?);
+    eprintln!("glassgate hub: the store of {} sites is open: {}", config.sites.len(), config.store.display());
     let client = config.link.connect("glassgate hub").await?;
+    tokio::spawn(rollout::run(config.clone(), client.clone()));
     let mut fetch = Fetch::new(client.clone());
     let context = jetstream(client);
     let mut done = Done::default();

@@ -7,6 +7,7 @@
 //! * The agent is a process of its own. It reads the audit log's folder and nothing else; it can neither slow nor stop forwarding, and it has no
 //!   key of sealed records.
 //! * [`up`] is the list of what goes up. Whatever is not on it stays.
+//! * [`down`] is what a box asks for and verifies: signature packs, staged by the hub.
 //! * [`joined`] says what may be told of several sites together.
 
 #![cfg_attr(
@@ -16,6 +17,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod down;
 pub mod hub;
 pub mod joined;
 pub mod link;

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use glassgate_policy::pack::PublicKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
@@ -37,6 +38,12 @@ pub struct Fleet {
     /// GiB that the stream of all sites may take on each server of the cluster.
     #[serde(default = "crate::hub::stream_gib")]
     pub stream_gib: u32,
+    /// Public keys of those who sign packs, `ed25519:` and 64 digits: written into the file of each agent, and checked there. None: nothing comes down.
+    #[serde(default)]
+    pub trusted_keys: Vec<String>,
+    /// Where the pack lies on a box, as `signatures.pack` of its gateway names it.
+    #[serde(default = "pack_file")]
+    pub pack: PathBuf,
     /// Where the files will lie on each machine. Empty: where they are written.
     #[serde(default)]
     pub installed: PathBuf,
@@ -54,6 +61,10 @@ fn cluster_folder() -> PathBuf {
 
 fn leaf_folder() -> PathBuf {
     "/var/lib/glassgate/nats".into()
+}
+
+fn pack_file() -> PathBuf {
+    "/var/lib/glassgate/fleet/pack/site.pack".into()
 }
 
 const fn leaf_port() -> u16 {
@@ -118,6 +129,11 @@ pub fn write(fleet: &Fleet, dir: &Path) -> Result<()> {
             bail!("{}: the host is a name or an address", server.name);
         }
     }
+    if let Some(key) = fleet.trusted_keys.iter().find(|key| PublicKey::from_text(key).is_none()) {
+        bail!(
+            "trusted_keys: `{key}` is no public key; `glassgate pack key` prints one, `ed25519:` and 64 digits"
+        );
+    }
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let authority = Authority::open(dir)?;
     let ring = Ring::new(&fleet.sites, fleet.witnesses);
@@ -136,7 +152,10 @@ pub fn write(fleet: &Fleet, dir: &Path) -> Result<()> {
         let port = if fleet.one_machine { fleet.leaf_port + u16::try_from(at)? } else { fleet.leaf_port };
         put(&to.join("nats.conf"), &leaf_conf(fleet, site, port, &place(fleet, &to)))?;
         let link = link_toml(&[format!("tls://127.0.0.1:{port}")], &place(fleet, &to));
-        put(&to.join("agent.toml"), &format!("site = \"{site}\"\n\n{link}{}", witness_toml(&ring, site)))?;
+        put(
+            &to.join("agent.toml"),
+            &format!("site = \"{site}\"\n\n{link}{}{}", witness_toml(&ring, site), down_toml(fleet)),
+        )?;
     }
     let to = dir.join("hub");
     authority.certify(&to, HUB_USER, &["127.0.0.1"])?;
@@ -177,6 +196,13 @@ fn witness_toml(ring: &Ring, site: &Site) -> String {
     format!("\n[witness]\nby = {}\nof = {}\n", list(ring.by(site)), list(ring.of(site)))
 }
 
+fn down_toml(fleet: &Fleet) -> String {
+    if fleet.trusted_keys.is_empty() {
+        return String::new();
+    }
+    format!("\n[down]\npack = \"{}\"\ntrusted_keys = {}\n", fleet.pack.display(), quoted(&fleet.trusted_keys))
+}
+
 /// Certificates of both sides; the name in that of who comes says who it is.
 fn tls(at: &Path, map: &str) -> String {
     let at = at.display();
@@ -194,17 +220,23 @@ fn let_in(site: &Site) -> [String; 3] {
 }
 
 /// What a box may do in the cluster: answer what is asked of its own JetStream, and deliver its own stream to whom asked for it. It can publish to no other
-/// site's subjects, ask nothing of the cluster's JetStream, and hears of nobody else but what it witnesses: it asks its witnesses and hears their answers, and the other way round.
+/// site's subjects, ask nothing of the cluster's JetStream, and hears of nobody else but what it witnesses: it asks its witnesses and hears their answers, and the other way round. It asks the hub what there is for it, and is given that.
 fn box_rights(site: &Site, ring: &Ring) -> String {
     let user = user_of(site);
     let (by, of) = (ring.by(site), ring.of(site));
-    let mut says = vec![format!("gg.{site}.deliver.>"), "$JSC.R.>".to_owned(), ask_subject(site)];
+    let mut says = vec![
+        format!("gg.{site}.deliver.>"),
+        "$JSC.R.>".to_owned(),
+        ask_subject(site),
+        format!("gg.{site}.want.*"),
+    ];
     says.extend(of.iter().map(|other| answer_subject(site, other)));
     let says = quoted(&says);
     let mut hears = let_in(site).to_vec();
     hears.push(format!("$JS.FC.{}.>", stream_of(site)));
     hears.extend(of.iter().map(ask_subject));
     hears.extend(by.iter().map(|witness| answer_subject(witness, site)));
+    hears.push(format!("gg.{site}.given.*"));
     let hears = quoted(&hears);
     format!(
         "{{ user: \"{user}\", permissions: {{ publish: {{ allow: {says} }}, subscribe: {{ allow: {hears} }} }} }}"
@@ -250,8 +282,8 @@ fn cluster_conf(fleet: &Fleet, ring: &Ring, server: &Server, at: &Path) -> Strin
         .filter(|other| other.name != server.name)
         .map(|other| format!("\"nats-route://{}:{}\"", other.host, other.routes))
         .collect();
-    // Whoever has the certificate of the hub asks no witness in the name of a site: it would use up the places that a witness has for that site's logs.
-    let asks = quoted(&["gg.*.ask".to_owned(), "gg.*.answer.*".to_owned()]);
+    // Whoever has the certificate of the hub asks no witness in the name of a site: it would use up the places that a witness has for that site's logs. Nor does it say in its name what that site has.
+    let asks = quoted(&["gg.*.ask".to_owned(), "gg.*.answer.*".to_owned(), "gg.*.want.*".to_owned()]);
     let mut users =
         format!("    {{ user: \"{HUB_USER}\", permissions: {{ publish: {{ deny: {asks} }} }} }}\n");
     for site in &fleet.sites {

@@ -133,6 +133,14 @@ impl LogId {
     }
 }
 
+impl Digest {
+    /// Of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        Self(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
 /// A moment, in the one form in which messages write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub jiff::Timestamp);

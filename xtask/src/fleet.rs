@@ -3,13 +3,16 @@
 //! | part | done | asked |
 //! |---|---|---|
 //! | `once` | three boxes write their logs; a server of the cluster is killed, a site is cut off, the hub and an agent are killed; a box writes its past anew | each row of counts is at the hub once; no canary is in a stream; no witness signs the other past |
+//! | `rollout` | twelve boxes are offered packs: a good one, one that harms, and such as they refuse | the first goes to all in three stages, each other one halts by itself and boxes have the one before |
 //! | `thousand` | a thousand agents in one process send an hour of records each | what the hub takes of a core |
 //!
 //! Everything is on loopback, with real servers, agents and certificates, and needs neither root nor the lock of the labs. A link is a relay in this process, and a link that is cut
 //! passes no byte and closes nothing, as a cable does.
 
 mod boxes;
+mod gateways;
 mod relay;
+mod rollout;
 mod stage;
 mod witnesses;
 
@@ -28,7 +31,7 @@ use stage::Stage;
 /// Options of the task.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// Only this part: `once` or `thousand`.
+    /// Only this part: `once`, `rollout` or `thousand`.
     #[arg(long, value_name = "PART")]
     pub only: Vec<String>,
     /// Write what was found as JSON.
@@ -49,13 +52,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Without the thousand boxes: a minute, which is what a run of all tests can spare.
+    /// Without the thousand boxes: two minutes, which is what a run of all tests can spare.
     pub fn short() -> Self {
-        Self { only: vec!["once".to_owned()], cut: 15, boxes: 1000, ..Self::default() }
+        Self { only: vec!["once".to_owned(), "rollout".to_owned()], cut: 15, boxes: 1000, ..Self::default() }
     }
 }
 
-const PARTS: [&str; 2] = ["once", "thousand"];
+const PARTS: [&str; 3] = ["once", "rollout", "thousand"];
 const SITES: [&str; 3] = ["north", "south", "west"];
 const SERVERS: [&str; 3] = ["alpha", "beta", "gamma"];
 /// The site that is cut off, and the one whose agent is killed.
@@ -86,6 +89,20 @@ pub fn run(options: &Options, stop: &Stop) -> Result<()> {
     if asked("once") {
         ui::heading("once: three boxes, three servers, one hub");
         once(options, &server, &mut findings, stop)?;
+    }
+    if asked("rollout") {
+        ui::heading("rollout: packs for twelve boxes, three servers, one hub");
+        let mut found = |what: &str, found: String, goal: &str, met| {
+            ui::line(format_args!("  {what}: {found}"));
+            findings.push(Finding {
+                part: "rollout",
+                what: what.to_owned(),
+                found,
+                goal: goal.to_owned(),
+                met,
+            });
+        };
+        rollout::run(&server, options.keep, &mut found, stop)?;
     }
     if asked("thousand") {
         ui::heading(format_args!("thousand: {} boxes, one server, one hub", options.boxes));
@@ -132,7 +149,7 @@ fn once(options: &Options, server: &std::path::Path, findings: &mut Vec<Finding>
         stage.start_server(name)?;
     }
     SITES.iter().try_for_each(|site| stage.start_agent(site))?;
-    stage.start_hub()?;
+    stage.start_hub(stop)?;
     // A box that says it is another one: it has the certificate of the first site, and sends that one's log as the second.
     stage.start_forger(SITES[0], SITES[1])?;
     stage.await_rows(20, ARRIVES, stop)?;
@@ -149,7 +166,7 @@ fn once(options: &Options, server: &std::path::Path, findings: &mut Vec<Finding>
     stage.kill("hub")?;
     stage.kill(&format!("agent-{}", SITES[KILLED]))?;
     stop.pause(Duration::from_secs(3))?;
-    stage.start_hub()?;
+    stage.start_hub(stop)?;
     stage.start_agent(SITES[KILLED])?;
     // While nothing comes from one site, the others go on: once the servers have agreed who does the work of the dead one.
     let since = |rows: &Rows, site: &str| {
@@ -201,7 +218,7 @@ fn once(options: &Options, server: &std::path::Path, findings: &mut Vec<Finding>
         "0, all",
         obeyed == 0 && informed == SITES.len() as u64,
     );
-    stage.start_hub()?;
+    stage.start_hub(stop)?;
     let mended = Instant::now();
     let arrived = stage.await_rows(own.len(), ARRIVES, stop);
     let took = mended.elapsed();

@@ -183,7 +183,7 @@ impl Step {
                     .to_owned()
             }
             Work::Faults => format!("cargo xtask faults --only {}", faults::HELD.join(" --only ")),
-            Work::Fleet => "cargo xtask fleet --only once".to_owned(),
+            Work::Fleet => "cargo xtask fleet --only once --only rollout".to_owned(),
             Work::Skip(why) => format!("(skipped: {why})"),
         }
     }

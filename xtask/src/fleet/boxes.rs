@@ -22,7 +22,8 @@ pub(super) const WITNESS: &[u8] = b"boss-zhipin";
 /// How often the writer writes its round of records.
 const EVERY: Duration = Duration::from_millis(40);
 
-struct Monotonic;
+/// The clock of a box.
+pub(super) struct Monotonic;
 
 impl Clock for Monotonic {
     fn now(&self) -> Stamp {
@@ -55,7 +56,8 @@ impl Writer {
     }
 }
 
-fn close(log: Log) -> Result<()> {
+/// Ends a log, with all of it durable.
+pub(super) fn close(log: Log) -> Result<()> {
     ensure!(log.close(Duration::from_secs(20)), "a log was not closed in time");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The servers, agents and hub of a fleet, as processes.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -218,10 +219,13 @@ impl Stage {
         server.await_line("Authorization Violation", Duration::from_secs(20), stop).map(drop)
     }
 
-    pub(super) fn start_hub(&mut self) -> Result<()> {
+    /// Starts the hub, until it has its store open: before, there may be nothing to ask for how things are.
+    pub(super) fn start_hub(&mut self, stop: &Stop) -> Result<()> {
         let mut command = Command::new(self.dir.join(PROGRAM));
         command.arg("hub").arg("--config").arg(self.dir.join("out/hub/hub.toml"));
-        self.start("hub", &command)
+        self.start("hub", &command)?;
+        let hub = self.running.get_mut("hub").context("the hub is not running")?;
+        hub.await_line("sites is open", Duration::from_secs(20), stop).map(drop)
     }
 
     /// Deletes from the stream of the cluster what a hub that is not running has not taken, and gives how many messages waited and how many are gone;
@@ -254,6 +258,13 @@ impl Stage {
     fn ask(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(self.dir.join(PROGRAM));
         command.args(words).arg("--store").arg(self.dir.join("hub.sqlite")).arg("--json");
+        process::capture(&mut command)
+    }
+
+    /// `rollout` with a verb and its words.
+    pub(super) fn rollout(&self, words: &[&OsStr]) -> Result<String> {
+        let mut command = Command::new(self.dir.join(PROGRAM));
+        command.arg("rollout").args(words).arg("--store").arg(self.dir.join("hub.sqlite")).arg("--json");
         process::capture(&mut command)
     }
 
@@ -456,7 +467,7 @@ pub(super) fn thousand(server: &Path, boxes: u32, keep: bool, stop: &Stop) -> Re
             stage.dir.join("hub.sqlite").display()
         ),
     )?;
-    stage.start_hub()?;
+    stage.start_hub(stop)?;
     let hub = stage.running.get("hub").context("no hub")?.pid();
     let one = stage.running.get("one").context("no server")?.pid();
     stop.pause(Duration::from_secs(3))?;
