@@ -37,14 +37,20 @@ pub(crate) fn wall_text() -> String {
     shown(Timestamp::now())
 }
 
+/// What the wall clock shows at a moment, for people; a dash where there is none.
+pub(crate) fn wall_text_at(now: &Now) -> String {
+    now.wall.map_or_else(|| "–".to_owned(), shown)
+}
+
 /// A moment, for people.
 pub(crate) fn shown(at: Timestamp) -> String {
     at.round(Unit::Second).unwrap_or(at).to_string()
 }
 
-/// The hour in which something was, so many nanoseconds ago.
-pub(crate) fn wall_hour(ago_ns: u64) -> String {
-    let at = Timestamp::now().as_nanosecond() - i128::from(ago_ns);
+/// The hour in which something was, by the monotonic clock.
+pub(crate) fn wall_hour(mono_ns: u64, now: &Now) -> String {
+    let Some(wall) = now.wall else { return String::new() };
+    let at = wall.as_nanosecond() - i128::from(now.mono_ns.saturating_sub(mono_ns));
     let hour = at - at.rem_euclid(3_600_000_000_000);
     Timestamp::from_nanosecond(hour).map(|at| at.to_string()).unwrap_or_default()
 }
@@ -69,6 +75,12 @@ mod tests {
         let at = Some("2026-11-21T14:05:33Z");
         assert_eq!((minute(at).as_str(), hour(at).as_str()), ("2026-11-21 14:05", "2026-11-21 14 h"));
         assert_eq!((minute(None).as_str(), hour(Some("soon")).as_str()), ("–", "–"));
-        assert!(wall_hour(0).ends_with(":00:00Z"), "{}", wall_hour(0));
+        let now = Now {
+            mono_ns: 9_000_000_000,
+            wall: at.and_then(|at| at.parse().ok()),
+            quality: WallQuality::Unknown,
+        };
+        assert_eq!(wall_hour(now.mono_ns, &now), "2026-11-21T14:00:00Z");
+        assert_eq!(wall_text_at(&now), "2026-11-21T14:05:33Z");
     }
 }

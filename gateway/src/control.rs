@@ -26,6 +26,7 @@ mod hours;
 mod identity;
 pub(crate) mod inband;
 mod log;
+mod machine;
 pub(crate) mod past;
 mod policy;
 mod radius;
@@ -55,7 +56,7 @@ use crate::page::push::Push;
 use crate::page::scrape::Scrape;
 use crate::page::tls;
 pub(crate) use alerts::targets::{Targets, Tried};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 pub(crate) use charter::{install_charter, read_charter};
 use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::stats_page::StatsPage;
@@ -227,6 +228,7 @@ fn serve(channel: &Channel) -> Result<()> {
         tls: Some(identity.acceptor),
     };
     let slow_path = SlowPath::new(Beginning {
+        machine: machine::ThisMachine::shared(),
         config: config.clone(),
         last: orders.last,
         lcores: orders.lcores,
@@ -247,10 +249,9 @@ fn serve(channel: &Channel) -> Result<()> {
     thread::Builder::new().name("guard".into()).spawn(move || listen(&listener, &commands))?;
     let (done, ended) = oneshot::channel();
     let worker = thread::Builder::new().name("slow-path".into()).spawn(move || {
-        let result = slow_path.run(&to_do);
-        // The main thread waits for this, whatever the result.
+        slow_path.run(&to_do);
+        // The main thread waits for this.
         _ = done.send(());
-        result
     })?;
     channel.send(&FromControl::Up, &[])?;
     info!(page = %page.local_addr()?, certificate = %identity.fingerprint, "serving");
@@ -275,10 +276,7 @@ fn serve(channel: &Channel) -> Result<()> {
         }
         anyhow::Ok(())
     })?;
-    match worker.join() {
-        Ok(result) => result,
-        Err(_) => bail!("the slow path panicked"),
-    }
+    worker.join().map_err(|_| anyhow!("the slow path panicked"))
 }
 
 /// Serves the page at the gateway's own address on the ports of the bridge, if it has one.

@@ -3,6 +3,7 @@
 //! Two files in a folder of their own, `charter.toml` and `charter.toml.sig`, read at start and replaced together when
 //! another charter is installed. What is wrong with them is said on the page; nothing is observed then.
 
+use super::machine::{Machine, ThisMachine};
 use crate::config::{Charter as Settings, Without, read_bounded};
 use crate::page::lang::Lang;
 use crate::page::terms;
@@ -15,8 +16,7 @@ use glassgate_policy::{ObservationLevel, Unobserved};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 
 const FILE: &str = "charter.toml";
@@ -24,6 +24,7 @@ const SIGNATURES: &str = "charter.toml.sig";
 
 /// The charter that is installed.
 pub(super) struct Charters {
+    machine: Arc<dyn Machine>,
     settings: Settings,
     installed: State,
 }
@@ -46,13 +47,13 @@ pub(super) struct Observed {
 
 impl Charters {
     /// Reads what is installed.
-    pub(super) fn load(settings: &Settings) -> Self {
-        let installed = match read(settings) {
+    pub(super) fn load(machine: Arc<dyn Machine>, settings: &Settings) -> Self {
+        let installed = match read(&*machine, settings) {
             Ok(Some(charter)) => State::Charter(Box::new(charter)),
             Ok(None) => State::Nothing,
             Err(why) => State::NotValid(format!("{why:#}")),
         };
-        Self { settings: settings.clone(), installed }
+        Self { machine, settings: settings.clone(), installed }
     }
 
     /// What may be observed now. The clock decides only while it can be trusted.
@@ -107,9 +108,9 @@ impl Charters {
     pub(super) fn install(&mut self, charter: Charter, text: &str, signatures: &str) -> Result<()> {
         let dir = &self.settings.dir;
         // The signatures first: with the old text they are not good, so a crash between the two leaves nothing in force.
-        replace(dir, SIGNATURES, signatures).context("keeping the signatures")?;
+        self.machine.replace(&dir.join(SIGNATURES), signatures).context("keeping the signatures")?;
         self.installed = State::NotValid("a charter was being installed".to_owned());
-        replace(dir, FILE, text).context("keeping the charter")?;
+        self.machine.replace(&dir.join(FILE), text).context("keeping the charter")?;
         self.installed = State::Charter(Box::new(charter));
         Ok(())
     }
@@ -283,15 +284,16 @@ fn write_record(
     log.act(now, &record)
 }
 
-fn read(settings: &Settings) -> Result<Option<Charter>> {
+fn read(machine: &dyn Machine, settings: &Settings) -> Result<Option<Charter>> {
     let path = settings.dir.join(FILE);
-    let bytes = match read_bounded(&path, charter::MAX_BYTES as u64) {
+    let bytes = match machine.read(&path, charter::MAX_BYTES as u64) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => bail!("{} can't be read: {e}", path.display()),
     };
     let at = settings.dir.join(SIGNATURES);
-    let signatures = read_bounded(&at, charter::MAX_SIGNATURE_BYTES as u64)
+    let signatures = machine
+        .read(&at, charter::MAX_SIGNATURE_BYTES as u64)
         .with_context(|| format!("{} can't be read", at.display()))?;
     let (path, at) = (path.display().to_string(), at.display().to_string());
     let (charter, _) = Charter::verify(&path, &bytes, &at, &signatures, &settings.keys)?;
@@ -309,20 +311,10 @@ pub(crate) fn read_charter(settings: &Settings) -> Option<(String, String)> {
 
 /// Installs a charter where no gateway runs that would: checked the same way, on no record.
 pub(crate) fn install_charter(settings: &Settings, text: &str, signatures: &str) -> Result<(), String> {
-    let mut charters = Charters::load(settings);
+    let mut charters = Charters::load(ThisMachine::shared(), settings);
     let charter = charters.check(text, signatures)?;
     std::fs::create_dir_all(&settings.dir).map_err(|e| e.to_string())?;
     charters.install(charter, text, signatures).map_err(|e| format!("{e:#}"))
-}
-
-/// Replaces a file as a whole, durably.
-fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
-    let (new, path): (PathBuf, PathBuf) = (dir.join(format!("{name}.new")), dir.join(name));
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, &path)?;
-    std::fs::File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

@@ -3,27 +3,29 @@
 //! A log that can't be opened must not keep the page from saying so, and never keeps a frame from passing. What would
 //! have been written meanwhile is counted and becomes a record of its own when the log opens.
 
+use super::machine::{Machine, Records};
 use super::witness::Asking;
-use crate::clock;
 use crate::config::Audit;
-use glassgate_audit::{Clock, Options, Recovered, Stamp, Status};
+use glassgate_audit::{Options, Recovered, Stamp, Status};
 use glassgate_policy::audit::{AuditSink, BootId, GapCause, Now, Record, Word};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tracing::{info, warn};
 
 /// How long to wait before a log that could not be opened is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY_NS: u64 = 10_000_000_000;
 /// How long an act of a person waits until its record is durable.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Log {
+    machine: Arc<dyn Machine>,
     settings: Audit,
     /// Where records are counted before they are taken: a file that outlives this process.
     tally: PathBuf,
     boot: BootId,
-    log: Option<glassgate_audit::Log>,
+    log: Option<Box<dyn Records>>,
     witness: Option<Asking>,
     /// What it is called, once it was open.
     origin: String,
@@ -38,26 +40,19 @@ pub(super) struct Log {
     trouble: Option<String>,
     /// What is wrong with its witness, of then: records are taken all the same.
     witness_trouble: Option<String>,
-    retry_at: Instant,
+    retry_at_ns: u64,
 }
 
-/// The clocks of this machine.
-struct Machine;
-
-impl Clock for Machine {
-    fn now(&self) -> Stamp {
-        stamp(&clock::now())
-    }
-}
-
-fn stamp(now: &Now) -> Stamp {
+/// A moment, as the log labels records with it.
+pub(super) fn stamp(now: &Now) -> Stamp {
     Stamp { mono_ns: now.mono_ns, wall: now.wall, quality: now.quality.as_str() }
 }
 
 impl Log {
     /// Opens the log. `run` is a folder whose files outlive this process, but need not outlive the machine.
-    pub(super) fn open(settings: &Audit, run: &Path, boot: BootId) -> Self {
+    pub(super) fn open(machine: Arc<dyn Machine>, settings: &Audit, run: &Path, boot: BootId) -> Self {
         let mut log = Self {
+            machine,
             settings: settings.clone(),
             tally: run.join("audit.tally"),
             boot,
@@ -70,16 +65,16 @@ impl Log {
             status: Status::default(),
             trouble: None,
             witness_trouble: None,
-            retry_at: Instant::now(),
+            retry_at_ns: 0,
         };
-        log.try_open(Instant::now());
+        log.try_open();
         log
     }
 
     /// Opens the log if it is not open and it is time to try again; says what was missed.
     pub(super) fn mend(&mut self, now: &Now) {
-        if self.log.is_none() && Instant::now() >= self.retry_at {
-            self.try_open(Instant::now());
+        if self.log.is_none() && now.mono_ns >= self.retry_at_ns {
+            self.try_open();
             if self.log.is_some() && self.missed > 0 {
                 let records = std::mem::take(&mut self.missed);
                 let cause = Word(GapCause::LogFull);
@@ -120,7 +115,7 @@ impl Log {
 
     /// Whether it takes many records at once. One that is not open counts them, however many.
     pub(super) fn has_room(&self) -> bool {
-        self.log.as_ref().is_none_or(glassgate_audit::Log::has_room)
+        self.log.as_ref().is_none_or(|log| log.has_room())
     }
 
     /// Waits until what it has taken is durable. `false` if the disk doesn't let it.
@@ -133,10 +128,10 @@ impl Log {
         self.log.take().is_none_or(|log| log.close(PATIENCE))
     }
 
-    fn try_open(&mut self, now: Instant) {
+    fn try_open(&mut self) {
         let (origin, tally) = (self.settings.origin.clone(), Some(self.tally.clone()));
         let options = Options { origin, tally, ..Options::new(&self.settings.dir) };
-        match glassgate_audit::Log::open(options, self.boot.0, Machine) {
+        match self.machine.open_log(options, self.boot) {
             Ok((log, recovered)) => {
                 tell(&recovered, self.settings.origin.as_deref());
                 self.origin = recovered.origin;
@@ -144,7 +139,7 @@ impl Log {
             }
             Err(e) => {
                 self.closed = Some(e.to_string());
-                self.retry_at = now + RETRY;
+                self.retry_at_ns = self.machine.mono_ns().saturating_add(RETRY_NS);
             }
         }
         self.look();
@@ -217,6 +212,7 @@ impl AuditSink for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::machine::ThisMachine;
     use glassgate_audit::reader::Reader;
 
     #[test]
@@ -226,14 +222,14 @@ mod tests {
         std::fs::write(&folder, "in the way").unwrap();
         let now = crate::clock::now();
         let settings = Audit { dir: folder.clone(), origin: None, witness: None };
-        let mut log = Log::open(&settings, dir.path(), BootId(1));
+        let mut log = Log::open(ThisMachine::shared(), &settings, dir.path(), BootId(1));
         log.append(&now, &Record::Started { version: "1" });
         log.append(&now, &Record::Stopped {});
         log.commit(&now).unwrap();
         assert!(log.act(&now, &Record::Stopped {}).is_err());
         assert!(log.trouble().is_some());
         std::fs::remove_file(&folder).unwrap();
-        log.retry_at = Instant::now();
+        log.retry_at_ns = 0;
         log.mend(&now);
         assert!(log.trouble().is_none());
         log.act(&now, &Record::Stopped {}).unwrap();
@@ -252,7 +248,7 @@ mod tests {
     fn a_witness_that_is_away_is_no_failure_of_the_log() {
         let dir = tempfile::tempdir().unwrap();
         let settings = Audit { dir: dir.path().join("audit"), origin: None, witness: None };
-        let mut log = Log::open(&settings, dir.path(), BootId(1));
+        let mut log = Log::open(ThisMachine::shared(), &settings, dir.path(), BootId(1));
         log.witness = Some(Asking::in_trouble("it is away"));
         let now = crate::clock::now();
         log.append(&now, &Record::Stopped {});

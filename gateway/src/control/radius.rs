@@ -7,9 +7,9 @@
 //! a turn, requests that are remembered; what is refused is dropped and counted by reason.
 
 use super::identity::Identity;
+use super::machine::Machine;
 use super::report::counts;
 use super::snapshot::RadiusNow;
-use crate::clock;
 use crate::config;
 use crate::secret;
 use anyhow::{Context as _, Result};
@@ -76,11 +76,11 @@ impl Radius {
     }
 
     /// Takes what waits at the socket, but not more than fits into a turn. How many packets that were.
-    pub(super) fn take(&mut self, identity: &mut Identity) -> usize {
+    pub(super) fn take(&mut self, machine: &dyn Machine, identity: &mut Identity) -> usize {
         for taken in 0..TURN {
             // Nothing waits, or the kernel tells of an answer that did not arrive: neither is a reason to end.
             let Ok((length, source)) = self.socket.recv_from(&mut self.buffer) else { return taken };
-            let now = clock::now();
+            let now = machine.now();
             let heard = Heard {
                 now_ns: now.mono_ns,
                 wall_s: now.trusted_wall().map(|wall| wall.as_second()),

@@ -23,7 +23,7 @@ use glassgate_dataplane::event_ring::EventRing;
 use glassgate_dataplane::inband::{Refused, Unsent};
 use glassgate_dataplane::latency;
 use glassgate_dataplane::stats_page::{Reading, StatsPage, hash_words};
-use glassgate_policy::audit::{Counts, Hex};
+use glassgate_policy::audit::{Counts, Hex, Now};
 use glassgate_policy::charter::Standing;
 use glassgate_policy::engine;
 use glassgate_policy::flow_event::EventKind;
@@ -35,7 +35,7 @@ const SILENT_MS: u64 = 2000;
 /// Everything that a snapshot is made from.
 pub(super) struct Sources<'a> {
     pub(super) config: &'a Config,
-    pub(super) now_ns: u64,
+    pub(super) now: &'a Now,
     pub(super) started_ns: u64,
     pub(super) lcores: &'a [(EventRing, StatsPage)],
     pub(super) confinement: &'a str,
@@ -71,15 +71,16 @@ impl Sources<'_> {
         let readings: Vec<Reading> = self.lcores.iter().map(|(_, page)| page.read()).collect();
         let mut sum = LcoreCounters::default();
         readings.iter().for_each(|reading| sum.add(&reading.counters));
-        history.note(totals(&sum, self.now_ns));
+        history.note(totals(&sum, self.now.mono_ns));
         let lcores = self.lcores_now(&readings);
         let state = |of: fn(&Reading) -> u64| readings.iter().map(of).sum();
         let policy = self.policy_now(&lcores);
         let guard = self.world.processes.iter().find(|p| p.name == "guard");
         let mut snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            time: clock::wall_text(),
-            uptime_ms: self.now_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns)) / 1_000_000,
+            time: clock::wall_text_at(self.now),
+            uptime_ms: self.now.mono_ns.saturating_sub(guard.map_or(self.started_ns, |g| g.since_ns))
+                / 1_000_000,
             troubles: Vec::new(),
             troubles_zh: Vec::new(),
             // They are looked at against what is made here.
@@ -254,7 +255,7 @@ impl Sources<'_> {
             k: c.k,
         };
         let sight = report.sight.clone().unwrap_or_default();
-        let began = |mono_ns| clock::wall_hour(self.now_ns.saturating_sub(mono_ns));
+        let began = |mono_ns| clock::wall_hour(mono_ns, self.now);
         ReportNow {
             since: report.since_mono_ns.map(began),
             rows: report.rows.iter().map(row).collect(),
@@ -266,7 +267,7 @@ impl Sources<'_> {
 
     fn rules(&self) -> Vec<RuleNow> {
         let rules = self.counted.rules.iter();
-        let hour = |mono_ns| clock::wall_hour(self.now_ns.saturating_sub(mono_ns));
+        let hour = |mono_ns| clock::wall_hour(mono_ns, self.now);
         rules
             .map(|rule| RuleNow {
                 name: rule.rule.clone(),
@@ -322,7 +323,7 @@ impl Sources<'_> {
                 let (state, events) = (&reading.state, ring.watch());
                 LcoreNow {
                     cpu: *cpu,
-                    seen_ms_ago: self.now_ns.saturating_sub(state.mono_ns) / 1_000_000,
+                    seen_ms_ago: self.now.mono_ns.saturating_sub(state.mono_ns) / 1_000_000,
                     load: 1.0 - state.idle_turns as f64 / state.turns.max(1) as f64,
                     p99_ns: latency::quantile(&reading.counters.turn_ns, 0.99),
                     turns: state.turns,
@@ -342,7 +343,7 @@ impl Sources<'_> {
 
     fn policy_now(&self, lcores: &[LcoreNow]) -> PolicyNow {
         let out = self.handed_out;
-        let left = |until: u64| until.saturating_sub(self.now_ns) as f64 / 1e9;
+        let left = |until: u64| until.saturating_sub(self.now.mono_ns) as f64 / 1e9;
         PolicyNow {
             epoch: out.map_or(0, |o| o.epoch),
             matrix_hash: out.map(|o| Hex(&o.hash).to_string()).unwrap_or_default(),

@@ -17,8 +17,8 @@ pub(crate) use cases::{CaseAnswer, CaseAsk};
 
 use super::identity::Identity;
 use super::log::Log;
+use super::machine::Machine;
 use crate::said::Said;
-use glassgate_audit::disk::Folder;
 use glassgate_policy::audit::{AuditSink, BootId, GapCause, Hex, Now, Record, Word};
 use glassgate_policy::case::{KeyChange, SessionLine};
 use glassgate_policy::charter::Charter;
@@ -83,6 +83,7 @@ impl SessionSink for Sink {
 
 /// What is sealed, and who may open it.
 pub(super) struct Sealed {
+    machine: Arc<dyn Machine>,
     sink: Sink,
     kept: Option<Kept>,
     /// Why nothing can be kept, if so.
@@ -114,10 +115,10 @@ struct InUse {
 
 impl Sealed {
     /// Opens what is kept beside the charter. What can't be opened is said, and nothing is sealed then.
-    pub(super) fn open(folder: &Path, boot: BootId, now: &Now) -> Self {
+    pub(super) fn open(machine: Arc<dyn Machine>, folder: &Path, boot: BootId, now: &Now) -> Self {
         let open = || -> io::Result<Kept> {
-            let keys = Keys::open(Arc::new(Folder::private(&folder.join("keys"))?), boot, now)?;
-            let book = Book::open(Arc::new(Folder::private(&folder.join("cases"))?))?;
+            let keys = Keys::open(machine.private(&folder.join("keys"))?, boot, now)?;
+            let book = Book::open(machine.private(&folder.join("cases"))?)?;
             Ok(Kept { keys, book })
         };
         let (kept, mut trouble) = match open() {
@@ -135,6 +136,7 @@ impl Sealed {
             warn!("{why}");
         }
         Self {
+            machine,
             sink: Sink::default(),
             kept,
             trouble,

@@ -10,6 +10,7 @@ use super::hours::Hours;
 use super::identity::Identity;
 use super::inband::Counts;
 use super::log::Log;
+use super::machine::Machine;
 use super::past::Past;
 use super::policy::{HandedOut, InForce, Terms};
 use super::radius::Radius;
@@ -40,7 +41,7 @@ use glassgate_policy::{ObservationLevel, Unobserved};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -49,16 +50,18 @@ const BATCH: usize = 1024;
 /// How long the thread sleeps when all rings are empty: much less than it takes to fill one.
 const NAP: Duration = Duration::from_millis(5);
 /// How often it says how things are.
-const PUBLISH: Duration = Duration::from_millis(250);
+const PUBLISH_NS: u64 = 250_000_000;
 /// How often time passes for the engine, and records are made durable.
-const TICK: Duration = Duration::from_secs(1);
+const TICK_NS: u64 = 1_000_000_000;
 /// Verdicts are not renewed for a change of the calendar more often than this.
-const SOONEST: Duration = Duration::from_millis(50);
+const SOONEST_NS: u64 = 50_000_000;
 /// How long to wait before verdicts that could not be handed out are tried again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_NS: u64 = 1_000_000_000;
 
 /// What the slow path begins with.
 pub(super) struct Beginning {
+    /// Where it runs.
+    pub(super) machine: Arc<dyn Machine>,
     pub(super) config: Config,
     /// The last policy of a predecessor.
     pub(super) last: Option<PolicyId>,
@@ -100,15 +103,17 @@ pub(super) struct SlowPath {
     bypass: Bypass,
     visits: Visits,
     alerts: Alerts,
-    /// When alerts are looked at next.
-    alerts_at: Instant,
+    /// When alerts are looked at next, by the monotonic clock as all of these.
+    alerts_at_ns: u64,
+    publish_at_ns: u64,
+    tick_at_ns: u64,
+    renew_at_ns: u64,
     /// What is observed, once it is on record.
     observed: Option<Observed>,
     in_force: Option<InForce>,
     handed_out: Option<HandedOut>,
     /// The last policy, of this process or a predecessor.
     last: Option<PolicyId>,
-    renew_at: Instant,
     loaded: String,
     rejected: Option<String>,
 }
@@ -125,10 +130,11 @@ impl SlowPath {
             let counters = ring.watch();
             Ring { consumer: ring.consumer(), bad_told: counters.bad_events + counters.bad_indices }
         };
-        let now = clock::now();
+        let machine = begun.machine.clone();
+        let now = machine.now();
         let run = begun.config.socket.parent().unwrap_or(Path::new("/"));
-        let mut log = Log::open(&begun.config.audit, run, begun.boot);
-        let sealed = Sealed::open(&begun.config.charter.dir, begun.boot, &now);
+        let mut log = Log::open(machine.clone(), &begun.config.audit, run, begun.boot);
+        let sealed = Sealed::open(machine.clone(), &begun.config.charter.dir, begun.boot, &now);
         let options =
             EngineOptions { version: env!("CARGO_PKG_VERSION").to_owned(), ..EngineOptions::default() };
         let mut engine = Engine::start(options, &now, &mut log);
@@ -143,22 +149,25 @@ impl SlowPath {
             world: World::default(),
             history: History::default(),
             hours: Hours::default(),
-            charters: Charters::load(&begun.config.charter),
+            charters: Charters::load(machine.clone(), &begun.config.charter),
             identity: Identity::default(),
             readers,
             bypass: Bypass::load(
+                machine,
                 &begun.config.charter.dir,
                 begun.last.as_ref().is_some_and(|last| last.bypass),
-                &clock::wall_text(),
+                &clock::wall_text_at(&now),
             ),
             visits: Visits::default(),
             alerts: Alerts::new(begun.config.alerts.bounds, now.mono_ns),
-            alerts_at: Instant::now(),
+            alerts_at_ns: 0,
+            publish_at_ns: 0,
+            tick_at_ns: 0,
+            renew_at_ns: 0,
             observed: None,
             in_force: None,
             handed_out: None,
             last: begun.last.clone(),
-            renew_at: Instant::now(),
             loaded: String::new(),
             rejected: None,
             begun,
@@ -166,112 +175,136 @@ impl SlowPath {
     }
 
     /// Works until told to stop; then takes what is left in the rings and closes the log.
-    pub(super) fn run(mut self, commands: &Receiver<Command>) -> Result<()> {
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        self.begin();
+        loop {
+            let nap = if self.turn() > 0 { Duration::ZERO } else { NAP };
+            match commands.recv_timeout(nap) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(command) => self.command(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.wind_up();
+        self.close();
+    }
+
+    /// Puts in force what the files say.
+    fn begin(&mut self) {
         match self.load() {
             Ok(what) => info!("{what}"),
             Err(why) => warn!("no verdicts, so everything is forwarded and nothing observed\n{why}"),
         }
-        let (mut publish_at, mut tick_at) = (Instant::now(), Instant::now());
-        loop {
-            let taken = self.drain() + self.listen();
-            let now = Instant::now();
-            if now >= self.renew_at {
-                self.renew(now);
-            }
-            if now >= tick_at {
-                tick_at = now + TICK;
-                self.tick();
-            }
-            if now >= publish_at {
-                publish_at = now + PUBLISH;
-                self.publish();
-            }
-            let nap = if taken > 0 { Duration::ZERO } else { NAP };
-            match commands.recv_timeout(nap) {
-                Ok(Command::World(world)) => self.world = *world,
-                Ok(Command::Uninspected(about)) => self.note_uninspected(about),
-                Ok(Command::Reload(answer)) => {
-                    let outcome = self.load();
-                    match &outcome {
-                        Ok(what) => info!("reloaded: {what}"),
-                        Err(why) => warn!("not reloaded, what was in force stays\n{why}"),
-                    }
-                    if let Some(answer) = answer {
-                        // Whoever asked may have gone.
-                        _ = answer.send(outcome);
-                    }
-                }
-                Ok(Command::Install { charter, signatures, answer }) => {
-                    let outcome = self.install(&charter, &signatures);
-                    match &outcome {
-                        Ok(what) => info!("charter installed: {what}"),
-                        Err(why) => warn!("charter not installed, what was in force stays\n{why}"),
-                    }
-                    _ = answer.send(outcome);
-                }
-                Ok(Command::AcceptList { asked, answer }) => {
-                    let outcome = self.accept_list(&asked);
-                    match &outcome {
-                        Ok(what) => info!("{what}"),
-                        Err(why) => warn!("the list `{}` was not accepted: {why}", asked.list),
-                    }
-                    _ = answer.send(outcome);
-                }
-                Ok(Command::ConfigChanged { change, sha256, files, uid, answer }) => {
-                    let record = Record::ConfigChanged { change: Word(change), sha256: &sha256, files, uid };
-                    let outcome = self.log.act(&clock::now(), &record);
-                    let outcome =
-                        outcome.map_err(|why| format!("the audit log does not take the record of it: {why}"));
-                    _ = answer.send(outcome);
-                }
-                Ok(Command::Bypass { on, keep, uid, answer }) => {
-                    let outcome = self.set_bypass(on, keep, uid);
-                    match &outcome {
-                        Ok(what) => warn!("{what}"),
-                        Err(why) => warn!("the bypass is as it was: {why}"),
-                    }
-                    _ = answer.send(outcome);
-                }
-                Ok(Command::Case { ask, uid, answer }) => {
-                    let charter = self.charters.in_force(self.observed.as_ref());
-                    let folder = self.begun.config.audit.dir.clone();
-                    let asked = Asked { ask, uid, answer, charter, folder };
-                    self.sealed.asked(asked, &clock::now(), &mut self.log);
-                    continue;
-                }
-                Ok(Command::Tell(tell)) => {
-                    self.tell(tell);
-                    continue;
-                }
-                Ok(Command::Access { act, answer, ticket }) => {
-                    let taken = self.visits.take(&act, &clock::now(), &mut self.log);
-                    drop(ticket);
-                    if let Some(answer) = answer {
-                        _ = answer.send(taken);
-                    }
-                    continue;
-                }
-                Ok(Command::Push { change, answer }) => {
-                    // Whoever pushed may have gone.
-                    _ = answer.send(self.identity.push(change, clock::mono_ns()));
-                    continue;
-                }
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => continue,
-            }
-            publish_at = now;
+    }
+
+    /// Takes a batch of each ring, and does whatever it is time for. How much there was to take.
+    fn turn(&mut self) -> usize {
+        let taken = self.drain() + self.listen();
+        let now_ns = self.begun.machine.mono_ns();
+        if now_ns >= self.renew_at_ns {
+            self.renew();
         }
+        if now_ns >= self.tick_at_ns {
+            self.tick_at_ns = now_ns.saturating_add(TICK_NS);
+            self.tick();
+        }
+        if now_ns >= self.publish_at_ns {
+            self.publish_at_ns = now_ns.saturating_add(PUBLISH_NS);
+            self.publish();
+        }
+        taken
+    }
+
+    /// Does what somebody asks for. What changes how things are is shown at once.
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::World(world) => self.world = *world,
+            Command::Uninspected(about) => self.note_uninspected(about),
+            Command::Reload(answer) => {
+                let outcome = self.load();
+                match &outcome {
+                    Ok(what) => info!("reloaded: {what}"),
+                    Err(why) => warn!("not reloaded, what was in force stays\n{why}"),
+                }
+                if let Some(answer) = answer {
+                    // Whoever asked may have gone.
+                    _ = answer.send(outcome);
+                }
+            }
+            Command::Install { charter, signatures, answer } => {
+                let outcome = self.install(&charter, &signatures);
+                match &outcome {
+                    Ok(what) => info!("charter installed: {what}"),
+                    Err(why) => warn!("charter not installed, what was in force stays\n{why}"),
+                }
+                _ = answer.send(outcome);
+            }
+            Command::AcceptList { asked, answer } => {
+                let outcome = self.accept_list(&asked);
+                match &outcome {
+                    Ok(what) => info!("{what}"),
+                    Err(why) => warn!("the list `{}` was not accepted: {why}", asked.list),
+                }
+                _ = answer.send(outcome);
+            }
+            Command::ConfigChanged { change, sha256, files, uid, answer } => {
+                let record = Record::ConfigChanged { change: Word(change), sha256: &sha256, files, uid };
+                let outcome = self.log.act(&self.begun.machine.now(), &record);
+                let outcome =
+                    outcome.map_err(|why| format!("the audit log does not take the record of it: {why}"));
+                _ = answer.send(outcome);
+            }
+            Command::Bypass { on, keep, uid, answer } => {
+                let outcome = self.set_bypass(on, keep, uid);
+                match &outcome {
+                    Ok(what) => warn!("{what}"),
+                    Err(why) => warn!("the bypass is as it was: {why}"),
+                }
+                _ = answer.send(outcome);
+            }
+            Command::Case { ask, uid, answer } => {
+                let charter = self.charters.in_force(self.observed.as_ref());
+                let folder = self.begun.config.audit.dir.clone();
+                let asked = Asked { ask, uid, answer, charter, folder };
+                return self.sealed.asked(asked, &self.begun.machine.now(), &mut self.log);
+            }
+            Command::Tell(tell) => return self.tell(tell),
+            Command::Access { act, answer, ticket } => {
+                let taken = self.visits.take(&act, &self.begun.machine.now(), &mut self.log);
+                drop(ticket);
+                if let Some(answer) = answer {
+                    _ = answer.send(taken);
+                }
+                return;
+            }
+            Command::Push { change, answer } => {
+                // Whoever pushed may have gone.
+                _ = answer.send(self.identity.push(change, self.begun.machine.mono_ns()));
+                return;
+            }
+            // Whoever has the commands ends it.
+            Command::Stop => return,
+        }
+        self.publish_at_ns = 0;
+    }
+
+    /// Takes what is left in the rings, and puts on record what goes on.
+    fn wind_up(&mut self) {
         while self.drain() > 0 {}
         self.publish();
-        let now = clock::now();
+        let now = self.begun.machine.now();
         self.engine.end_sessions(&now);
         let charter = self.charters.in_force(self.observed.as_ref());
         self.sealed.seal_all(charter, &self.identity, &now, &mut self.log);
         self.sealed.close(&now, &mut self.log);
         self.readers.end_hour(&now, &mut self.log);
         self.visits.end(&now, &mut self.log);
+    }
+
+    /// Ends the log in order.
+    fn close(mut self) {
         // A log that fails now has said so before; the gateway ends all the same.
-        if let Err(e) = self.engine.stop(&clock::now(), &mut self.log) {
+        if let Err(e) = self.engine.stop(&self.begun.machine.now(), &mut self.log) {
             warn!("the end of the audit log could not be written: {e}");
         }
         if !self.log.close() {
@@ -279,7 +312,6 @@ impl SlowPath {
                 "the disk of the audit log did not answer in time; the next start goes on from what is durable"
             );
         }
-        Ok(())
     }
 
     fn drain(&mut self) -> usize {
@@ -302,7 +334,7 @@ impl SlowPath {
             });
         }
         if taken > 0 || self.sealed.is_waiting() {
-            self.seal(&clock::now());
+            self.seal(&self.begun.machine.now());
         }
         taken
     }
@@ -316,7 +348,7 @@ impl SlowPath {
     /// Takes what waits at the RADIUS socket.
     fn listen(&mut self) -> usize {
         let Some(radius) = &mut self.begun.radius else { return 0 };
-        radius.take(&mut self.identity)
+        radius.take(&*self.begun.machine, &mut self.identity)
     }
 
     fn tick(&mut self) {
@@ -328,7 +360,7 @@ impl SlowPath {
                 self.engine.bad_events(news);
             }
         }
-        let now = clock::now();
+        let now = self.begun.machine.now();
         self.log.mend(&now);
         self.visits.tick(&now, &mut self.log);
         // The log keeps what is wrong with it.
@@ -351,7 +383,7 @@ impl SlowPath {
         let counted = self.readers.take(&self.identity, levels, &now);
         self.readers.tick(&self.identity, &now, &mut self.log);
         if moved || counted || self.observed.as_ref().is_none_or(|observed| observed.is_over(&now)) {
-            self.renew(Instant::now());
+            self.renew();
         }
     }
 
@@ -379,7 +411,7 @@ impl SlowPath {
     fn install(&mut self, text: &str, signatures: &str) -> Result<String, String> {
         let charter = self.charters.check(text, signatures)?;
         let what = format!("{} no. {}", charter.file().name, charter.file().serial);
-        let now = clock::now();
+        let now = self.begun.machine.now();
         let recorded = self.charters.record_install(&charter, self.identity.groups(), &now, &mut self.log);
         if let Err(why) = recorded {
             return Err(format!("the audit log does not take the record of it: {why}"));
@@ -389,7 +421,7 @@ impl SlowPath {
         if let Err(why) = self.load() {
             warn!("rules were not taken\n{why}");
         }
-        self.renew(Instant::now());
+        self.renew();
         kept.map_err(|e| format!("{e:#}"))?;
         let basis = self.observed.as_ref().map(|observed| observed.basis.en.clone()).unwrap_or_default();
         Ok(format!("{what}. {basis}"))
@@ -405,7 +437,7 @@ impl SlowPath {
             end_mono_ns: about.end_mono_ns,
             frames: about.frames,
         };
-        match self.log.act(&clock::now(), &record) {
+        match self.log.act(&self.begun.machine.now(), &record) {
             Ok(()) => _ = self.begun.guard.send(&FromControl::Noted(about), &[]),
             Err(why) => warn!("that frames are not inspected is not on record: {why}"),
         }
@@ -431,7 +463,7 @@ impl SlowPath {
             uid: asked.uid,
         };
         self.log
-            .act(&clock::now(), &Record::ListAccepted(accepted))
+            .act(&self.begun.machine.now(), &Record::ListAccepted(accepted))
             .map_err(|why| format!("the audit log does not take the record of it: {why}"))?;
         let now = feed.take(&files.feeds_dir)?;
         let what = format!("{}: {} names accepted", now.name, now.names);
@@ -444,7 +476,7 @@ impl SlowPath {
     /// Turns all enforcement and observation off, or on again: on record first. Off is let through without a durable
     /// record, since it can only take away; on again is not.
     fn set_bypass(&mut self, on: bool, keep: bool, uid: Option<u32>) -> Result<String, String> {
-        let now = clock::now();
+        let now = self.begun.machine.now();
         let record = Record::Bypass { on, kept: on && keep, uid };
         let unrecorded = self.log.act(&now, &record).err().map(|e| e.to_string());
         if let (false, Some(why)) = (on, &unrecorded) {
@@ -454,8 +486,8 @@ impl SlowPath {
             // A data plane that was held is one that nothing inspects, too.
             _ = self.begun.guard.send(&FromControl::Resume, &[]);
         }
-        let kept = self.bypass.set(on, keep, &clock::wall_text());
-        self.renew(Instant::now());
+        let kept = self.bypass.set(on, keep, &clock::wall_text_at(&now));
+        self.renew();
         let mut what = match (on, keep) {
             (true, true) => "bypass on, also after the next start: everything is forwarded, nothing observed",
             (true, false) => "bypass on until `glassgate bypass off` or the next start: everything is forwarded, nothing observed",
@@ -473,7 +505,7 @@ impl SlowPath {
 
     /// Tells a view what is in force.
     fn tell(&self, tell: Tell) {
-        let now = clock::now();
+        let now = self.begun.machine.now();
         let told = InForceNow {
             charters: &self.charters,
             observed: self.observed.as_ref(),
@@ -497,7 +529,7 @@ impl SlowPath {
 
     /// Reads the files. If they are wrong, what was read before stays in force.
     fn load(&mut self) -> Result<String, String> {
-        let (config, now) = (&self.begun.config, clock::now());
+        let (config, now) = (&self.begun.config, self.begun.machine.now());
         let calendars = self.charters.calendar_names();
         let loaded = Identity::read(config.directory.as_deref()).and_then(|directory| {
             let declared = Declared { groups: Identity::rows(&directory), calendars };
@@ -517,8 +549,8 @@ impl SlowPath {
                 self.identity.enrol(directory, now.mono_ns);
                 self.in_force = Some(in_force);
                 self.rejected = None;
-                self.loaded = clock::wall_text();
-                self.renew(Instant::now());
+                self.loaded = clock::wall_text_at(&now);
+                self.renew();
                 Ok(what)
             }
             Err(faults) => {
@@ -531,10 +563,11 @@ impl SlowPath {
 
     /// Hands verdicts out again before they decay: three times within their time, so that two may fail. The day may
     /// have changed meanwhile, and with it the rules that act.
-    fn renew(&mut self, now: Instant) {
+    fn renew(&mut self) {
         let valid_for = self.begun.config.valid_for;
-        self.renew_at = now + valid_for / 3;
-        let at = clock::now();
+        let at = self.begun.machine.now();
+        let third_ns = (valid_for / 3).as_nanos() as u64;
+        self.renew_at_ns = at.mono_ns.saturating_add(third_ns);
         let mut levels = self.observe(&at);
         if self.bypass.is_on() {
             levels = Arc::new(Levels::nothing(levels.groups(), Unobserved::Bypass));
@@ -542,8 +575,8 @@ impl SlowPath {
         let until_ns = self.observed.as_ref().map_or(u64::MAX, |observed| observed.until_ns(&at));
         let (calendars, calendars_until) = self.charters.calendars(&at);
         let soonest_ns = until_ns.min(Observed::mono_ns(calendars_until, &at));
-        let left = Duration::from_nanos(soonest_ns.saturating_sub(at.mono_ns));
-        self.renew_at = self.renew_at.min(now + left.max(SOONEST));
+        let soonest_ns = soonest_ns.max(at.mono_ns.saturating_add(SOONEST_NS));
+        self.renew_at_ns = self.renew_at_ns.min(soonest_ns);
         let Some(in_force) = &self.in_force else { return };
         let id = in_force.next_id(self.last.as_ref(), self.bypass.is_on());
         // The record of a change is there before the first flow is decided by it. What is in the rings already was
@@ -565,21 +598,21 @@ impl SlowPath {
             Ok(handed_out) => self.handed_out = Some(handed_out),
             Err(e) => {
                 warn!("verdicts could not be renewed, trying again: {e:#}");
-                self.renew_at = now + RETRY;
+                self.renew_at_ns = at.mono_ns.saturating_add(RETRY_NS);
             }
         }
     }
 
     /// Looks at the alerts once a second, tells what is new, and shows those that are raised.
     fn alert(&mut self, snapshot: &mut Snapshot) {
-        let (now, targets) = (Instant::now(), &self.begun.alerts);
+        let (now, targets) = (self.begun.machine.now(), &self.begun.alerts);
         snapshot.alert_targets = targets.now();
-        if now >= self.alerts_at {
-            self.alerts_at = now + TICK;
+        if now.mono_ns >= self.alerts_at_ns {
+            self.alerts_at_ns = now.mono_ns.saturating_add(TICK_NS);
             targets.call(self.log.origin());
-            let facts = self.facts();
+            let facts = self.facts(&now);
             for change in self.alerts.look(snapshot, &facts) {
-                self.log.append(&clock::now(), &change.record());
+                self.log.append(&now, &change.record());
                 targets.tell(&change);
             }
         }
@@ -587,8 +620,7 @@ impl SlowPath {
     }
 
     /// What alerts are about and the page does not show.
-    fn facts(&self) -> Facts {
-        let now = clock::now();
+    fn facts(&self, now: &Now) -> Facts {
         let day = |date: jiff::civil::Date| {
             let days = date.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).ok()?;
             Some(i64::from(days.get_days()))
@@ -607,13 +639,14 @@ impl SlowPath {
     }
 
     fn publish(&mut self) {
+        let now = self.begun.machine.now();
         self.begun.past.committed(self.log.committed());
         let sources = Sources {
             config: &self.begun.config,
             confinement: &self.begun.confinement,
             fingerprint: &self.begun.fingerprint,
             lcores: &self.begun.lcores,
-            now_ns: clock::mono_ns(),
+            now: &now,
             started_ns: self.started_ns,
             world: &self.world,
             counted: &self.engine.snapshot(),
@@ -631,7 +664,7 @@ impl SlowPath {
             charter_trouble: self.charters.trouble().or_else(|| {
                 self.readers.receipts().trouble().map(|why| Said::new(why, format!("告知回执：{why}")))
             }),
-            sealed_trouble: self.sealed.trouble(&clock::now()),
+            sealed_trouble: self.sealed.trouble(&now),
             sealed: self.sealed.counts(),
             receipts: self.readers.shown(),
             loaded: &self.loaded,

@@ -2,6 +2,7 @@ use super::*;
 use glassgate_policy::audit::{BootId, MemoryLog, WallQuality};
 use glassgate_policy::charter::{SAMPLE, Signatures, SigningKey, Statement};
 use glassgate_policy::{Category, GroupId};
+use std::path::Path;
 
 pub(in crate::control) struct Signed {
     keys: [SigningKey; 2],
@@ -58,15 +59,18 @@ const MONDAY_MORNING: &str = "2027-03-01T02:00:00Z";
 fn none_then_installed_then_read_again_then_expired() {
     let signed = Signed::new();
     let settings = signed.settings(Without::Counts);
-    let mut charters = Charters::load(&settings);
+    let mut charters = Charters::load(ThisMachine::shared(), &settings);
     let level = |charters: &Charters, at: &str, group| {
         charters.observe(&now(at), &groups()).levels.level(GroupId(group), Category::Recruitment)
     };
     use ObservationLevel::{Aggregate, None};
     assert_eq!(level(&charters, MONDAY_MORNING, 0), Aggregate, "counts of the whole network");
-    assert_eq!(level(&Charters::load(&signed.settings(Without::None)), MONDAY_MORNING, 0), None);
+    assert_eq!(
+        level(&Charters::load(ThisMachine::shared(), &signed.settings(Without::None)), MONDAY_MORNING, 0),
+        None
+    );
     install(&mut charters, signed.charter(1)).unwrap();
-    for charters in [&charters, &Charters::load(&settings)] {
+    for charters in [&charters, &Charters::load(ThisMachine::shared(), &settings)] {
         assert_eq!([0, 1].map(|group| level(charters, MONDAY_MORNING, group)), [None, Aggregate]);
         assert_eq!(level(charters, "2027-03-01T04:00:00Z", 1), None, "lunch");
         assert_eq!(level(charters, "2028-03-01T02:00:00Z", 1), None, "expired");
@@ -81,7 +85,7 @@ fn none_then_installed_then_read_again_then_expired() {
 #[test]
 fn what_is_refused_leaves_the_one_before() {
     let signed = Signed::new();
-    let mut charters = Charters::load(&signed.settings(Without::Counts));
+    let mut charters = Charters::load(ThisMachine::shared(), &signed.settings(Without::Counts));
     install(&mut charters, signed.charter(3)).unwrap();
     let (text, signatures) = signed.charter(4);
     let cases = [
@@ -109,7 +113,7 @@ fn what_is_refused_leaves_the_one_before() {
 fn a_damaged_charter_means_nothing_and_is_said() {
     let signed = Signed::new();
     let settings = signed.settings(Without::Counts);
-    install(&mut Charters::load(&settings), signed.charter(1)).unwrap();
+    install(&mut Charters::load(ThisMachine::shared(), &settings), signed.charter(1)).unwrap();
     type Damage<'a> = (&'a str, &'a dyn Fn(&Path));
     let damage: [Damage<'_>; 4] = [
         ("a byte more", &|dir| std::fs::write(dir.join(FILE), signed.charter(1).0 + "#").unwrap()),
@@ -124,9 +128,9 @@ fn a_damaged_charter_means_nothing_and_is_said() {
         let (text, signatures) = signed.charter(1);
         std::fs::write(settings.dir.join(FILE), text).unwrap();
         std::fs::write(settings.dir.join(SIGNATURES), signatures).unwrap();
-        assert!(Charters::load(&settings).trouble().is_none());
+        assert!(Charters::load(ThisMachine::shared(), &settings).trouble().is_none());
         damage(&settings.dir);
-        let charters = Charters::load(&settings);
+        let charters = Charters::load(ThisMachine::shared(), &settings);
         let observed = charters.observe(&now(MONDAY_MORNING), &groups());
         assert_eq!(
             (observed.highest(), observed.observation.standing),
@@ -137,13 +141,17 @@ fn a_damaged_charter_means_nothing_and_is_said() {
     }
     let stranger = Settings { keys: Vec::new(), ..settings };
     std::fs::write(stranger.dir.join(FILE), signed.charter(1).0).unwrap();
-    assert!(Charters::load(&stranger).trouble().is_some_and(|why| why.en.contains("can't be used")));
+    assert!(
+        Charters::load(ThisMachine::shared(), &stranger)
+            .trouble()
+            .is_some_and(|why| why.en.contains("can't be used"))
+    );
 }
 
 #[test]
 fn a_change_is_a_record_that_names_no_person() {
     let signed = Signed::new();
-    let charters = Charters::load(&signed.settings(Without::Counts));
+    let charters = Charters::load(ThisMachine::shared(), &signed.settings(Without::Counts));
     let (text, signatures) = signed.charter(1);
     let charter = charters.check(&text, &signatures).unwrap();
     let mut log = MemoryLog::new(BootId(1));
@@ -161,7 +169,7 @@ fn a_change_is_a_record_that_names_no_person() {
 #[test]
 fn the_end_of_what_holds_is_on_the_monotonic_clock() {
     let signed = Signed::new();
-    let mut charters = Charters::load(&signed.settings(Without::Counts));
+    let mut charters = Charters::load(ThisMachine::shared(), &signed.settings(Without::Counts));
     install(&mut charters, signed.charter(1)).unwrap();
     let observed = charters.observe(&now(MONDAY_MORNING), &groups());
     // Lunch begins at noon, two hours on.

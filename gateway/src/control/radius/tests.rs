@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::RadiusClient;
+use crate::control::machine::ThisMachine;
 use md5::{Digest as _, Md5};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl Listening {
     fn say(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         self.client.send(packet).unwrap();
         // On loopback a datagram that was sent has arrived.
-        self.radius.take(&mut self.identity);
+        self.radius.take(&ThisMachine, &mut self.identity);
         let mut answer = [0; MAX_PACKET];
         self.client.recv(&mut answer).ok().map(|length| answer[..length].to_vec())
     }

@@ -113,7 +113,7 @@ impl Readers {
             self.waiting.clear();
             return false;
         }
-        if let Err(e) = self.receipts.add(&given, &clock::wall_text()) {
+        if let Err(e) = self.receipts.add(&given, &clock::wall_text_at(now)) {
             warn!("receipts are not taken yet: {e:#}");
             self.not_before_ns = now.mono_ns.saturating_add(RETRY_NS);
             return false;

@@ -2,7 +2,6 @@
 
 use super::{Kept, Sealed};
 use crate::control::log::Log;
-use glassgate_audit::reader::Reader;
 use glassgate_policy::audit::{AuditSink, Now, Record};
 use glassgate_policy::case::{CaseRecord, Denial, KeyChange};
 use glassgate_policy::charter::Charter;
@@ -11,8 +10,7 @@ use glassgate_sealed::keys::Listed;
 use glassgate_sealed::on_record::{self, NotTaken, Submitted};
 use glassgate_sealed::view::Look;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use std::thread;
+use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -101,7 +99,7 @@ impl Sealed {
         let circumstances = Circumstances { charter, now, gateway: &gateway };
         let outcome = match ask {
             CaseAsk::Submit(said) => match self.submit(&said, circumstances, log) {
-                Ok((_, Taken::Shown(look))) => return show(*look, folder, answer),
+                Ok((_, Taken::Shown(look))) => return self.show(*look, &folder, answer),
                 Ok((case, Taken::Done(step))) => Ok(CaseAnswer::Step(case, step)),
                 Ok((case, Taken::Told)) => Ok(CaseAnswer::Told(case)),
                 Err(denied) => Err(denied),
@@ -119,6 +117,15 @@ impl Sealed {
         });
         // Whoever asked may have gone.
         _ = answer.send(outcome);
+    }
+
+    /// Goes through the log beside the slow path: it may take seconds.
+    fn show(&self, look: Look, folder: &Path, answer: Answer) {
+        // Whoever asked may have gone: the case is used all the same.
+        let tell = Box::new(|shown: Result<String, String>| _ = answer.send(shown.map(CaseAnswer::Shown)));
+        if let Err(e) = self.machine.show(look, folder, tell) {
+            warn!("a case can't be shown: {e}");
+        }
     }
 
     fn look_up(&mut self, ask: CaseAsk, circumstances: Circumstances<'_>) -> Result<CaseAnswer, Denied> {
@@ -201,20 +208,4 @@ fn expired(kept: &Kept, cases: Vec<String>, now: &Now, log: &mut dyn AuditSink) 
 
 fn not_kept() -> Denied {
     Denied { case: String::new(), role: None, why: Denial::NotKept }
-}
-
-/// Goes through the log beside the slow path: it may take seconds.
-fn show(look: Look, folder: PathBuf, answer: Answer) {
-    let work = move || {
-        let shown = Reader::open(&folder).map_err(|e| e.to_string()).and_then(|reader| {
-            let entries = reader.entries(reader.first());
-            let lines = entries.map(|entry| entry.map(|(_, line)| line));
-            look.at(lines).map_err(|e| e.to_string())
-        });
-        // Whoever asked may have gone: the case is used all the same.
-        _ = answer.send(shown.map(CaseAnswer::Shown));
-    };
-    if let Err(e) = thread::Builder::new().name("gg-case".to_owned()).spawn(work) {
-        warn!("a case can't be shown: {e}");
-    }
 }

@@ -4,6 +4,7 @@ use super::cases::{Answer, CaseAnswer, CaseAsk};
 use super::*;
 use crate::config::Audit;
 use crate::control::log::Log;
+use crate::control::machine::ThisMachine;
 use glassgate_audit::reader::Reader;
 use glassgate_policy::audit::WallQuality;
 use glassgate_policy::case::CaseAct;
@@ -70,8 +71,8 @@ impl Bench {
         identity.enrol(Directory::parse("d.csv", directory.as_bytes()).unwrap(), now.mono_ns);
         let settings =
             Audit { dir: dir.path().join("audit"), origin: Some("bench".to_owned()), witness: None };
-        let log = Log::open(&settings, dir.path(), BootId(1));
-        let sealed = Sealed::open(dir.path(), BootId(1), &now);
+        let log = Log::open(ThisMachine::shared(), &settings, dir.path(), BootId(1));
+        let sealed = Sealed::open(ThisMachine::shared(), dir.path(), BootId(1), &now);
         Self { dir, signing, identities, charter, identity, sealed, log, now }
     }
 

@@ -169,6 +169,7 @@ impl Bench {
         let config = Config::load(&dir.path().join("glassgate.toml")).unwrap_or_else(|e| panic!("{e}"));
         let (guard, theirs) = Channel::pair().unwrap();
         let slow_path = SlowPath::new(Beginning {
+            machine: crate::control::machine::ThisMachine::shared(),
             config,
             last: None,
             lcores: Vec::new(),

@@ -1,6 +1,7 @@
 use super::super::charter::tests::{Signed, now};
 use super::*;
 use crate::config::Without;
+use crate::control::machine::ThisMachine;
 use glassgate_policy::identity::Directory;
 
 /// Twelve in sales, and a recruiter, by fixed addresses.
@@ -26,7 +27,7 @@ impl Bench {
     /// Under the sample charter, changed so before it was signed.
     fn new(change: impl Fn(String) -> String) -> Self {
         let signed = Signed::new();
-        let mut charters = Charters::load(&signed.settings(Without::Counts));
+        let mut charters = Charters::load(ThisMachine::shared(), &signed.settings(Without::Counts));
         let (text, signatures) = signed.of(&change);
         let charter = charters.check(&text, &signatures).unwrap();
         charters.install(charter, &text, &signatures).unwrap();
