@@ -6,7 +6,7 @@
 //! ```text
 //!    0  magic │ capacity                       written once, by whoever makes the ring
 //!  128  head │ lost by kind                    written by the producer
-//!  256  tail │ bad events │ bad indices        written by the consumer
+//!  256  tail │ bad events │ bad indices │ next  written by the consumer
 //!  384  slot 0 │ slot 1 │ … capacity − 1       64 bytes each: FlowEvent::to_bytes
 //! ```
 //!
@@ -18,6 +18,9 @@
 //! Both ends survive the death of the other and of themselves: cursors live in the header. A producer that dies
 //! between slot and `head` has published nothing; its successor writes the slot again. A consumer that dies
 //! within a batch gets that batch again: *at least once*, and [`FlowEvent::seq`] tells.
+//!
+//! The consumer leaves beside its cursor which number comes next. What was lost behind the last event that it took shows by a gap before the
+//! next one, and its successor would know of no gap.
 //!
 //! Neither side trusts the other. The consumer copies a slot before it looks at it, counts codes that mean nothing
 //! and cursors that can't be, and goes on. The producer takes a cursor that can't be for a full ring.
@@ -36,6 +39,7 @@ const LOST_AT: usize = HEAD_AT + 8;
 const TAIL_AT: usize = 256;
 const BAD_EVENTS_AT: usize = TAIL_AT + 8;
 const BAD_INDICES_AT: usize = TAIL_AT + 16;
+const NEXT_AT: usize = TAIL_AT + 24;
 const SLOTS_AT: usize = 384;
 const WORDS: usize = FlowEvent::SIZE / 8;
 /// One more than the greatest code of [`EventKind`].
@@ -45,7 +49,7 @@ const IDENTITY: usize = 0;
 
 const _: () = {
     assert!(FlowEvent::SIZE == 64 && IdentityEvent::SIZE == 64 && SLOTS_AT.is_multiple_of(64));
-    assert!(LOST_AT + KINDS * 8 <= TAIL_AT && BAD_INDICES_AT + 8 <= SLOTS_AT);
+    assert!(LOST_AT + KINDS * 8 <= TAIL_AT && NEXT_AT + 8 <= SLOTS_AT);
     assert!((EventKind::Ended as usize) < KINDS && EventKind::ALL.len() < KINDS);
 };
 
@@ -140,6 +144,13 @@ impl RingEvent {
             return IdentityEvent::from_bytes(bytes).map(Self::Identity);
         }
         FlowEvent::from_bytes(bytes).ok().map(Self::Flow)
+    }
+
+    const fn seq(&self) -> u64 {
+        match self {
+            Self::Flow(event) => event.seq,
+            Self::Identity(event) => event.seq,
+        }
     }
 }
 
@@ -281,7 +292,10 @@ impl Consumer {
             // it as well, and so on for ever.
             self.publish_tail();
             match RingEvent::from_bytes(&bytes) {
-                Some(event) => take(event),
+                Some(event) => {
+                    store(&self.region, NEXT_AT, event.seq().wrapping_add(1));
+                    take(event);
+                }
                 None => {
                     self.bad_events = self.bad_events.wrapping_add(1);
                     store(&self.region, BAD_EVENTS_AT, self.bad_events);
@@ -289,6 +303,11 @@ impl Consumer {
             }
         }
         taken
+    }
+
+    /// The number of the event that comes next, if none is lost.
+    pub fn next_seq(&self) -> u64 {
+        load(&self.region, NEXT_AT)
     }
 
     /// What the header says now.

@@ -175,6 +175,12 @@ impl Engine {
         }
     }
 
+    /// Nothing more is written of flows that were decided until now: what allowed it is another thing from here on. Until
+    /// the next [policy](Self::set_policy), of none at all.
+    pub fn forget_policies(&mut self) {
+        self.generations.forget();
+    }
+
     /// Takes an event as it stands in the ring of an lcore.
     pub fn event_bytes(&mut self, lcore: usize, bytes: &[u8; FlowEvent::SIZE]) {
         match FlowEvent::from_bytes(bytes) {
@@ -256,6 +262,13 @@ impl Engine {
     /// The zone that days are counted in: that of the charter.
     pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
         self.groups.set_zone(zone);
+    }
+
+    /// The number of the event of an lcore that comes next, as the predecessor of this engine left it: what was lost before it counts as missing.
+    pub fn expect(&mut self, lcore: usize, seq: u64) {
+        if let Some(last) = seq.checked_sub(1) {
+            self.number(lcore, last);
+        }
     }
 
     /// An event of a ring that says nothing of a flow, by its number: so that it does not count as missing.

@@ -62,6 +62,7 @@ proptest! {
         let mut ring = EventRing::create("model", MIN_CAPACITY).unwrap();
         let (mut producer, mut consumer) = (ring.producer(), ring.consumer());
         let (mut model, mut lost, mut offered) = (VecDeque::new(), [0u64; 3], 0u64);
+        let mut next = 0;
         for op in ops {
             match op {
                 Op::Push(n) => for _ in 0..n {
@@ -80,6 +81,7 @@ proptest! {
                     let taken = consumer.drain(max.into(), |e| got.push(e));
                     let expected: Vec<_> = model.drain(..model.len().min(max.into())).collect();
                     prop_assert_eq!(taken, got.len());
+                    next = got.last().map_or(next, |event: &FlowEvent| event.seq + 1);
                     prop_assert_eq!(got, expected);
                 }
                 Op::NewProducer => producer = ring.producer(),
@@ -89,6 +91,7 @@ proptest! {
                     (producer, consumer) = (ring.producer(), ring.consumer());
                 }
             }
+            prop_assert_eq!(consumer.next_seq(), next, "also what a successor knows");
             prop_assert_eq!(producer.offered(), offered);
             let counters = ring.watch();
             prop_assert_eq!(counters.lost, lost);

@@ -42,7 +42,7 @@ impl Bypass {
     pub(super) fn set(&mut self, on: bool, keep: bool, now: &str) -> io::Result<()> {
         let since = self.on.take().map_or_else(|| now.to_owned(), |before| before.since);
         let written = match (on && keep, self.machine.exists(&self.file)) {
-            (true, false) => self.machine.write(&self.file, "written by `glassgate bypass on --keep`\n"),
+            (true, false) => self.machine.replace(&self.file, "written by `glassgate bypass on --keep`\n"),
             (false, true) => self.machine.remove(&self.file),
             _ => Ok(()),
         };

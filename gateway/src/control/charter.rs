@@ -11,7 +11,9 @@ use crate::said::Said;
 use anyhow::{Context as _, Result, bail};
 use glassgate_policy::audit::{AuditSink, CharterCause, Hex, Now, PurposeNow, Record, Word};
 use glassgate_policy::calendar::State as Hours;
-use glassgate_policy::charter::{self, Charter, Group, Installed, Levels, Observation, Standing, observe};
+use glassgate_policy::charter::{
+    self, Charter, CharterFile, Group, Installed, Levels, NotNewer, Observation, Standing, observe,
+};
 use glassgate_policy::{ObservationLevel, Unobserved};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -31,8 +33,18 @@ pub(super) struct Charters {
 
 enum State {
     Nothing,
-    /// What is wrong with it.
-    NotValid(String),
+    /// What is wrong with it, and what may take its place.
+    NotValid(String, Floor),
+    Charter(Box<Charter>),
+}
+
+/// What a charter must be newer than, where the one that is there can't be used.
+enum Floor {
+    /// Than nothing: what is there is no charter.
+    Nothing,
+    /// Than the text that is there, of which it is not known whether somebody revoked it.
+    Serial(u64),
+    /// Than one that could not be put in its place as a whole.
     Charter(Box<Charter>),
 }
 
@@ -51,7 +63,7 @@ impl Charters {
         let installed = match read(&*machine, settings) {
             Ok(Some(charter)) => State::Charter(Box::new(charter)),
             Ok(None) => State::Nothing,
-            Err(why) => State::NotValid(format!("{why:#}")),
+            Err(why) => State::NotValid(format!("{why:#}"), floor(&*machine, settings)),
         };
         Self { machine, settings: settings.clone(), installed }
     }
@@ -75,7 +87,7 @@ impl Charters {
     pub(super) fn installed(&self) -> Installed<'_> {
         match &self.installed {
             State::Nothing => Installed::Nothing,
-            State::NotValid(_) => Installed::NotValid,
+            State::NotValid(..) => Installed::NotValid,
             State::Charter(charter) => Installed::Charter(charter),
         }
     }
@@ -98,9 +110,15 @@ impl Charters {
         let keys = &self.settings.keys;
         let charter = Charter::verify(FILE, text.as_bytes(), SIGNATURES, signatures.as_bytes(), keys);
         let (charter, _) = charter.map_err(|faults| faults.to_string())?;
-        if let State::Charter(before) = &self.installed {
-            charter.may_follow(before).map_err(|e| e.to_string())?;
+        let serial = charter.file().serial;
+        match &self.installed {
+            State::Charter(before) | State::NotValid(_, Floor::Charter(before)) => charter.may_follow(before),
+            State::NotValid(_, Floor::Serial(before)) if serial <= *before => {
+                Err(NotNewer::Serial { serial, before: *before })
+            }
+            State::NotValid(..) | State::Nothing => Ok(()),
         }
+        .map_err(|e| e.to_string())?;
         Ok(charter)
     }
 
@@ -109,10 +127,13 @@ impl Charters {
         let dir = &self.settings.dir;
         // The signatures first: with the old text they are not good, so a crash between the two leaves nothing in force.
         self.machine.replace(&dir.join(SIGNATURES), signatures).context("keeping the signatures")?;
-        self.installed = State::NotValid("a charter was being installed".to_owned());
-        self.machine.replace(&dir.join(FILE), text).context("keeping the charter")?;
-        self.installed = State::Charter(Box::new(charter));
-        Ok(())
+        let kept = self.machine.replace(&dir.join(FILE), text).context("keeping the charter");
+        let charter = Box::new(charter);
+        self.installed = match &kept {
+            Ok(()) => State::Charter(charter),
+            Err(_) => State::NotValid("a charter was being installed".to_owned(), Floor::Charter(charter)),
+        };
+        kept
     }
 
     /// Its calendars: whether they are open, and until when that holds. One that nobody can decide is left out.
@@ -136,7 +157,7 @@ impl Charters {
     /// What is wrong with the charter, for people.
     pub(super) fn trouble(&self) -> Option<Said> {
         match &self.installed {
-            State::NotValid(why) => {
+            State::NotValid(why, _) => {
                 let first = why.lines().next().unwrap_or_default();
                 Some(Said::new(
                     format!("the charter can't be used, so nothing is observed: {first}"),
@@ -298,6 +319,13 @@ fn read(machine: &dyn Machine, settings: &Settings) -> Result<Option<Charter>> {
     let (path, at) = (path.display().to_string(), at.display().to_string());
     let (charter, _) = Charter::verify(&path, &bytes, &at, &signatures, &settings.keys)?;
     Ok(Some(charter))
+}
+
+/// What the text that is there says of itself, whoever signed it.
+fn floor(machine: &dyn Machine, settings: &Settings) -> Floor {
+    let bytes = machine.read(&settings.dir.join(FILE), charter::MAX_BYTES as u64);
+    let file = bytes.ok().and_then(|bytes| CharterFile::parse(FILE, &bytes).ok());
+    file.map_or(Floor::Nothing, |(file, _)| Floor::Serial(file.serial))
 }
 
 /// The charter that is installed and its signatures as they stand, good or not.

@@ -30,11 +30,9 @@ pub(super) trait Machine: Send + Sync {
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
     /// Whether there is a file.
     fn exists(&self, path: &Path) -> bool;
-    /// Replaces a file as a whole, durably. Its folder is there.
+    /// Replaces a file as a whole, durably, with the folders above it.
     fn replace(&self, path: &Path, text: &str) -> io::Result<()>;
-    /// Writes a file, with the folders above it; a crash may undo that.
-    fn write(&self, path: &Path, text: &str) -> io::Result<()>;
-    /// Removes a file; a crash may undo that.
+    /// Removes a file, durably.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// A folder that is for its owner alone. It is made if it is missing.
     fn private(&self, path: &Path) -> io::Result<Arc<dyn Disk>>;
@@ -95,22 +93,19 @@ impl Machine for ThisMachine {
     }
 
     fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let new = path.with_file_name(format!("{name}.new"));
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    }
-
-    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-        std::fs::write(path, text)
+        sync_folder_of(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        std::fs::remove_file(path)?;
+        sync_folder_of(path)
     }
 
     fn private(&self, path: &Path) -> io::Result<Arc<dyn Disk>> {
@@ -134,6 +129,10 @@ impl Machine for ThisMachine {
         };
         thread::Builder::new().name("gg-case".to_owned()).spawn(work).map(|_| ())
     }
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 impl Records for Log {

@@ -47,6 +47,8 @@ use tracing::{info, warn};
 
 /// Events taken from one ring before the next one has its turn.
 const BATCH: usize = 1024;
+/// Batches that empty a ring once.
+const BATCHES_OF_A_RING: usize = 64;
 /// How long the thread sleeps when all rings are empty: much less than it takes to fill one.
 const NAP: Duration = Duration::from_millis(5);
 /// How often it says how things are.
@@ -140,9 +142,13 @@ impl SlowPath {
         let mut engine = Engine::start(options, &now, &mut log);
         engine.set_sessions(sealed.sink());
         let readers = Readers::load(&begun.config.charter.dir, &now, &mut log);
+        let consumers: Vec<_> = begun.lcores.iter().map(|(events, _)| ring(events)).collect();
+        for (lcore, ring) in consumers.iter().enumerate() {
+            engine.expect(lcore, ring.consumer.next_seq());
+        }
         Self {
             started_ns: now.mono_ns,
-            consumers: begun.lcores.iter().map(|(events, _)| ring(events)).collect(),
+            consumers,
             engine,
             sealed,
             log,
@@ -411,12 +417,17 @@ impl SlowPath {
     fn install(&mut self, text: &str, signatures: &str) -> Result<String, String> {
         let charter = self.charters.check(text, signatures)?;
         let what = format!("{} no. {}", charter.file().name, charter.file().serial);
+        self.end_charter();
         let now = self.begun.machine.now();
         let recorded = self.charters.record_install(&charter, self.identity.groups(), &now, &mut self.log);
         if let Err(why) = recorded {
+            self.tell_again();
             return Err(format!("the audit log does not take the record of it: {why}"));
         }
         let kept = self.charters.install(charter, text, signatures);
+        if kept.is_err() {
+            self.tell_again();
+        }
         // Rules are bound to the names of its calendars. If they are wrong now, those in force stay.
         if let Err(why) = self.load() {
             warn!("rules were not taken\n{why}");
@@ -425,6 +436,27 @@ impl SlowPath {
         kept.map_err(|e| format!("{e:#}"))?;
         let basis = self.observed.as_ref().map(|observed| observed.basis.en.clone()).unwrap_or_default();
         Ok(format!("{what}. {basis}"))
+    }
+
+    /// What was observed until now belongs to the charter in force: it is sealed for that one's holders, and kept for as long as that
+    /// one says, or lost. What comes late is stale.
+    fn end_charter(&mut self) {
+        for _ in 0..BATCHES_OF_A_RING {
+            if self.drain() == 0 {
+                break;
+            }
+        }
+        let now = self.begun.machine.now();
+        self.engine.end_sessions(&now);
+        let charter = self.charters.in_force(self.observed.as_ref());
+        self.sealed.seal_all(charter, &self.identity, &now, &mut self.log);
+        self.engine.forget_policies();
+    }
+
+    /// A record that is not true may be durable, or become so: another one follows it before anything is observed.
+    fn tell_again(&mut self) {
+        self.observed = None;
+        self.renew();
     }
 
     /// Puts it on record, and tells the guard, which says it again to a successor where that did not work.
@@ -580,8 +612,10 @@ impl SlowPath {
         let Some(in_force) = &self.in_force else { return };
         let id = in_force.next_id(self.last.as_ref(), self.bypass.is_on());
         // The record of a change is there before the first flow is decided by it. What is in the rings already was
-        // decided since the first epoch with this content, perhaps under a predecessor of this process.
-        let known_since = if self.handed_out.is_none() { id.since } else { id.epoch };
+        // decided since the first epoch with this content, perhaps under a predecessor of this process. That one had other
+        // numbers for people, and perhaps another charter: what is about people is not taken over.
+        let takes_over = self.handed_out.is_none() && levels.whole_network();
+        let known_since = if takes_over { id.since } else { id.epoch };
         let moment = Moment { today: clock::today(&at), calendars };
         let mut members = self.identity.members_under(&levels, self.readers.receipts(), at.mono_ns);
         if levels.whole_network() || levels.highest() == ObservationLevel::None {

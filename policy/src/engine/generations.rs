@@ -87,6 +87,11 @@ impl Generations {
         true
     }
 
+    /// Forgets all of them: what was decided by them is stale.
+    pub(super) fn forget(&mut self) {
+        self.all.clear();
+    }
+
     fn number(&mut self, key: &str) -> u32 {
         if let Some(number) = self.numbers.get(key) {
             return *number;

@@ -290,6 +290,30 @@ fn an_hour_goes_on_when_the_table_is_replaced() {
 }
 
 #[test]
+fn what_was_decided_by_policies_that_are_forgotten_is_not_looked_at() {
+    let (mut engine, mut log) = start();
+    engine.event(0, &event(0, "steam"));
+    engine.forget_policies();
+    engine.event(0, &event(1, "steam"));
+    engine.set_policy(policy(2), &noon(), &mut log);
+    // Still in the ring from before.
+    engine.event(0, &event(2, "steam"));
+    assert_eq!(engine.counters().stale, 2);
+    engine.event(0, &FlowEvent { epoch: 2, ..event(3, "steam") });
+    assert_eq!((engine.counters().stale, engine.counters().events), (2, 4));
+}
+
+#[test]
+fn what_was_lost_before_a_successor_came_is_missing() {
+    let (mut engine, _) = start();
+    engine.expect(0, 7);
+    engine.expect(1, 0);
+    engine.event(0, &event(9, "steam"));
+    engine.event(1, &event(9, "steam"));
+    assert_eq!(engine.counters().missing, 2, "of a ring that nothing was taken from, nobody knows");
+}
+
+#[test]
 fn a_policy_is_recorded_before_it_is_in_force_and_once() {
     let (mut engine, mut log) = start();
     let before = log.lines.len();

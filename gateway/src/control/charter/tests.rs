@@ -110,6 +110,23 @@ fn what_is_refused_leaves_the_one_before() {
 }
 
 #[test]
+fn what_is_damaged_gives_way_to_a_newer_one_only() {
+    let signed = Signed::new();
+    let settings = signed.settings(Without::Counts);
+    install(&mut Charters::load(ThisMachine::shared(), &settings), signed.charter(2)).unwrap();
+    std::fs::write(settings.dir.join(SIGNATURES), signed.charter(3).1).unwrap();
+    let mut charters = Charters::load(ThisMachine::shared(), &settings);
+    assert!(charters.trouble().is_some());
+    for serial in [1, 2] {
+        // Of the second nobody knows any more whether it was revoked.
+        let said = install(&mut charters, signed.charter(serial)).unwrap_err();
+        assert!(said.contains("that of the installed charter 2"), "{said}");
+    }
+    install(&mut charters, signed.charter(3)).unwrap();
+    assert!(charters.trouble().is_none());
+}
+
+#[test]
 fn a_damaged_charter_means_nothing_and_is_said() {
     let signed = Signed::new();
     let settings = signed.settings(Without::Counts);
