@@ -4,12 +4,12 @@ use super::Memory;
 use crate::Options;
 use crate::checkpoint::Checkpoint;
 use crate::clock::{Clock, Steps};
-use crate::leaf::{self, Own, Stamp};
-use crate::log::Waiter;
+use crate::leaf::{self, Cause, Own, Stamp};
+use crate::log::{Status, Waiter};
 use crate::note::Verifier;
 use crate::open::{self, Begun, OpenError, Recovered};
 use crate::tiles::{self, Files as _, bundle_path, read_tile};
-use crate::writer::{Entry, Losses, SyncJob, Writer};
+use crate::writer::{Entry, Losses, SyncJob, Writer, WriterStatus};
 use std::io;
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub struct Driven {
     writer: Writer,
     steps: Steps,
     waiting: Vec<Entry>,
+    losses: Losses,
     job: Option<SyncJob>,
     offered: u64,
 }
@@ -52,7 +53,8 @@ impl Driven {
     ) -> Result<(Self, Recovered), OpenError> {
         let Begun { writer, recovered, steps, carried, .. } =
             open::begin(Arc::new(disk.clone()), options, boot, now)?;
-        Ok((Self { writer, steps, waiting: Vec::new(), job: None, offered: carried }, recovered))
+        let (waiting, losses) = (Vec::new(), Losses::default());
+        Ok((Self { writer, steps, waiting, losses, job: None, offered: carried }, recovered))
     }
 
     /// Takes a record. `None` if it is none.
@@ -63,6 +65,25 @@ impl Driven {
     /// Takes the record of an act. The next turn makes it durable, with all before it, and signs a checkpoint, if the disk lets it.
     pub fn act(&mut self, now: &Stamp, body: &[u8]) -> Option<Promise> {
         self.take(now, body, true)
+    }
+
+    /// Counts a record that there is no room for: a `gap` says so.
+    pub fn lose(&mut self, now: &Stamp) {
+        self.offered += 1;
+        self.losses.one(Cause::QueueFull, now.mono_ns);
+    }
+
+    /// Answers when all that was taken before is durable.
+    pub fn flush(&mut self) -> Promise {
+        let waiter = Arc::<Waiter>::default();
+        self.waiting.push(Entry { rest: Vec::new(), act: false, waiter: Some(waiter.clone()) });
+        Promise(waiter)
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Status {
+        let WriterStatus { size, committed, lost, bytes, trouble, checkpoint } = self.writer.status();
+        Status { entries: size, committed, lost: lost + self.losses.total(), bytes, trouble, checkpoint }
     }
 
     fn take(&mut self, now: &Stamp, body: &[u8], act: bool) -> Option<Promise> {
@@ -80,7 +101,8 @@ impl Driven {
         }
         let entries = std::mem::take(&mut self.waiting);
         let act = entries.iter().any(|entry| entry.act);
-        self.writer.commit(entries, Losses::default(), now);
+        let losses = std::mem::take(&mut self.losses);
+        self.writer.commit(entries, losses, now);
         assert_eq!(self.writer.broken(self.offered), None);
         if act || self.writer.checkpoint_due(now) {
             self.writer.checkpoint(now);

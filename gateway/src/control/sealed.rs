@@ -357,6 +357,20 @@ impl Sealed {
         self.trouble.as_ref().map(|why| Said::new(why, format!("封存记录：{why}"))).or(untold)
     }
 
+    /// Keys in memory by their names, each with the SHA-256 of its charter.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> Vec<(String, String)> {
+        let in_use = self.in_use.iter();
+        in_use.map(|one| (one.key.id().to_string(), Hex(&one.charter).to_string())).collect()
+    }
+
+    /// What opens the records of a subject under a key in memory.
+    #[cfg(test)]
+    pub(super) fn opener(&self, key: &str, subject: &str, of: &[Category]) -> Option<Opener> {
+        let key = self.in_use.iter().find(|one| one.key.id().to_string() == key)?;
+        Some(key.key.opener(subject, of))
+    }
+
     /// Keys on disk, and cases.
     pub(super) fn counts(&self) -> (usize, usize) {
         self.kept.as_ref().map_or((0, 0), |kept| (kept.keys.len(), kept.book.pending().len()))
@@ -419,6 +433,9 @@ fn facts(over: &Over, now: &Now) -> Facts {
         more_uploads: session.more_uploads,
     }
 }
+
+#[cfg(test)]
+use glassgate_sealed::seal::Opener;
 
 #[cfg(test)]
 mod tests;

@@ -711,4 +711,6 @@ impl SlowPath {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
