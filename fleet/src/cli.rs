@@ -32,7 +32,7 @@ pub enum FleetCommand {
     Config(ConfigOptions),
     /// Say how the sites are, from the store of a hub: logs whose witnesses refused them first, then versions, what is missing, alerts, sums.
     Status(StatusOptions),
-    /// Print all rows of counts that a hub has, as comma-separated values.
+    /// Print all rows of counts that a hub has, as comma-separated values; or write them as a Parquet file.
     Rows(RowsOptions),
     /// Offer a signed signature pack to the boxes, in stages; beside the store of a hub.
     #[command(subcommand)]
@@ -77,6 +77,9 @@ pub struct RowsOptions {
     /// A JSON object a line in place of comma-separated values.
     #[arg(long)]
     json: bool,
+    /// Write an Apache Parquet file in their place.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    parquet: Option<PathBuf>,
 }
 
 /// `hub`.
@@ -175,6 +178,11 @@ fn status(options: &StatusOptions) -> Result<()> {
 
 fn rows(options: &RowsOptions) -> Result<()> {
     let store = HubStore::read(&options.store)?;
+    if let Some(path) = &options.parquet {
+        let rows = crate::store::parquet::export(&store, path)?;
+        eprintln!("{rows} rows: {}", path.display());
+        return Ok(());
+    }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if !options.json {
         writeln!(

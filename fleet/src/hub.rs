@@ -4,7 +4,7 @@ mod fetch;
 pub mod rollout;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use async_nats::jetstream;
@@ -26,6 +26,10 @@ use crate::words::Site;
 pub const MAX_SITES: usize = 10_000;
 /// Messages of one transaction.
 const BATCH: usize = 1000;
+/// Rows that are forgotten in one go: what comes meanwhile waits.
+const FORGET: u32 = 5000;
+/// Between two looks at what is too old.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// Where a message was taken from, as the servers say it.
 const SOURCE: &str = "Nats-Stream-Source";
 
@@ -41,6 +45,9 @@ pub struct HubConfig {
     /// People that must stand behind a row, 5 or more.
     #[serde(default = "default_k")]
     pub k: u32,
+    /// Days that rows of counts, health and blindness are kept; 0: for good.
+    #[serde(default = "keep_days")]
+    pub keep_days: u32,
     /// Servers of the cluster that keep the stream, 1, 3 or 5.
     #[serde(default = "replicas")]
     pub replicas: usize,
@@ -67,6 +74,10 @@ fn store_file() -> PathBuf {
 
 const fn default_k() -> u32 {
     DEFAULT_K
+}
+
+const fn keep_days() -> u32 {
+    400
 }
 
 const fn quiet_s() -> u64 {
@@ -119,9 +130,9 @@ pub async fn run(config: &HubConfig) -> Result<()> {
     tokio::spawn(rollout::run(config.clone(), client.clone()));
     let mut fetch = Fetch::new(client.clone());
     let context = jetstream(client);
-    let mut done = Done::default();
+    let (mut done, mut age) = (Done::default(), Age::default());
     loop {
-        if let Err(why) = follow(config, &context, &mut store, &mut fetch, &mut done).await {
+        if let Err(why) = follow(config, &context, &mut store, &mut fetch, &mut done, &mut age).await {
             eprintln!("glassgate hub: tried again in a second: {why:#}");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -129,6 +140,23 @@ pub async fn run(config: &HubConfig) -> Result<()> {
         if let Err(why) = fetch.round(config, &mut store, &mut done).await {
             eprintln!("glassgate hub: sites could not be asked: {why:#}");
         }
+    }
+}
+
+/// When it is looked next at what is too old.
+#[derive(Debug, Default)]
+struct Age(Option<Instant>);
+
+impl Age {
+    fn look(&mut self, keep_days: u32, store: &mut HubStore) -> Result<()> {
+        if keep_days == 0 || self.0.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let before = jiff::Timestamp::now().as_second() - i64::from(keep_days) * 86_400;
+        if store.forget(before, FORGET)? == 0 {
+            self.0 = Some(Instant::now() + FORGET_EVERY);
+        }
+        Ok(())
     }
 }
 
@@ -151,6 +179,7 @@ async fn follow(
     store: &mut HubStore,
     fetch: &mut Fetch,
     done: &mut Done,
+    age: &mut Age,
 ) -> Result<()> {
     let stream = stream(config, context).await?;
     let created = stream.cached_info().created.to_string();
@@ -196,6 +225,7 @@ async fn follow(
         idle = if batch.is_empty() { idle + 1 } else { 0 };
         take(config, store, done, &created, &mut batch)?;
         fetch.round(config, store, done).await?;
+        age.look(config.keep_days, store)?;
         // A consumer whose server died says nothing at all.
         if idle >= 3 {
             idle = 0;

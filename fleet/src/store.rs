@@ -1,7 +1,9 @@
 //! What the hub keeps: one SQLite file. A row is known by log and number of the entry, so what comes twice is there once; the place in the stream is in the same
 //! transaction as the rows, so a hub that was killed goes on where it was.
 
+pub mod parquet;
 mod reach;
+mod retention;
 
 pub use reach::SiteStream;
 
@@ -19,8 +21,8 @@ use crate::words::Site;
 
 /// Logs of a site that are kept: a log is begun anew when its disk was damaged or replaced.
 const MAX_LOGS: i64 = 64;
-/// The form of the file. 1 was without [`reach`].
-const VERSION: i64 = 2;
+/// The form of the file. 1 was without [`reach`], 2 without [`retention`].
+const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
@@ -90,14 +92,19 @@ impl HubStore {
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if tables == 0 {
             conn.execute_batch(&format!(
-                "BEGIN; {SCHEMA} {} PRAGMA user_version = {VERSION}; COMMIT;",
-                reach::SCHEMA
+                "BEGIN; {SCHEMA} {} {} PRAGMA user_version = {VERSION}; COMMIT;",
+                reach::SCHEMA,
+                retention::SCHEMA
             ))?;
         }
         let mut version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 1 {
             conn.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 2; COMMIT;", reach::SCHEMA))?;
             version = 2;
+        }
+        if version == 2 {
+            conn.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 3; COMMIT;", retention::SCHEMA))?;
+            version = 3;
         }
         if version != VERSION {
             bail!("{} has version {version}, this program knows {VERSION}", path.display());
@@ -110,6 +117,13 @@ impl HubStore {
     pub fn read(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).with_context(|| path.display().to_string())?;
+        let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version != VERSION {
+            bail!(
+                "{} has version {version}, this program knows {VERSION}: a hub makes an older one new when it starts",
+                path.display()
+            );
+        }
         Ok(Self { conn, k: FleetK::default(), board: None })
     }
 
@@ -155,7 +169,8 @@ impl HubStore {
     /// Each site: when it was last heard of, what it runs, how much came.
     pub fn sites(&self) -> Result<Vec<SiteLine>> {
         let mut ask = self.conn.prepare(
-            "SELECT name, seen, version, (SELECT count(*) FROM entry JOIN log ON log = id WHERE log.site = site.id),
+            "SELECT name, seen, version, (SELECT count(*) FROM entry JOIN log ON log = id WHERE log.site = site.id)
+                    + (SELECT coalesce(sum(n), 0) FROM forgotten JOIN log ON log = id WHERE log.site = site.id),
                 (SELECT count(*) FROM hole JOIN log ON log = id WHERE log.site = site.id),
                 (SELECT count(*) FROM aggregate JOIN log ON log = id WHERE log.site = site.id),
                 (SELECT count(*) FROM log WHERE log.site = site.id),
@@ -271,7 +286,7 @@ pub struct SiteLine {
     pub seen: i64,
     /// The version that it started with last.
     pub version: String,
-    /// Entries that came.
+    /// Entries that came, those that are not kept any more among them.
     pub entries: i64,
     /// Entries that others name and that did not come.
     pub missing: i64,
@@ -455,9 +470,16 @@ fn keep(
     if let Some(before) = before {
         return Ok(if before == digest { Ok(false) } else { Err(Refused::Conflict) });
     }
+    let mut ask = tx.prepare_cached("SELECT 1 FROM hole WHERE log = ? AND seq = ?")?;
+    let is_missing = ask.query_row([log, seq], |_| Ok(())).optional()?.is_some();
+    if !is_missing && retention::is_forgotten(tx, log, seq)? {
+        return Ok(Ok(false));
+    }
     tx.prepare_cached("INSERT INTO entry VALUES (?, ?, ?)")?.execute([log, seq, digest])?;
     tx.prepare_cached("DELETE FROM hole WHERE log = ? AND seq = ?")?.execute([log, seq])?;
-    if let Some(prev) = message.prev.map(u64::cast_signed) {
+    if let Some(prev) = message.prev.map(u64::cast_signed)
+        && !retention::is_forgotten(tx, log, prev)?
+    {
         // A row, if it is missing.
         tx.prepare_cached(
             "INSERT OR IGNORE INTO hole SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM entry WHERE log = ?1 AND seq = ?2)",

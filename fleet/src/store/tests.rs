@@ -32,7 +32,38 @@ fn take(store: &mut HubStore, batch: &[Raw]) -> Taken {
     store.take(STREAM, "t", batch, &sites(), 1).unwrap()
 }
 
-fn flows(store: &HubStore) -> Vec<(i64, i64)> {
+/// An hour of use, so many hours after the first.
+pub(super) fn rollup_at(hour: u64) -> String {
+    let (from, to) = (9 + hour, 10 + hour);
+    let rollup = rollup("10-19", 7).replace("T09:", &format!("T{from:02}:"));
+    rollup.replace("T10:", &format!("T{to:02}:"))
+}
+
+/// Sends an entry of the first site.
+pub(super) fn send(store: &mut HubStore, seq: u64, prev: Option<u64>, entry: &str) {
+    take(store, &[raw(seq, "a", seq, prev, entry)]);
+}
+
+pub(super) fn store(dir: &Path) -> HubStore {
+    HubStore::open(&dir.join("hub.sqlite"), FleetK::default()).unwrap()
+}
+
+/// A store with so many rows of a site, an hour each, entries from 1 on.
+pub(super) fn filled(dir: &Path, rows: u64) -> HubStore {
+    let mut store = store(dir);
+    for n in 1..=rows {
+        send(&mut store, n, (n > 1).then(|| n - 1), &rollup_at(n - 1));
+    }
+    store
+}
+
+/// Of the first site, entries that came and that are missing.
+pub(super) fn entries(store: &HubStore) -> (i64, i64) {
+    let sites = store.sites().unwrap();
+    (sites[0].entries, sites[0].missing)
+}
+
+pub(super) fn flows(store: &HubStore) -> Vec<(i64, i64)> {
     let mut all = Vec::new();
     store
         .rows(|row| {

@@ -22,8 +22,8 @@ const SAYS: u32 = 10;
 /// Flows without a name, per cent, and with a pack that harms.
 const UNNAMED: [u32; 2] = [20, 45];
 
-/// What an agent runs to have the pack read: asks, and ends as the answer says.
-pub(super) const RELOAD: &str = ": > \"$0/asked\"; while [ -e \"$0/asked\" ]; do sleep 0.02; done; read -r said < \"$0/said\"; [ \"$said\" = taken ] || { echo \"$said\" >&2; exit 1; }";
+/// What an agent runs to have the pack read: asks, and ends as the answer says, or after a minute where the gateway is gone.
+pub(super) const RELOAD: &str = ": > \"$0/asked\"; n=0; while [ -e \"$0/asked\" ] && [ $n -lt 3000 ]; do sleep 0.02; n=$((n + 1)); done; read -r said < \"$0/said\"; [ \"$said\" = taken ] || { echo \"$said\" >&2; exit 1; }";
 
 /// What packs of the part do, by the name of who made them.
 pub(super) const GOOD: &str = "good";
