@@ -10,6 +10,7 @@
 //! * What was acknowledged is there after any start: records and acts, the charter that was installed or revoked, the bypass that was to be kept.
 //! * Of a process that ends in order, exactly: events offered to the ring = taken + missing, which `gap` records tell; sessions = sealed + told as not sealed;
 //!   records offered = durable + lost.
+//! * Of a row about a group as many people did that as it says, and as its `k` asks for.
 //! * An older charter never takes the place of a newer one.
 //!
 //! `cargo test -p glassgate --bin glassgate slow_path::simulation` runs 200 seeds; `GLASSGATE_SEEDS=100000` as many as it says, and `GLASSGATE_SEED=17` that one;
@@ -87,6 +88,7 @@ fn seeds() {
             "cases denied",
             "not on record",
             "retention over",
+            "rows of a group",
             "write",
             "replace",
             "remove",

@@ -141,7 +141,7 @@ fn charter(serial: usize, signing: &[SigningKey; 3], identities: &[Identity; 3])
         let days = retention(serial, purpose);
         text += &format!(
             "[[purpose]]\nname = \"{purpose}\"\nbasis = \"collective_agreement\"\ndocument = {{ title = \"A\", sha256 = \"{hash}\" }}\n\
-             categories = [\"{one}\", \"{other}\"]\ngroups = [\"sales\"]\ncalendar = \"c\"\nlevel = \"sealed\"\nretention_days = {days}\nnotice = \"1\"\n",
+             categories = [\"{one}\", \"{other}\"]\ngroups = [\"sales\"]\ncalendar = \"c\"\nlevel = \"sealed\"\nk = 5\nretention_days = {days}\nnotice = \"1\"\n",
         );
     }
     for (n, role) in CaseTerms::ROLES.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod cases;
 mod checks;
+mod counts;
 mod fast;
 
 use self::fast::Fast;
@@ -66,6 +67,7 @@ pub(super) struct World {
     /// Acts that were answered as done.
     acts: Vec<String>,
     keys: checks::Keys,
+    counts: counts::Counts,
     tally: Tally,
 }
 
@@ -98,6 +100,7 @@ impl World {
             bypass_kept: Some(false),
             acts: Vec::new(),
             keys: checks::Keys::default(),
+            counts: counts::Counts::default(),
             tally: Tally::default(),
         }
     }
@@ -186,6 +189,7 @@ impl World {
         }
         self.guard = None;
         self.keys.in_memory.clear();
+        self.counts = counts::Counts::default();
         self.machine.gone();
     }
 
@@ -297,6 +301,7 @@ impl World {
         slow_path.turn();
         self.hear();
         self.note_keys();
+        self.check_counts();
     }
 
     /// Clocks go on.
@@ -345,6 +350,7 @@ impl World {
         }
         self.hear();
         self.note_keys();
+        self.check_counts();
     }
 
     /// Asks the slow path for something, and gives what it answers.

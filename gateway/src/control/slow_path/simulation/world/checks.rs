@@ -43,7 +43,7 @@ impl Keys {
         }
         let given = self.given.entry((person, service)).or_default();
         *given += 1;
-        (*given < 62).then_some(1 << *given)
+        (*given < 62).then(|| 1 << *given)
     }
 
     pub(super) fn note_event(&mut self, person: usize, service: usize, tag: u64, event: Event) {
@@ -88,6 +88,7 @@ impl World {
         assert_eq!(self.handled, self.producer.offered(), "events offered = taken + missing");
         slow_path.close();
         self.tally.count("ends in order", 1);
+        self.check_counts();
         if !works {
             return;
         }

@@ -156,6 +156,7 @@ impl World {
         if self.producer.push(event) {
             self.tally.count("events", 1);
             self.keys.note_event(person, at, tag, event_of);
+            self.counts.note(person, at);
         } else {
             self.tally.count("ring full", 1);
         }
