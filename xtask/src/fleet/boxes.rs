@@ -160,6 +160,9 @@ pub(super) fn lengthen(folder: &Path, entries: u64) -> Result<()> {
     let there = if folder.join("checkpoint").exists() { last(folder)? + 1 } else { 0 };
     let (log, _) = Log::open(Options::new(folder), 2, Monotonic)?;
     for n in there..entries {
+        if !log.has_room() {
+            log.flush(Duration::from_secs(30)).map_err(|why| anyhow::anyhow!("entry {n}: {why}"))?;
+        }
         let record = format!(r#"{{"event_type":"login","account":"nobody","uid":{n}}}"#);
         ensure!(log.append(&Monotonic.now(), record.as_bytes()), "the log has no room for entry {n}");
     }
